@@ -1,0 +1,1 @@
+//! A cgroup path to the pod and the container that it belongs to.

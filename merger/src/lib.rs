@@ -1,0 +1,3 @@
+//! The map of merger.
+pub mod identity;
+pub mod target;
