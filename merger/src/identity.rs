@@ -3,7 +3,7 @@
 //! A wrong answer here would publish one pod's samples under another's name, so the rule gives an
 //! answer only where every fact agrees, and a reason everywhere else.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 pub mod cgroup_path;
 
@@ -27,10 +27,169 @@ pub struct Process {
     pub cgroup: String,
 }
 
+/// Why no namespace is known to be a pod's. Such a pod is not scraped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unclear {
+    /// Nothing of it runs yet, or nothing runs any more.
+    #[error("no process runs in the pod's cgroup")]
+    NoProcess,
+    /// Its sandbox is in the namespace of the host, where every listener is everybody's.
+    #[error("the pod is in the host's network namespace, which is not scraped")]
+    HostNetwork,
+    /// Somebody was in its namespace before it.
+    #[error("process {pid}, the oldest in its network namespace, is not of this pod")]
+    OldestIsForeign {
+        /// The oldest process of the namespace.
+        pid: u32,
+    },
+    /// Two pods have their sandboxes in one namespace, and nothing says whose it is.
+    #[error("pod uid {other_uid} has its sandbox in the same network namespace")]
+    Contested {
+        /// The uid of the other pod.
+        other_uid: String,
+    },
+}
+
+/// Tells for each pod uid of the node which network namespace is its own.
+///
+/// A pod's *sandbox* is the oldest process in the pod's cgroup. The sandbox's namespace is the
+/// pod's if it is not the `host`'s, if the sandbox is also the oldest process *in* it, and if no
+/// other pod's sandbox is in it. Uids without an entry have no process.
+#[must_use]
+pub fn namespaces(processes: &[Process], host: Cookie) -> HashMap<String, Result<Cookie, Unclear>> {
+    let mut sandboxes: HashMap<String, &Process> = HashMap::new();
+    let mut oldest_in: HashMap<Cookie, &Process> = HashMap::new();
+    for process in processes {
+        keep_oldest(&mut oldest_in, process.netns, process);
+        if let Some(owner) = cgroup_path::owner(&process.cgroup) {
+            keep_oldest(&mut sandboxes, owner.pod_uid, process);
+        }
+    }
+
+    let mut claims: HashMap<Cookie, Vec<&str>> = HashMap::new();
+    for (uid, sandbox) in &sandboxes {
+        claims.entry(sandbox.netns).or_default().push(uid);
+    }
+
+    let claim = |uid: &str, sandbox: &Process| {
+        let netns = sandbox.netns;
+        if netns == host {
+            return Err(Unclear::HostNetwork);
+        }
+        // The smallest of the others, so that the reason is the same at each look.
+        if let Some(other) = claims[&netns].iter().filter(|other| **other != uid).min() {
+            return Err(Unclear::Contested { other_uid: (*other).to_owned() });
+        }
+        match oldest_in[&netns].pid {
+            pid if pid == sandbox.pid => Ok(netns),
+            pid => Err(Unclear::OldestIsForeign { pid }),
+        }
+    };
+    sandboxes.iter().map(|(uid, sandbox)| (uid.clone(), claim(uid, sandbox))).collect()
+}
+
+/// Pids are given in order, so among processes of one clock tick the smaller is the older.
+fn keep_oldest<'a, K: Eq + std::hash::Hash>(
+    oldest: &mut HashMap<K, &'a Process>,
+    key: K,
+    process: &'a Process,
+) {
+    let age = |process: &Process| (process.started, process.pid);
+    oldest
+        .entry(key)
+        .and_modify(|known| {
+            if age(process) < age(known) {
+                *known = process;
+            }
+        })
+        .or_insert(process);
+}
+
 // === impl Cookie ===
 
 impl fmt::Display for Cookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: Cookie = Cookie(1);
+
+    /// `(pid, started, netns, pod or "" for a process of the node)`.
+    #[track_caller]
+    fn check(
+        processes: &[(u32, u64, u64, &str)],
+        pod: &str,
+        expected: Option<Result<u64, Unclear>>,
+    ) {
+        let processes: Vec<Process> = processes
+            .iter()
+            .map(|&(pid, started, netns, pod)| Process {
+                pid,
+                started,
+                netns: Cookie(netns),
+                cgroup: match pod {
+                    "" => "/system.slice".to_owned(),
+                    pod => format!("/kubepods/burstable/pod{pod}/0123456789ab"),
+                },
+            })
+            .collect();
+        let found = namespaces(&processes, HOST).remove(pod);
+        assert_eq!(found, expected.map(|claim| claim.map(Cookie)));
+    }
+
+    #[test]
+    fn the_namespace_of_the_sandbox_is_the_pods() {
+        check(&[(1, 0, 1, ""), (20, 5, 7, "a"), (21, 6, 7, "a")], "a", Some(Ok(7)));
+    }
+
+    #[test]
+    fn a_namespace_nested_inside_a_pod_is_not_the_pods_own() {
+        check(&[(20, 5, 7, "a"), (21, 6, 8, "a"), (30, 9, 7, "a")], "a", Some(Ok(7)));
+    }
+
+    #[test]
+    fn a_process_of_the_node_may_enter_a_pod_later() {
+        check(&[(20, 5, 7, "a"), (40, 9, 7, "")], "a", Some(Ok(7)));
+    }
+
+    #[test]
+    fn an_older_process_of_somebody_else_makes_it_unclear() {
+        let unclear = Unclear::OldestIsForeign { pid: 10 };
+        check(&[(10, 2, 7, ""), (20, 5, 7, "a")], "a", Some(Err(unclear)));
+    }
+
+    #[test]
+    fn a_pod_in_the_hosts_namespace_is_not_scraped() {
+        check(&[(1, 0, 1, ""), (20, 5, 1, "a")], "a", Some(Err(Unclear::HostNetwork)));
+    }
+
+    #[test]
+    fn of_two_pods_in_one_namespace_neither_has_it() {
+        let processes = [(20, 5, 7, "a"), (30, 6, 7, "b")];
+        let contested = |uid: &str| Some(Err(Unclear::Contested { other_uid: uid.to_owned() }));
+        check(&processes, "a", contested("b"));
+        check(&processes, "b", contested("a"));
+    }
+
+    #[test]
+    fn a_guest_from_another_pod_takes_nothing() {
+        let processes = [(20, 5, 7, "a"), (30, 6, 8, "b"), (31, 7, 7, "b")];
+        check(&processes, "a", Some(Ok(7)));
+        check(&processes, "b", Some(Ok(8)));
+    }
+
+    #[test]
+    fn within_one_clock_tick_the_smaller_pid_is_the_older() {
+        check(&[(21, 5, 8, "a"), (20, 5, 7, "a")], "a", Some(Ok(7)));
+    }
+
+    #[test]
+    fn a_pod_without_a_process_has_no_entry() {
+        check(&[(1, 0, 1, "")], "a", None);
     }
 }

@@ -1,8 +1,63 @@
 //! Who is scraped: the pods, the listeners, and the sources that follow from both.
 
-use std::{net::IpAddr, num::NonZeroU16};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+};
 
 use crate::identity::Cookie;
+
+pub mod annotations;
+pub mod mesh;
+pub mod plan;
+
+/// A pod's name, unique on the cluster at any one time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodRef {
+    /// The namespace of the Kubernetes API, not of the kernel.
+    pub namespace: String,
+    /// The pod's own name.
+    pub name: String,
+}
+
+/// What is used of a pod, whichever source told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub name: PodRef,
+    /// Tells this pod from an earlier one of the same name.
+    pub uid: String,
+    /// The node that it is bound to, where that is known.
+    pub node: Option<String>,
+    /// As its owner wrote them; hostile until checked.
+    pub annotations: BTreeMap<String, String>,
+    /// The containers that may run for long: those of the application, and native sidecars.
+    pub containers: Vec<Container>,
+    /// Whether it succeeded or failed: nothing of it will listen again.
+    pub ended: bool,
+}
+
+/// A container of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Unique in its pod.
+    pub name: String,
+    /// As the runtime knows it, once it has run.
+    pub id: Option<String>,
+    /// The ports that it declares, which need not be those that it listens on.
+    pub ports: Vec<Port>,
+}
+
+/// A declared port of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name, where it has one.
+    pub name: Option<String>,
+    /// Its number.
+    pub number: NonZeroU16,
+}
 
 /// A TCP socket that accepts connections, as the kernel knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,4 +79,102 @@ pub struct Holder {
     pub pid: u32,
     /// Its cgroup, read as [`crate::identity::Process::cgroup`] is.
     pub cgroup: String,
+}
+
+/// One endpoint of a pod that is to be read, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The container that answers; the label `container`.
+    pub container: String,
+    /// The port's name where the pod gives it one, else its number; the label `endpoint`.
+    pub endpoint: String,
+    /// Where it listens, or is expected to.
+    pub port: NonZeroU16,
+    /// Whether it speaks TLS.
+    pub scheme: Scheme,
+    /// Path and query, checked: it begins with one `/`, and is of visible ASCII.
+    pub path: String,
+    /// What made it a source.
+    pub reason: Reason,
+    /// Whether it can be read now.
+    pub state: State,
+}
+
+/// How a source is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain HTTP.
+    #[default]
+    Http,
+    /// HTTP over TLS. The certificate is not asked for its name: the namespace is the identity.
+    Https,
+}
+
+/// What made an endpoint a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The pod asks for this port in an annotation.
+    Annotation,
+    /// The pod asks to be scraped, and this port's name says metrics.
+    NamedPort,
+    /// The container is the sidecar of this mesh.
+    Sidecar(&'static str),
+}
+
+/// Whether a source can be read now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It listens. The addresses to try, in this order.
+    Ready(Vec<SocketAddr>),
+    /// Nothing listens on its port yet. That is no error, but it is not up either.
+    Pending,
+    /// Something listens on its port that is not to be asked.
+    Refused(Refusal),
+}
+
+/// Why a listener is not to be asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The socket is in the pod's namespace, but held from outside, as an ambient mesh's proxy does.
+    #[error("the socket is held by process {pid}, which is not of this pod")]
+    ForeignHolder {
+        /// The process that holds it.
+        pid: u32,
+    },
+    /// Meshes exempt 127.0.0.1 and ::1 from interception, and no other loopback address.
+    #[error("bound to {0}, a loopback address that meshes intercept: bind it to 127.0.0.1")]
+    OddLoopback(IpAddr),
+}
+
+// === impl PodRef ===
+
+impl fmt::Display for PodRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+// === impl Scheme ===
+
+impl Scheme {
+    /// As in a URL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+// === impl Reason ===
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Annotation => f.write_str("the annotation prometheus.io/port"),
+            Self::NamedPort => f.write_str("the name of the port"),
+            Self::Sidecar(mesh) => write!(f, "the sidecar of {mesh}"),
+        }
+    }
 }

@@ -1,0 +1,286 @@
+//! Pod and listeners in, sources and notes out, each as one line.
+
+use super::*;
+use crate::{
+    identity::Cookie,
+    target::{Holder, PodRef, Port},
+};
+
+const UID: &str = "11111111-2222-3333-4444-555555555555";
+
+/// A pod with `annotations` after `prometheus.io/`, and containers as `name[:port[=name]]…`.
+fn mk_pod(annotations: &[(&str, &str)], containers: &[&str]) -> Pod {
+    let annotation =
+        |(name, value): &(&str, &str)| (format!("prometheus.io/{name}"), (*value).to_owned());
+    Pod {
+        name: PodRef { namespace: "shop".to_owned(), name: "cart".to_owned() },
+        uid: UID.to_owned(),
+        node: None,
+        annotations: annotations.iter().map(annotation).collect(),
+        containers: containers.iter().map(|text| mk_container(text)).collect(),
+        ended: false,
+    }
+}
+
+fn mk_container(text: &str) -> Container {
+    let mut parts = text.split(':');
+    let name = parts.next().unwrap().to_owned();
+    let ports = parts
+        .map(|port| match port.split_once('=') {
+            Some((number, name)) => (number, Some(name.to_owned())),
+            None => (port, None),
+        })
+        .map(|(number, name)| Port { name, number: number.parse().unwrap() })
+        .collect();
+    Container { id: Some(container_id(&name)), name, ports }
+}
+
+/// Hex digits that are the container's alone.
+fn container_id(name: &str) -> String {
+    let hex: String = name.bytes().map(|b| format!("{b:02x}")).collect();
+    format!("{hex:0<24.24}")
+}
+
+/// A listener as `address:port@container`, `@!` for a holder outside the pod, `@` for none.
+fn mk_listener(text: &str) -> Listener {
+    let (socket, holder) = text.split_once('@').unwrap();
+    let socket: SocketAddr = socket.parse().unwrap();
+    let cgroup = match holder {
+        "!" => "/kubepods/burstable/podother/0123456789ab".to_owned(),
+        name => format!("/kubepods/burstable/pod{UID}/{}", container_id(name)),
+    };
+    let holders = if holder.is_empty() { vec![] } else { vec![Holder { pid: 77, cgroup }] };
+    Listener {
+        netns: Cookie(7),
+        address: socket.ip(),
+        port: NonZeroU16::new(socket.port()).unwrap(),
+        holders,
+    }
+}
+
+fn shown(plan: &Plan) -> Vec<String> {
+    let source = |source: &Source| {
+        let Source { container, endpoint, port, scheme, path, reason, state } = source;
+        let state = match state {
+            State::Ready(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                addresses.join(" ")
+            }
+            State::Pending => "pending".to_owned(),
+            State::Refused(refusal) => refusal.to_string(),
+        };
+        format!("{container}/{endpoint} {}://:{port}{path} by {reason}: {state}", scheme.as_str())
+    };
+    plan.sources.iter().map(source).chain(plan.notes.iter().map(ToString::to_string)).collect()
+}
+
+#[track_caller]
+fn check(pod: &Pod, listeners: &[&str], expected: &[&str]) {
+    let listeners: Vec<Listener> = listeners.iter().map(|text| mk_listener(text)).collect();
+    let listeners: Vec<&Listener> = listeners.iter().collect();
+    assert_eq!(shown(&plan(pod, &listeners)), expected);
+}
+
+const SCRAPE: (&str, &str) = ("scrape", "true");
+const BY_PORT: &str = "by the annotation prometheus.io/port";
+const BY_NAME: &str = "by the name of the port";
+const ENVOY: &str =
+    "istio-proxy/15090 http://:15090/stats/prometheus by the sidecar of istio: 127.0.0.1:15090";
+
+#[test]
+fn the_annotated_port_and_the_sidecar_are_sources() {
+    check(
+        &mk_pod(&[SCRAPE, ("port", "9100")], &["cart", "istio-proxy"]),
+        &["0.0.0.0:9100@cart", "0.0.0.0:15090@istio-proxy", "0.0.0.0:15006@istio-proxy"],
+        &[&format!("cart/9100 http://:9100/metrics {BY_PORT}: 127.0.0.1:9100"), ENVOY],
+    );
+}
+
+#[test]
+fn path_and_scheme_are_the_applications_alone() {
+    let asked = [SCRAPE, ("port", "8443"), ("path", "/m"), ("scheme", "https")];
+    check(
+        &mk_pod(&asked, &["cart", "istio-proxy"]),
+        &["0.0.0.0:8443@cart", "0.0.0.0:15090@istio-proxy"],
+        &[&format!("cart/8443 https://:8443/m {BY_PORT}: 127.0.0.1:8443"), ENVOY],
+    );
+}
+
+#[test]
+fn a_port_that_does_not_listen_yet_is_pending() {
+    check(
+        &mk_pod(&[SCRAPE, ("port", "9100")], &["cart"]),
+        &["0.0.0.0:9101@cart"],
+        &[&format!("cart/9100 http://:9100/metrics {BY_PORT}: pending")],
+    );
+}
+
+#[test]
+fn the_endpoint_has_the_name_of_the_port_where_it_has_one() {
+    check(
+        &mk_pod(&[SCRAPE, ("port", "9100")], &["cart:9100=stats"]),
+        &["0.0.0.0:9100@cart"],
+        &[&format!("cart/stats http://:9100/metrics {BY_PORT}: 127.0.0.1:9100")],
+    );
+}
+
+#[test]
+fn the_container_is_the_one_that_holds_the_socket() {
+    check(
+        &mk_pod(&[SCRAPE, ("port", "9100")], &["cart:9100", "exporter"]),
+        &["0.0.0.0:9100@exporter"],
+        &[&format!("exporter/9100 http://:9100/metrics {BY_PORT}: 127.0.0.1:9100")],
+    );
+}
+
+#[test]
+fn before_it_listens_the_container_is_the_one_that_declares_the_port() {
+    check(
+        &mk_pod(&[SCRAPE, ("port", "9100")], &["cart", "exporter:9100"]),
+        &[],
+        &[&format!("exporter/9100 http://:9100/metrics {BY_PORT}: pending")],
+    );
+}
+
+#[test]
+fn among_several_containers_none_is_guessed() {
+    check(
+        &mk_pod(&[SCRAPE, ("port", "9100")], &["cart", "exporter"]),
+        &[],
+        &[&format!("/9100 http://:9100/metrics {BY_PORT}: pending")],
+    );
+}
+
+#[test]
+fn named_metric_ports_are_sources_where_no_port_is_asked_for() {
+    check(
+        &mk_pod(
+            &[SCRAPE],
+            &[
+                "web:8080=http:9100=metrics",
+                "worker:9101=http-metrics",
+                "x:1=prometheus:2=jvm-metrics:3=metricsx",
+            ],
+        ),
+        &["0.0.0.0:9100@web", "127.0.0.1:9101@worker"],
+        &[
+            &format!("web/metrics http://:9100/metrics {BY_NAME}: 127.0.0.1:9100"),
+            &format!("worker/http-metrics http://:9101/metrics {BY_NAME}: 127.0.0.1:9101"),
+            &format!("x/prometheus http://:1/metrics {BY_NAME}: pending"),
+            &format!("x/jvm-metrics http://:2/metrics {BY_NAME}: pending"),
+        ],
+    );
+}
+
+#[test]
+fn named_ports_alone_ask_for_nothing() {
+    check(
+        &mk_pod(&[], &["web:9100=metrics"]),
+        &["0.0.0.0:9100@web"],
+        &["does not ask to be scraped: set prometheus.io/scrape to \"true\""],
+    );
+}
+
+#[test]
+fn a_sidecar_is_read_unless_the_pod_declines() {
+    let listeners = ["0.0.0.0:15090@istio-proxy"];
+    check(&mk_pod(&[], &["cart", "istio-proxy"]), &listeners, &[ENVOY]);
+    check(
+        &mk_pod(&[("scrape", "false"), ("port", "80")], &["cart", "istio-proxy"]),
+        &listeners,
+        &["declines to be scraped by prometheus.io/scrape"],
+    );
+}
+
+#[test]
+fn a_pod_that_asks_without_a_port_is_told_how() {
+    let how = "asks to be scraped, but names no port: set prometheus.io/port, or name a container port \"metrics\"";
+    check(&mk_pod(&[SCRAPE], &["cart:8080=http"]), &["0.0.0.0:80@cart"], &[how]);
+}
+
+#[test]
+fn a_malformed_annotation_costs_the_application_and_not_the_sidecar() {
+    check(
+        &mk_pod(&[SCRAPE, ("port", "80@10.0.0.1:80")], &["cart", "istio-proxy"]),
+        &["0.0.0.0:80@cart", "0.0.0.0:15090@istio-proxy"],
+        &[
+            ENVOY,
+            "annotation prometheus.io/port: \"80@10.0.0.1:80\" is not a port from 1 to 65535, in digits",
+        ],
+    );
+}
+
+#[test]
+fn a_port_of_the_proxy_is_not_the_applications() {
+    for port in ["15000", "15020", "15090"] {
+        check(
+            &mk_pod(&[SCRAPE, ("port", port)], &["cart", "istio-proxy"]),
+            &["0.0.0.0:15090@istio-proxy"],
+            &[
+                ENVOY,
+                &format!(
+                    "annotation prometheus.io/port: {port} is a port of istio's proxy, which is read on its own; set the application's port"
+                ),
+            ],
+        );
+    }
+    check(
+        &mk_pod(&[SCRAPE, ("port", "15020")], &["cart"]),
+        &["0.0.0.0:15020@cart"],
+        &[&format!("cart/15020 http://:15020/metrics {BY_PORT}: 127.0.0.1:15020")],
+    );
+}
+
+#[track_caller]
+fn check_state(listeners: &[&str], expected: &str) {
+    let expected = format!("cart/9100 http://:9100/metrics {BY_PORT}: {expected}");
+    check(&mk_pod(&[SCRAPE, ("port", "9100")], &["cart"]), listeners, &[&expected]);
+}
+
+#[test]
+fn the_address_follows_from_what_the_socket_is_bound_to() {
+    check_state(&["0.0.0.0:9100@cart"], "127.0.0.1:9100");
+    check_state(&["127.0.0.1:9100@cart"], "127.0.0.1:9100");
+    check_state(&["[::]:9100@cart"], "127.0.0.1:9100 [::1]:9100");
+    check_state(&["[::1]:9100@cart"], "[::1]:9100");
+    check_state(&["[::ffff:127.0.0.1]:9100@cart"], "127.0.0.1:9100");
+    check_state(&["198.18.0.7:9100@cart"], "198.18.0.7:9100");
+}
+
+#[test]
+fn loopback_goes_before_the_pods_own_address() {
+    check_state(
+        &["198.18.0.7:9100@cart", "[::1]:9100@cart", "127.0.0.1:9100@cart"],
+        "127.0.0.1:9100 [::1]:9100 198.18.0.7:9100",
+    );
+}
+
+#[test]
+fn a_loopback_address_that_meshes_intercept_is_not_dialled() {
+    check_state(&["127.0.0.2:9100@cart", "198.18.0.7:9100@cart"], "198.18.0.7:9100");
+    check_state(
+        &["127.0.0.2:9100@cart"],
+        "bound to 127.0.0.2, a loopback address that meshes intercept: bind it to 127.0.0.1",
+    );
+}
+
+#[test]
+fn a_socket_held_from_outside_the_pod_is_not_asked() {
+    let refused = "the socket is held by process 77, which is not of this pod";
+    check_state(&["0.0.0.0:9100@!"], refused);
+    check_state(&["0.0.0.0:9100@cart", "127.0.0.1:9100@!"], refused);
+}
+
+#[test]
+fn a_socket_that_nobody_is_seen_to_hold_is_the_pods() {
+    check_state(&["0.0.0.0:9100@"], "127.0.0.1:9100");
+}
+
+#[test]
+fn no_pod_has_more_than_eight_sources() {
+    let ports: String =
+        (1..=10).fold(String::from("cart"), |all, port| format!("{all}:{port}=a{port}-metrics"));
+    let plan = plan(&mk_pod(&[SCRAPE], &[&ports, "istio-proxy"]), &[]);
+    assert_eq!(plan.sources.len(), MAX_SOURCES);
+    assert_eq!(plan.notes, [Note::TooMany { left_out: 3 }]);
+}
