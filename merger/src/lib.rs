@@ -1,3 +1,4 @@
 //! The map of merger.
 pub mod identity;
+pub mod pods;
 pub mod target;

@@ -1,0 +1,181 @@
+//! The pods of a directory of manifests: no cluster and no runtime is asked.
+//!
+//! Every file of the directory ending in `.yaml`, `.yml` or `.json` is read, and read again when the
+//! directory changes. A broken one is named and skipped. The uid of a manifest ties the pod to its
+//! cgroup, so manifests come from a cluster (`kubectl get pods -o yaml`) or from whoever makes the
+//! cgroups.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use inotify::{EventMask, Inotify, WatchMask};
+use tokio::{sync::watch, time};
+use tokio_stream::{Stream, StreamExt as _};
+use tracing::{debug, info, warn};
+
+use super::{Known, Problem, Reader};
+use crate::target::Pod;
+
+mod parse;
+
+/// A manifest larger than this is skipped.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Of more files than this, the last ones by name are skipped.
+const MAX_FILES: usize = 4096;
+
+/// Whoever writes one file often writes several.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Should the kernel's queue of notices have run over, this is how long a change may go unseen.
+const LOOK_ANYWAY: Duration = Duration::from_secs(30);
+
+/// Why a directory cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is no directory, or may not be read.
+    #[error("cannot read the manifests in {}: name a directory of Pod manifests, as in --pods manifests:DIR", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel gives no watch.
+    #[error("cannot watch {}: is fs.inotify.max_user_watches used up?", dir.display())]
+    Watch {
+        /// The directory.
+        dir: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Watches `dir`. The future does the work and ends when every reader is gone.
+pub fn watch(dir: PathBuf) -> Result<(Reader, impl Future<Output = ()> + Send), Error> {
+    fs::read_dir(&dir).map_err(|source| Error::Directory { dir: dir.clone(), source })?;
+    let changes = changes(&dir).map_err(|source| Error::Watch { dir: dir.clone(), source })?;
+    let (sender, reader) = watch::channel(None);
+    Ok((reader, publish(dir, changes, sender)))
+}
+
+async fn publish(
+    dir: PathBuf,
+    changes: impl Stream<Item = ()> + Send,
+    sender: watch::Sender<Option<Arc<Known>>>,
+) {
+    let mut changes = std::pin::pin!(changes);
+    loop {
+        let here = dir.clone();
+        // The directory may lie on a slow disk, and the runtime's threads serve pages.
+        match tokio::task::spawn_blocking(move || read(&here)).await {
+            Ok(Ok(known)) => replace(&sender, known),
+            // What was known stays known: a directory that cannot be read has not lost its pods.
+            Ok(Err(error)) => warn!(dir = %dir.display(), %error, "cannot read the manifests"),
+            Err(error) => warn!(dir = %dir.display(), %error, "reading the manifests failed"),
+        }
+        tokio::select! {
+            () = sender.closed() => return,
+            _ = time::timeout(LOOK_ANYWAY, changes.next()) => {}
+        }
+        time::sleep(SETTLE).await;
+    }
+}
+
+fn replace(sender: &watch::Sender<Option<Arc<Known>>>, new: Known) {
+    sender.send_if_modified(|known| {
+        let old = known.as_deref();
+        if old == Some(&new) {
+            return false;
+        }
+        let before = old.map(|known| known.problems.as_slice()).unwrap_or_default();
+        for problem in new.problems.iter().filter(|problem| !before.contains(problem)) {
+            warn!(file = %problem.place, "skipped: {}", problem.what);
+        }
+        info!(n_pods = new.pods.len(), n_skipped = new.problems.len(), "manifests read");
+        *known = Some(Arc::new(new));
+        true
+    });
+}
+
+/// Reads all the manifests of `dir` in the order of their names. Of two pods of one name the first
+/// counts.
+pub fn read(dir: &Path) -> io::Result<Known> {
+    let mut problems = Vec::new();
+    let mut pods: BTreeMap<_, Arc<Pod>> = BTreeMap::new();
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if matches!(ending, Some("yaml" | "yml" | "json")) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.len() > MAX_FILES {
+        let what = format!("has more than {MAX_FILES} manifests: the last ones are skipped");
+        problems.push(Problem { place: dir.display().to_string(), what });
+        files.truncate(MAX_FILES);
+    }
+
+    for file in files {
+        let mut skip = |what| problems.push(Problem { place: file.display().to_string(), what });
+        let text = match read_file(&file) {
+            Ok(text) => text,
+            // Between the listing and the look it went away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                skip(format!("cannot be read: {error}"));
+                continue;
+            }
+        };
+        for pod in parse::pods(&text) {
+            match pod {
+                Err(error) => skip(error.to_string()),
+                Ok(pod) if pods.contains_key(&pod.name) => {
+                    skip(format!("pod {} stands in an earlier manifest already", pod.name));
+                }
+                Ok(pod) => {
+                    debug!(file = %file.display(), pod = %pod.name, "manifest read");
+                    pods.insert(pod.name.clone(), Arc::new(pod));
+                }
+            }
+        }
+    }
+    Ok(Known { pods: pods.into_values().collect(), problems })
+}
+
+fn read_file(file: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(file)?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let length = metadata.len();
+    if length > MAX_FILE {
+        let what = format!("{length} bytes are more than the {MAX_FILE} of the largest manifest");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    fs::read_to_string(file)
+}
+
+/// One item for each change of a file in `dir`.
+fn changes(dir: &Path) -> io::Result<impl Stream<Item = ()> + Send + use<>> {
+    let inotify = Inotify::init()?;
+    // A file counts when it is whole: closed after writing, or moved into place.
+    let mask = WatchMask::CLOSE_WRITE | WatchMask::MOVE | WatchMask::DELETE;
+    inotify.watches().add(dir, mask)?;
+    let events = inotify.into_event_stream([0; 4096])?;
+    Ok(events.map(|event| match event {
+        Ok(event) if event.mask.contains(EventMask::Q_OVERFLOW) => debug!("notices were lost"),
+        Ok(_) => {}
+        Err(error) => warn!(%error, "cannot follow the directory of manifests"),
+    }))
+}
+
+#[cfg(test)]
+mod tests;

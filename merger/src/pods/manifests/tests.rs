@@ -1,0 +1,177 @@
+//! Texts of manifests, and a directory that changes.
+
+use super::*;
+
+const CART: &str = "\
+apiVersion: v1
+kind: Pod
+metadata:
+  namespace: shop
+  name: cart
+  uid: u-1
+  annotations: {prometheus.io/scrape: \"true\"}
+spec:
+  nodeName: n1
+  initContainers:
+  - name: istio-init
+  - name: istio-proxy
+    restartPolicy: Always
+    ports: [{name: http-envoy-prom, containerPort: 15090, protocol: TCP}]
+  containers:
+  - name: cart
+    ports: [{containerPort: 8080}, {name: dns, containerPort: 53, protocol: UDP}]
+status:
+  phase: Running
+  containerStatuses: [{name: cart, containerID: containerd://abc}]
+  initContainerStatuses: [{name: istio-proxy, containerID: cri-o://def}]
+";
+
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    let shown = |pod: Result<Pod, parse::Error>| match pod {
+        Ok(pod) => format!("{} {}", pod.name, pod.uid),
+        Err(error) => error.to_string(),
+    };
+    let found: Vec<String> = parse::pods(text).into_iter().map(shown).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_manifest_says_all_that_is_used_of_a_pod() {
+    let pod = parse::pods(CART).remove(0).unwrap();
+    assert_eq!(pod.name.to_string(), "shop/cart");
+    assert_eq!(pod.uid, "u-1");
+    assert_eq!(pod.node.as_deref(), Some("n1"));
+    assert_eq!(pod.annotations["prometheus.io/scrape"], "true");
+    assert!(!pod.ended);
+    let containers: Vec<(&str, Option<&str>, usize)> =
+        pod.containers.iter().map(|c| (&*c.name, c.id.as_deref(), c.ports.len())).collect();
+    assert_eq!(containers, [("cart", Some("abc"), 1), ("istio-proxy", Some("def"), 1)]);
+}
+
+#[test]
+fn several_pods_may_stand_in_one_file() {
+    let pod = |name: &str| format!("kind: Pod\nmetadata: {{name: {name}, uid: u}}\n");
+    check(&format!("{}---\n{}", pod("a"), pod("b")), &["default/a u", "default/b u"]);
+    let list = r#"{"kind":"List","items":[{"kind":"Pod","metadata":{"name":"a","uid":"u"}},{"kind":"Service"}]}"#;
+    check(
+        list,
+        &["default/a u", "kind Service is no Pod: a manifest holds a Pod, or a List of Pods"],
+    );
+    check(r#"{"kind":"PodList","items":[{"metadata":{"name":"a","uid":"u"}}]}"#, &["default/a u"]);
+}
+
+#[test]
+fn what_is_no_pod_is_told_what_is_missing() {
+    let no_kind = "kind is missing: a manifest holds a Pod, or a List of Pods";
+    check("metadata: {name: a}", &[no_kind]);
+    check(
+        "kind: Deployment\nmetadata: {name: a}",
+        &["kind Deployment is no Pod: a manifest holds a Pod, or a List of Pods"],
+    );
+    check(
+        "kind: Pod\nmetadata: {uid: u}",
+        &["metadata.name is missing: the pod's pages are found by it"],
+    );
+    check(
+        "kind: Pod\nmetadata: {name: a}",
+        &[
+            "metadata.uid is missing: it ties the pod to its cgroup; `kubectl get pods -o yaml` has it",
+        ],
+    );
+}
+
+#[test]
+fn what_is_no_object_is_a_syntax_error() {
+    for text in ["kind: [", "- a\n- b", "just words", "kind: Pod\nspec: 7"] {
+        let found = parse::pods(text);
+        let [Err(error)] = found.as_slice() else { panic!("{text:?} gave {found:?}") };
+        assert!(matches!(error, parse::Error::Syntax(_)), "{text:?} gave {error}");
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_bomb_of_anchors_is_refused() {
+    let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+    for level in 1..12 {
+        let below = format!("*a{},", level - 1).repeat(9);
+        text.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+    }
+    text.push_str("kind: Pod\nmetadata: {name: a, uid: *a11}\n");
+    assert!(matches!(parse::pods(&text).as_slice(), [Err(parse::Error::Syntax(_))]));
+}
+
+#[test]
+fn a_pod_that_ended_says_so() {
+    let pod = |phase: &str| {
+        let text = format!("kind: Pod\nmetadata: {{name: a, uid: u}}\nstatus: {{phase: {phase}}}");
+        parse::pods(&text).remove(0).unwrap().ended
+    };
+    assert!(pod("Succeeded") && pod("Failed"));
+    assert!(!pod("Running") && !pod("Pending"));
+}
+
+fn names(known: &Known) -> Vec<String> {
+    known.pods.iter().map(|pod| pod.name.to_string()).collect()
+}
+
+#[test]
+fn a_broken_manifest_costs_only_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("1.yaml"), CART).unwrap();
+    fs::write(dir.path().join("2.yaml"), "kind: [").unwrap();
+    fs::write(dir.path().join("3.json"), CART).unwrap();
+    fs::write(dir.path().join("4.txt"), "not looked at").unwrap();
+    fs::write(dir.path().join("5.yml"), [0xff, 0xfe]).unwrap();
+    let known = read(dir.path()).unwrap();
+    assert_eq!(names(&known), ["shop/cart"]);
+    let problems: Vec<String> = known.problems.iter().map(ToString::to_string).collect();
+    let [broken, twice, binary] = problems.as_slice() else { panic!("{problems:?}") };
+    assert!(broken.contains("2.yaml: is neither YAML nor JSON of an object"), "{broken}");
+    assert!(
+        twice.ends_with("3.json: pod shop/cart stands in an earlier manifest already"),
+        "{twice}"
+    );
+    assert!(binary.contains("5.yml: cannot be read"), "{binary}");
+}
+
+#[test]
+fn a_manifest_that_is_too_large_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = fs::File::create(dir.path().join("huge.yaml")).unwrap();
+    file.set_len(MAX_FILE + 1).unwrap();
+    let known = read(dir.path()).unwrap();
+    assert!(known.problems[0].what.contains("more than the 4194304 of the largest manifest"));
+}
+
+#[test]
+fn a_missing_directory_is_an_error_that_names_the_flag() {
+    let Err(error) = watch(PathBuf::from("/nowhere/at/all")) else { panic!("it was watched") };
+    assert_eq!(
+        error.to_string(),
+        "cannot read the manifests in /nowhere/at/all: name a directory of Pod manifests, as in --pods manifests:DIR"
+    );
+}
+
+#[tokio::test]
+async fn a_change_of_the_directory_is_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut reader, publish) = watch(dir.path().to_owned()).unwrap();
+    let publish = tokio::spawn(publish);
+    let mut until = async |expected: &[&str]| {
+        let known =
+            reader.wait_for(|known| known.as_ref().is_some_and(|known| names(known) == expected));
+        time::timeout(Duration::from_secs(10), known).await.expect("published").unwrap();
+    };
+    until(&[]).await;
+    fs::write(dir.path().join("new"), CART).unwrap();
+    fs::rename(dir.path().join("new"), dir.path().join("cart.yaml")).unwrap();
+    until(&["shop/cart"]).await;
+    fs::write(dir.path().join("cart.yaml"), CART.replace("name: cart", "name: card")).unwrap();
+    until(&["shop/card"]).await;
+    fs::remove_file(dir.path().join("cart.yaml")).unwrap();
+    until(&[]).await;
+    drop(reader);
+    time::timeout(Duration::from_secs(10), publish).await.expect("ended").unwrap();
+}
