@@ -1,4 +1,9 @@
 //! The map of merger.
+
+pub mod exposition;
+
 pub mod identity;
-pub mod pods;
+
 pub mod target;
+
+pub mod pods;

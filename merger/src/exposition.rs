@@ -1,0 +1,291 @@
+//! What every exposition format says, as one stream of entries that borrow from the buffer.
+//!
+//! A reader is lenient: what it cannot read costs the line, is named, and the next line is read.
+//! A writer is strict: what it writes is read by `promtool check metrics` and by the server.
+//! Readers and writers meet in [`Entry`] and know nothing else of each other; who combines several
+//! expositions knows the insides of neither. Which source an entry came from is left to that one.
+
+use std::fmt;
+
+pub mod family;
+pub mod labels;
+pub mod negotiate;
+pub mod number;
+pub mod problem;
+pub mod text;
+
+pub use self::{
+    labels::{Label, Labels},
+    problem::{Defect, Problem},
+};
+
+/// A format that is read and written. The table stays open: each format is one more variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// The Prometheus text format 0.0.4.
+    Text,
+}
+
+/// The kind of a family, in the words of all formats together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Only grows, except at a restart.
+    Counter,
+    /// Grows and shrinks.
+    Gauge,
+    /// Cumulative buckets with `le`, and `_sum` and `_count`.
+    Histogram,
+    /// Quantiles, and `_sum` and `_count`.
+    Summary,
+    /// Nothing is known, as text 0.0.4 says it.
+    Untyped,
+    /// Nothing is known, as `OpenMetrics` says it.
+    Unknown,
+    /// A histogram whose buckets shrink: `OpenMetrics` alone.
+    GaugeHistogram,
+    /// Labels with the value 1: `OpenMetrics` alone.
+    Info,
+    /// A row of booleans: `OpenMetrics` alone.
+    StateSet,
+}
+
+/// One statement of an exposition. All slices are slices of the source's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// What a family is for.
+    Help {
+        /// A metric name.
+        family: &'a [u8],
+        /// UTF-8, escaped as the source did it; may be empty.
+        help: &'a [u8],
+    },
+    /// What kind a family is of.
+    Type {
+        /// A metric name.
+        family: &'a [u8],
+        /// The kind that the source says.
+        kind: Kind,
+    },
+    /// One sample of one series.
+    Sample(Sample<'a>),
+}
+
+/// One sample of one series. What is not parsed cannot be altered, so its parts stay bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample<'a> {
+    /// A metric name.
+    pub name: &'a [u8],
+    /// The label set, in the order of the source; no name occurs twice.
+    pub labels: Labels<'a>,
+    /// A number, as [`number::is_float`] knows it.
+    pub value: &'a [u8],
+    /// Milliseconds since 1970, in digits.
+    pub timestamp: Option<&'a [u8]>,
+    /// What follows the `#` of an exemplar, unchecked.
+    pub exemplar: Option<&'a [u8]>,
+    /// Whether its line, without its end, is byte for byte what the strict writer of its format writes.
+    pub strict: bool,
+}
+
+/// Where in a body the last item of a reader stood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The line, from 1.
+    pub line: usize,
+    /// The offset of its first byte in the body.
+    pub at: usize,
+    /// Its bytes, without the line end.
+    pub text: &'a [u8],
+}
+
+/// Why an entry could not be read, by what it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It costs this line; the next is read.
+    Line(Defect),
+    /// It costs the source; nothing more is read.
+    Source(Exceeded),
+}
+
+/// How much one source may say. The defaults are those of the design, section 7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Samples in a source; of HELP and TYPE lines there may be twice as many.
+    pub samples: usize,
+    /// Labels of a sample.
+    pub labels: usize,
+    /// Bytes of a metric name or a label name.
+    pub name: usize,
+    /// Bytes of a label value, as escaped by the source.
+    pub value: usize,
+    /// Bytes of a line, without its end.
+    pub line: usize,
+}
+
+/// A limit that a source ran into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// Which one.
+    pub limit: Limit,
+    /// How much it allows, in the unit of the limit.
+    pub allowed: usize,
+    /// The line that was one too many, from 1.
+    pub line: usize,
+}
+
+/// The name of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// Bytes of a body: an offset in it has 32 bits.
+    Body,
+    /// Bytes of a line.
+    Line,
+    /// Samples of a source.
+    Samples,
+    /// HELP and TYPE lines of a source.
+    Metadata,
+    /// Labels of a sample.
+    Labels,
+    /// Bytes of a name.
+    Name,
+    /// Bytes of a label value.
+    Value,
+}
+
+/// Reads one body in its format: an iterator of entries and faults.
+#[derive(Debug)]
+pub enum Reader<'a> {
+    /// Lines of text.
+    Text(text::Reader<'a>),
+}
+
+// === impl Format ===
+
+impl Format {
+    /// Begins to read `body`, which must not be truncated: that is seen by who fetched it.
+    #[must_use]
+    pub fn read<'a>(self, body: &'a [u8], limits: &Limits) -> Reader<'a> {
+        match self {
+            Self::Text => Reader::Text(text::Reader::new(body, limits)),
+        }
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// Every kind, for tables and tests.
+    pub const ALL: [Self; 9] = [
+        Self::Counter,
+        Self::Gauge,
+        Self::Histogram,
+        Self::Summary,
+        Self::Untyped,
+        Self::Unknown,
+        Self::GaugeHistogram,
+        Self::Info,
+        Self::StateSet,
+    ];
+
+    /// The word for it after `# TYPE`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+            Self::Untyped => "untyped",
+            Self::Unknown => "unknown",
+            Self::GaugeHistogram => "gaugehistogram",
+            Self::Info => "info",
+            Self::StateSet => "stateset",
+        }
+    }
+
+    /// The kind of a word. Case does not matter: expfmt reads `COUNTER`, too.
+    #[must_use]
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| word.eq_ignore_ascii_case(kind.as_str().as_bytes()))
+    }
+
+    /// Whether text 0.0.4 has a word for it: a page with another word is rejected as a whole.
+    #[must_use]
+    pub fn is_said_in_text(self) -> bool {
+        use Kind::{Counter, Gauge, Histogram, Summary, Untyped};
+        matches!(self, Counter | Gauge | Histogram | Summary | Untyped)
+    }
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { samples: 50_000, labels: 64, name: 256, value: 2048, line: 65_536 }
+    }
+}
+
+// === impl Exceeded ===
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit, allowed, line } = self;
+        match limit {
+            Limit::Body => write!(f, "body larger than {allowed} bytes"),
+            Limit::Line => write!(f, "line {line}: longer than {allowed} bytes"),
+            Limit::Samples => write!(f, "line {line}: more than {allowed} samples"),
+            Limit::Metadata => write!(f, "line {line}: more than {allowed} HELP and TYPE lines"),
+            Limit::Labels => write!(f, "line {line}: more than {allowed} labels"),
+            Limit::Name => write!(f, "line {line}: a name longer than {allowed} bytes"),
+            Limit::Value => write!(f, "line {line}: a label value longer than {allowed} bytes"),
+        }
+    }
+}
+
+// === impl Limit ===
+
+impl Limit {
+    /// The name of the limit as a metric label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Line => "line",
+            Self::Samples => "samples",
+            Self::Metadata => "metadata",
+            Self::Labels => "labels",
+            Self::Name => "name",
+            Self::Value => "value",
+        }
+    }
+}
+
+// === impl Reader ===
+
+impl<'a> Reader<'a> {
+    /// Where the last item stood.
+    #[must_use]
+    pub fn place(&self) -> Place<'a> {
+        match self {
+            Self::Text(reader) => reader.place(),
+        }
+    }
+
+    /// The labels of the sample that was the last item: who needs them need not walk.
+    #[must_use]
+    pub fn labels(&self) -> &[Label<'a>] {
+        match self {
+            Self::Text(reader) => reader.labels(),
+        }
+    }
+}
+
+impl<'a> Iterator for Reader<'a> {
+    type Item = Result<Entry<'a>, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Text(reader) => reader.next(),
+        }
+    }
+}
