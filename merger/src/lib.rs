@@ -2,6 +2,8 @@
 
 pub mod exposition;
 
+pub mod merge;
+
 pub mod identity;
 
 pub mod target;

@@ -1,0 +1,74 @@
+//! Many expositions to one, and the list of what was wrong.
+//!
+//! The law, of which each part is kept in one place:
+//! - Each metric name is in one family, whatever source it came from ([`family`]); a family is
+//!   written once, whole, in the order of first appearance (`page`).
+//! - Kinds that truly differ cost the family its type and no sample; of a series that is there
+//!   twice the first stays (`conflict`, `rows`).
+//! - The labels of the source win every clash (`relabel`).
+//! - A bad line costs itself and is named (`report`); a limit costs the source, of which then
+//!   nothing is kept (`intake`).
+//!
+//! Every order comes from the sources, so equal input gives equal bytes. Merging a merged page
+//! again gives the same page. That bodies are whole is left to who fetched them.
+//!
+//! [`family`]: crate::exposition::family
+
+mod conflict;
+mod intake;
+mod names;
+mod page;
+mod relabel;
+mod report;
+mod rows;
+
+pub use self::{
+    relabel::is_source_label,
+    report::{Problems, Report},
+};
+pub use crate::exposition::Limits;
+
+use crate::exposition::Format;
+
+/// What one source said.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Put into each of its series. Names are distinct and pass [`is_source_label`]; a label with
+    /// an empty value is none.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// What the body is written in.
+    pub format: Format,
+    /// The whole body, decompressed.
+    pub body: &'a [u8],
+}
+
+/// One page, and what became of each source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// The page in text 0.0.4. Empty where no source said anything.
+    pub body: Vec<u8>,
+    /// One for each source, in the same order.
+    pub reports: Vec<Report>,
+}
+
+/// Merges what the sources said. The order of the sources is the order of the page.
+#[must_use]
+pub fn merge(sources: &[Source<'_>], limits: &Limits) -> Merged {
+    let mut intake = intake::Intake::new(sources);
+    let mut reports: Vec<Report> =
+        (0..sources.len()).map(|position| intake.take(position, limits)).collect();
+    let intake::Intake { mut names, mut rows } = intake;
+    conflict::settle(&mut names, &mut reports);
+    let families = page::Families::new(&names);
+    conflict::drop_misfits(&mut rows, &names, &families, &mut reports);
+    for report in &mut reports {
+        report.problems.sort();
+    }
+    for row in &rows.list {
+        reports[row.source as usize].samples += 1;
+    }
+    Merged { body: page::write(&names, &rows, &families), reports }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+use super::*;
+use crate::exposition::{Defect, Limit};
+
+/// Merges sources with the label `c`; a source without a name has none.
+fn merge_named(sources: &[(&str, &str)], limits: &Limits) -> Merged {
+    let labels: Vec<_> = sources.iter().map(|(name, _)| [("c", *name)]).collect();
+    let sources: Vec<_> = sources
+        .iter()
+        .zip(&labels)
+        .map(|((_, body), labels)| Source { labels, format: Format::Text, body: body.as_bytes() })
+        .collect();
+    merge(&sources, limits)
+}
+
+/// Each problem as `source: problem`.
+#[track_caller]
+fn check(sources: &[(&str, &str)], expected: &str, problems: &[&str]) {
+    let Merged { body, reports } = merge_named(sources, &Limits::default());
+    assert_eq!(String::from_utf8(body).unwrap(), expected);
+    let mut found = Vec::new();
+    for ((name, _), report) in sources.iter().zip(&reports) {
+        assert_eq!(report.failed, None);
+        found.extend(report.problems.kept().iter().map(|problem| format!("{name}: {problem}")));
+    }
+    assert_eq!(found, problems);
+}
+
+#[test]
+fn a_family_is_written_once_and_whole() {
+    check(
+        &[
+            ("a", "# HELP m Of a.\n# TYPE m gauge\nm 1\nn 2\n"),
+            ("b", "n 3\n# HELP m Of b.\n# TYPE m gauge\nm 4\n"),
+        ],
+        "# HELP m Of a.\n# TYPE m gauge\nm{c=\"a\"} 1\nm{c=\"b\"} 4\nn{c=\"a\"} 2\nn{c=\"b\"} 3\n",
+        &[],
+    );
+}
+
+#[test]
+fn the_first_help_that_is_not_empty_stands() {
+    check(
+        &[("", "# HELP m\nm{s=\"1\"} 1\n"), ("", "# HELP m Two.\nm{s=\"2\"} 1\n# HELP m Three.\n")],
+        "# HELP m Two.\nm{s=\"1\"} 1\nm{s=\"2\"} 1\n",
+        &[],
+    );
+}
+
+#[test]
+fn an_open_kind_joins_and_no_kind_is_not_invented() {
+    check(
+        &[("", "# TYPE m untyped\nm 1\nn 1\n# TYPE o untyped\no 1\n"), ("", "# TYPE m counter\n")],
+        "# TYPE m counter\nm 1\nn 1\n# TYPE o untyped\no 1\n",
+        &[],
+    );
+}
+
+#[test]
+fn a_type_after_its_samples_and_a_type_said_twice_are_fine() {
+    check(&[("", "m 1\n# TYPE m gauge\n# TYPE m gauge\n")], "# TYPE m gauge\nm 1\n", &[]);
+}
+
+#[test]
+fn truly_different_kinds_lose_the_type_and_keep_every_sample() {
+    check(
+        &[
+            ("a", "# TYPE m histogram\nm_bucket{le=\"+Inf\"} 1\nm_sum 1\nm_count 1\n"),
+            ("b", "# TYPE m counter\nm 1\n# TYPE m counter\n"),
+        ],
+        "# TYPE m untyped\nm{c=\"b\"} 1\nm_bucket{le=\"+Inf\",c=\"a\"} 1\nm_sum{c=\"a\"} 1\n\
+         m_count{c=\"a\"} 1\n",
+        &[
+            "b: line 1: type differs from an earlier one, now untyped: `# TYPE m counter`",
+            "b: line 3: type differs from an earlier one, now untyped: `# TYPE m counter`",
+        ],
+    );
+}
+
+#[test]
+fn a_kind_that_changes_within_a_source_is_a_conflict() {
+    check(
+        &[("", "# TYPE m gauge\nm 1\n# TYPE m counter\n")],
+        "# TYPE m untyped\nm 1\n",
+        &[": line 3: type differs from an earlier one, now untyped: `# TYPE m counter`"],
+    );
+}
+
+#[test]
+fn a_name_with_a_kind_of_its_own_takes_the_type_from_who_would_own_it() {
+    check(
+        &[
+            ("a", "# TYPE x histogram\nx_sum 1\nx_count 1\n"),
+            ("b", "# TYPE x_count gauge\nx_count 2\n"),
+        ],
+        "# TYPE x untyped\nx_sum{c=\"a\"} 1\n# TYPE x_count untyped\nx_count{c=\"a\"} 1\nx_count{c=\"b\"} 2\n",
+        &["b: line 1: type differs from an earlier one, now untyped: `# TYPE x_count gauge`"],
+    );
+}
+
+#[test]
+fn all_samples_of_a_name_are_in_the_family_that_any_source_gives_it() {
+    check(
+        &[
+            ("a", "# HELP x_count Own.\nx_count 1\n"),
+            ("b", "# TYPE x summary\nx{quantile=\"0.5\"} 1\nx_count 2\n"),
+        ],
+        "# TYPE x summary\nx_count{c=\"a\"} 1\nx{quantile=\"0.5\",c=\"b\"} 1\nx_count{c=\"b\"} 2\n",
+        &[],
+    );
+}
+
+#[test]
+fn a_kind_without_a_word_in_text_is_untyped_and_counted() {
+    check(
+        &[("", "# TYPE m info\nm 1\n")],
+        "# TYPE m untyped\nm 1\n",
+        &[": line 1: type has no word in text 0.0.4, written as untyped: `# TYPE m info`"],
+    );
+}
+
+#[test]
+fn the_labels_of_the_source_win() {
+    check(
+        &[("a", "m{c=\"x\",d=\"y\"} 1\nm{c=\"\"} 2\n")],
+        "m{d=\"y\",exported_c=\"x\",c=\"a\"} 1\nm{c=\"a\"} 2\n",
+        &[],
+    );
+}
+
+#[test]
+fn the_label_of_a_source_is_escaped() {
+    check(&[("\"}\n\\", "m 1\n")], "m{c=\"\\\"}\\n\\\\\"} 1\n", &[]);
+}
+
+#[test]
+fn a_series_that_is_there_is_kept_from_the_first() {
+    let again = |source: &str, line: usize, text: &str| {
+        format!("{source}: line {line}: series is there already, the first is kept: `{text}`")
+    };
+    check(
+        &[
+            ("", "m{a=\"1\",b=\"2\"} 1\nm{b=\"2\",a=\"1\"} 2\nm{a=\"1\",b=\"2\"} 3 4\nm 5\n"),
+            (
+                "",
+                "m{ b=\"2\",a=\"1\",d=\"\"} 6\nm{} 7\nm{a=\"2\",b=\"1\"} 8\nm{a=\"1\",b=\"2\"} 9 4\n",
+            ),
+        ],
+        "m{a=\"1\",b=\"2\"} 1\nm{a=\"1\",b=\"2\"} 3 4\nm 5\nm{a=\"2\",b=\"1\"} 8\n",
+        &[
+            &again("", 2, "m{b=\"2\",a=\"1\"} 2"),
+            &again("", 1, "m{b=\"2\",a=\"1\",d=\"\"} 6"),
+            &again("", 2, "m 7"),
+            &again("", 4, "m{a=\"1\",b=\"2\"} 9 4"),
+        ],
+    );
+}
+
+#[test]
+fn a_label_of_a_source_counts_for_what_is_there() {
+    check(
+        &[("a", "m 1\n"), ("", "m{c=\"a\"} 2\nm 3\n")],
+        "m{c=\"a\"} 1\nm 3\n",
+        &[": line 1: series is there already, the first is kept: `m{c=\"a\"} 2`"],
+    );
+}
+
+#[test]
+fn a_bound_that_is_no_number_costs_its_line_in_a_histogram_only() {
+    check(
+        &[
+            ("", "m_bucket{le=\"x\"} 1\nm_bucket{le=\"1\"} 2\ng{le=\"x\"} 3\n"),
+            ("", "# TYPE m histogram\n# TYPE s summary\ns{quantile=\"\"} 4\ns{le=\"x\"} 5\n"),
+        ],
+        "# TYPE m histogram\nm_bucket{le=\"1\"} 2\ng{le=\"x\"} 3\n# TYPE s summary\ns{le=\"x\"} 5\n",
+        &[
+            ": line 1: label `le` of a histogram is not a number: `m_bucket{le=\"x\"} 1`",
+            ": line 3: label `quantile` of a summary is not a number: `s{quantile=\"\"} 4`",
+        ],
+    );
+}
+
+#[test]
+fn an_exemplar_is_left_out_and_counted() {
+    check(
+        &[("", "m 1 # {t=\"x\"} 1\n")],
+        "m 1\n",
+        &[": line 1: exemplar is left out, text 0.0.4 has no place for it: `m 1 # {t=\"x\"} 1`"],
+    );
+}
+
+#[test]
+fn what_is_not_parsed_is_not_altered() {
+    let page = "m{a=\"\\n\\\\\\\"é\"} 1.50e+01 0007\nm 1E5\nn nAn\n";
+    check(&[("", page)], page, &[]);
+}
+
+#[test]
+fn a_source_that_hits_a_limit_leaves_nothing() {
+    let limits = Limits { samples: 2, ..Limits::default() };
+    let good = ("a", "# TYPE m gauge\nm 1\n");
+    let bad = ("b", "x\nm 1\n# HELP m Bad.\n# TYPE m counter\nnew 1\nnew{ a=\"\"} 2\n");
+    let Merged { body, reports } = merge_named(&[good, bad, ("c", "new 1\n")], &limits);
+    assert_eq!(String::from_utf8(body).unwrap(), "# TYPE m gauge\nm{c=\"a\"} 1\nnew{c=\"c\"} 1\n");
+    let failed = reports[1].failed.unwrap();
+    assert_eq!((failed.limit, failed.line), (Limit::Samples, 6));
+    assert_eq!(reports[1].problems.count(Defect::NoValue), 1);
+    assert_eq!(reports.iter().map(|report| report.samples).collect::<Vec<_>>(), [1, 0, 1]);
+}
+
+#[test]
+fn a_body_whose_offsets_do_not_fit_is_not_read() {
+    let body = vec![b'\0'; rows::LARGEST_BODY + 1];
+    let source = Source { labels: &[], format: Format::Text, body: &body };
+    let reports = merge(&[source], &Limits::default()).reports;
+    let failed = reports[0].failed.map(|exceeded| exceeded.to_string());
+    assert_eq!(failed.as_deref(), Some("body larger than 1073741824 bytes"));
+}
+
+#[test]
+fn an_empty_source_has_no_samples_and_no_problem() {
+    check(&[("a", "")], "", &[]);
+    assert_eq!(merge(&[], &Limits::default()), Merged { body: Vec::new(), reports: Vec::new() });
+}
+
+#[test]
+fn samples_are_counted_where_they_are_in_the_page() {
+    let Merged { reports, .. } =
+        merge_named(&[("", "m 1\nm 2\nx\n"), ("", "m 3\nn 4\n")], &Limits::default());
+    assert_eq!(reports.iter().map(|report| report.samples).collect::<Vec<_>>(), [1, 1]);
+}
