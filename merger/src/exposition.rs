@@ -219,6 +219,17 @@ impl Kind {
 
 // === impl Limits ===
 
+impl Limits {
+    /// What this program says itself has no limits.
+    pub const NONE: Self = Self {
+        samples: usize::MAX,
+        labels: usize::MAX,
+        name: usize::MAX,
+        value: usize::MAX,
+        line: usize::MAX,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { samples: 50_000, labels: 64, name: 256, value: 2048, line: 65_536 }

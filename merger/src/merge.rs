@@ -28,6 +28,7 @@ pub use self::{
 };
 pub use crate::exposition::Limits;
 
+use self::intake::Intake;
 use crate::exposition::Format;
 
 /// What one source said.
@@ -54,19 +55,35 @@ pub struct Merged {
 /// Merges what the sources said. The order of the sources is the order of the page.
 #[must_use]
 pub fn merge(sources: &[Source<'_>], limits: &Limits) -> Merged {
-    let mut intake = intake::Intake::new(sources);
+    merge_with(sources, limits, |_| Vec::new())
+}
+
+/// Merges what the sources said, and last what is to be stated about them: text 0.0.4, without
+/// further labels, made from the report of each. In these reports a sample still counts that only
+/// the whole page shows to be a misfit.
+#[must_use]
+pub fn merge_with(
+    sources: &[Source<'_>],
+    limits: &Limits,
+    state: impl FnOnce(&[Report]) -> Vec<u8>,
+) -> Merged {
+    #[expect(clippy::needless_late_init, reason = "the intake borrows from it, so it comes first")]
+    let statement: Vec<u8>;
+    let mut intake = Intake::new();
     let mut reports: Vec<Report> =
-        (0..sources.len()).map(|position| intake.take(position, limits)).collect();
-    let intake::Intake { mut names, mut rows } = intake;
+        sources.iter().map(|source| intake.take(source, limits)).collect();
+    statement = state(&reports);
+    let stated = Source { labels: &[], format: Format::Text, body: &statement };
+    reports.push(intake.take(&stated, &Limits::NONE));
+
+    let Intake { mut names, mut rows } = intake;
     conflict::settle(&mut names, &mut reports);
     let families = page::Families::new(&names);
     conflict::drop_misfits(&mut rows, &names, &families, &mut reports);
     for report in &mut reports {
         report.problems.sort();
     }
-    for row in &rows.list {
-        reports[row.source as usize].samples += 1;
-    }
+    reports.truncate(sources.len());
     Merged { body: page::write(&names, &rows, &families), reports }
 }
 

@@ -48,8 +48,9 @@ pub(super) fn drop_misfits(
             Type::Of(Kind::Summary) if row.has_bad_quantile => Defect::Quantile,
             _ => return true,
         };
-        let problems = &mut reports[row.source as usize].problems;
-        problems.add(row.line as usize, what, rows.line(row).bytes);
+        let report = &mut reports[row.source as usize];
+        report.samples -= 1;
+        report.problems.add(row.line as usize, what, rows.line(row).bytes);
         false
     });
     rows.list = list;

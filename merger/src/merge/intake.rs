@@ -33,15 +33,16 @@ struct Declarations<'a> {
 // === impl Intake ===
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(sources: &'a [Source<'a>]) -> Self {
-        Self { names: Names::default(), rows: Rows::new(sources) }
+    pub(super) fn new() -> Self {
+        Self { names: Names::default(), rows: Rows::new() }
     }
 
     /// Takes one more source: sources are taken in their order.
-    pub(super) fn take(&mut self, position: usize, limits: &Limits) -> Report {
+    pub(super) fn take(&mut self, source: &Source<'a>, limits: &Limits) -> Report {
+        let position = self.rows.begin(source);
         let mut report = Report::default();
         let (n_names, n_rows) = (self.names.list.len(), self.rows.list.len());
-        match self.collect(index(position), limits, &mut report) {
+        match self.collect(source, position, limits, &mut report) {
             Ok(declarations) => {
                 self.declare(declarations, &mut report);
                 let Self { names, rows } = self;
@@ -49,10 +50,11 @@ impl<'a> Intake<'a> {
                 rows.enter(n_rows, name_len, |row, text| {
                     report.problems.add(row.line as usize, Defect::Duplicate, text);
                 });
+                report.samples = rows.list.len() - n_rows;
             }
             Err(exceeded) => {
                 self.names.truncate(n_names);
-                self.rows.discard(n_rows, index(position));
+                self.rows.discard(n_rows, position);
                 report.failed = Some(exceeded);
             }
         }
@@ -62,11 +64,11 @@ impl<'a> Intake<'a> {
     /// Reads a source to its end.
     fn collect(
         &mut self,
+        source: &Source<'a>,
         position: u32,
         limits: &Limits,
         report: &mut Report,
     ) -> Result<Declarations<'a>, Exceeded> {
-        let source = self.rows.sources[position as usize];
         if source.body.len() > LARGEST_BODY {
             return Err(Exceeded { limit: Limit::Body, allowed: LARGEST_BODY, line: 0 });
         }

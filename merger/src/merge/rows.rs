@@ -49,13 +49,19 @@ const _: () = assert!(size_of::<Row>() == 32);
 #[derive(Debug)]
 pub(super) struct Rows<'a> {
     pub list: Vec<Row>,
-    pub sources: &'a [Source<'a>],
-    relabels: Vec<Relabel>,
-    hashes_of_labels: Vec<u64>,
-    /// For each source, the lines that had to be written anew.
-    rewritten: Vec<Vec<u8>>,
+    origins: Vec<Origin<'a>>,
     series: HashTable<u32>,
     hasher: RandomState,
+}
+
+/// What the rows of one source have in common.
+#[derive(Debug)]
+struct Origin<'a> {
+    body: &'a [u8],
+    /// The lines that had to be written anew.
+    rewritten: Vec<u8>,
+    relabel: Relabel,
+    hash_of_labels: u64,
 }
 
 /// A number or offset as a row holds it.
@@ -67,31 +73,28 @@ pub(super) const fn index(n: usize) -> u32 {
 // === impl Rows ===
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(sources: &'a [Source<'a>]) -> Self {
+    pub(super) fn new() -> Self {
         let hasher = RandomState::default();
-        let relabels: Vec<_> = sources.iter().map(|source| Relabel::new(source.labels)).collect();
-        Self {
-            list: Vec::new(),
-            sources,
-            hashes_of_labels: relabels
-                .iter()
-                .map(|more| hash_of_set(&hasher, more.walk()))
-                .collect(),
-            relabels,
-            rewritten: vec![Vec::new(); sources.len()],
-            series: HashTable::new(),
-            hasher,
-        }
+        Self { list: Vec::new(), origins: Vec::new(), series: HashTable::new(), hasher }
+    }
+
+    /// Begins the rows of one more source, and gives its position.
+    pub(super) fn begin(&mut self, source: &Source<'a>) -> u32 {
+        let relabel = Relabel::new(source.labels);
+        let hash_of_labels = hash_of_set(&self.hasher, relabel.walk());
+        let (body, rewritten) = (source.body, Vec::new());
+        self.origins.push(Origin { body, rewritten, relabel, hash_of_labels });
+        index(self.origins.len() - 1)
     }
 
     /// The labels of a source.
     pub(super) fn relabel(&self, source: u32) -> &Relabel {
-        &self.relabels[source as usize]
+        &self.origins[source as usize].relabel
     }
 
     /// Where the lines of a source are written anew.
     pub(super) fn rewritten(&mut self, source: u32) -> &mut Vec<u8> {
-        &mut self.rewritten[source as usize]
+        &mut self.origins[source as usize].rewritten
     }
 
     /// Adds a sample whose line is strict and has these labels. Its hash is made here.
@@ -108,9 +111,8 @@ impl<'a> Rows<'a> {
 
     /// The strict line of a row.
     pub(super) fn line(&self, row: &Row) -> Line<'_> {
-        let source = row.source as usize;
-        let buffer =
-            if row.is_rewritten { &self.rewritten[source][..] } else { self.sources[source].body };
+        let Origin { body, rewritten, .. } = &self.origins[row.source as usize];
+        let buffer = if row.is_rewritten { rewritten } else { *body };
         let bytes = &buffer[row.start as usize..][..row.len as usize];
         Line { bytes, insert: row.insert as usize }
     }
@@ -118,7 +120,7 @@ impl<'a> Rows<'a> {
     /// Forgets all rows but the first `n`, which are those before this source.
     pub(super) fn discard(&mut self, n: usize, source: u32) {
         self.list.truncate(n);
-        self.rewritten[source as usize] = Vec::new();
+        *self.rewritten(source) = Vec::new();
     }
 
     /// Enters the rows from `n` on into the series, and drops those whose series is there already.
@@ -150,7 +152,7 @@ impl<'a> Rows<'a> {
     }
 
     fn hash<'l>(&self, row: &Row, labels: impl Iterator<Item = Label<'l>>) -> u32 {
-        let more = self.hashes_of_labels[row.source as usize];
+        let more = self.origins[row.source as usize].hash_of_labels;
         let sum = more.wrapping_add(hash_of_set(&self.hasher, labels));
         let hash = self.hasher.hash_one((row.name, self.line(row).timestamp(), sum));
         // Half of a hash is a hash.

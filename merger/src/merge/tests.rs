@@ -228,3 +228,18 @@ fn samples_are_counted_where_they_are_in_the_page() {
         merge_named(&[("", "m 1\nm 2\nx\n"), ("", "m 3\nn 4\n")], &Limits::default());
     assert_eq!(reports.iter().map(|report| report.samples).collect::<Vec<_>>(), [1, 1]);
 }
+
+#[test]
+fn a_statement_stands_last_and_has_no_labels() {
+    let labels = [("c", "1")];
+    let source = |body| Source { labels: &labels, format: Format::Text, body };
+    let bodies: [&[u8]; 2] = [b"m 1\nm 2\nn 3\n", b"m{ 1\n"];
+    let sources = bodies.map(source);
+    let state = |reports: &[Report]| {
+        let samples: Vec<String> = reports.iter().map(|r| format!("s {}\n", r.samples)).collect();
+        samples[0].clone().into_bytes()
+    };
+    let Merged { body, reports } = merge_with(&sources, &Limits::default(), state);
+    assert_eq!(String::from_utf8_lossy(&body), "m{c=\"1\"} 1\nn{c=\"1\"} 3\ns 2\n");
+    assert_eq!(reports.len(), 2);
+}

@@ -23,9 +23,9 @@ fn mk_pod(annotations: &[(&str, &str)], containers: &[&str]) -> Pod {
 }
 
 fn mk_container(text: &str) -> Container {
-    let mut parts = text.split(':');
-    let name = parts.next().unwrap().to_owned();
-    let ports = parts
+    let mut words = text.split(':');
+    let name = words.next().unwrap().to_owned();
+    let ports = words
         .map(|port| match port.split_once('=') {
             Some((number, name)) => (number, Some(name.to_owned())),
             None => (port, None),
