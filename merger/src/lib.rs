@@ -8,4 +8,8 @@ pub mod identity;
 
 pub mod target;
 
+pub mod netns;
+
 pub mod pods;
+
+pub mod listeners;

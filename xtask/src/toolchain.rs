@@ -170,3 +170,29 @@ fn linker() -> Option<PathBuf> {
         .map(|directory| directory.join("bpf-linker"))
         .find(|linker| linker.is_file())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_the_next_step() {
+        let missing = Missing(vec!["a compiler", "bpf-linker"]).to_string();
+        assert_eq!(
+            missing,
+            "the kernel part cannot be built here, missing: a compiler and bpf-linker; \
+             run `cargo xtask setup`"
+        );
+    }
+
+    #[test]
+    fn the_inner_cargo_is_free_of_the_outer_ones_settings() {
+        let toolchain = Toolchain { compiler: Compiler::Debian, linker: "/x/bpf-linker".into() };
+        let cargo = toolchain.cargo();
+        let set: Vec<_> = cargo.get_envs().filter(|(_, value)| value.is_some()).collect();
+        let names: Vec<_> = set.iter().map(|(name, _)| name.to_string_lossy()).collect();
+        assert_eq!(names, ["CARGO_ENCODED_RUSTFLAGS", "RUSTC", "RUSTC_BOOTSTRAP"]);
+        let cleared = cargo.get_envs().filter(|(_, value)| value.is_none()).count();
+        assert_eq!(cleared, INHERITED.len() - 2);
+    }
+}

@@ -1,0 +1,172 @@
+//! Entering the network namespace of a pod, and telling one namespace from another.
+//!
+//! A socket belongs to the namespace it was created in, wherever it is used later. So a thread
+//! enters a namespace only to create a socket, never across an `.await`, and leaves at once.
+//!
+//! A namespace that is held open outlives its pod. Nobody keeps a [`Netns`] longer than one
+//! request or one sweep.
+#![expect(unsafe_code, reason = "SO_NETNS_COOKIE and getifaddrs have no safe wrapper in rustix")]
+
+use std::{
+    fs::File,
+    io,
+    marker::PhantomData,
+    net::IpAddr,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::{fs::MetadataExt, net::UnixDatagram},
+    },
+    path::Path,
+    process, ptr,
+};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::identity::Cookie;
+
+/// `SO_NETNS_COOKIE` in <https://github.com/torvalds/linux/blob/v6.12/include/uapi/asm-generic/socket.h>,
+/// since 5.14. The number is the same on every machine that Kubernetes runs on.
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// A network namespace, held open by its file descriptor.
+#[derive(Debug)]
+pub struct Netns {
+    fd: OwnedFd,
+}
+
+/// While this lives, the calling thread is in a foreign namespace.
+struct Entered {
+    home: OwnedFd,
+    /// Namespaces belong to threads: the guard is dropped on the thread that made it.
+    _not_send: PhantomData<*mut ()>,
+}
+
+/// A list that the C library allocated.
+struct Interfaces(*mut libc::ifaddrs);
+
+// === impl Netns ===
+
+impl Netns {
+    /// Opens the namespace that a file such as `/run/netns/x` or `/proc/1/ns/net` refers to.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(Self { fd: File::open(path)?.into() })
+    }
+
+    /// Opens the namespace that a process is in. Of another user's process: needs `CAP_SYS_PTRACE`.
+    pub fn of_pid(pid: u32) -> io::Result<Self> {
+        Self::open(format!("/proc/{pid}/ns/net"))
+    }
+
+    /// Opens the namespace that the calling thread is in.
+    pub fn own() -> io::Result<Self> {
+        Self::open("/proc/thread-self/ns/net")
+    }
+
+    /// Runs what creates a socket inside this namespace. The thread returns home even on a panic,
+    /// and where it cannot, the process ends. Needs `CAP_SYS_ADMIN`.
+    pub fn within<T>(&self, create_socket: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let _entered = self.enter()?;
+        create_socket()
+    }
+
+    /// The namespace's identity, read from a socket made inside it. Needs `CAP_SYS_ADMIN`.
+    pub fn cookie(&self) -> io::Result<Cookie> {
+        // A Unix socket costs least, and no namespace is without.
+        self.within(|| cookie_of(&UnixDatagram::unbound()?))
+    }
+
+    /// The inode number: an identity only while the namespace is held open.
+    pub fn inode(&self) -> io::Result<u64> {
+        Ok(File::from(self.fd.try_clone()?).metadata()?.ino())
+    }
+
+    fn enter(&self) -> io::Result<Entered> {
+        let home = Self::own()?.fd;
+        move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(Entered { home, _not_send: PhantomData })
+    }
+}
+
+// === impl Entered ===
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let home = self.home.as_fd();
+        if let Err(error) = move_into_link_name_space(home, Some(LinkNameSpaceType::Network)) {
+            // A thread lost in one pod's namespace would scrape it in the name of another.
+            tracing::error!(%error, "cannot return to the host network namespace");
+            process::abort();
+        }
+    }
+}
+
+/// The namespace that a socket was created in, wherever the caller is. Needs no right.
+///
+/// `ENOPROTOOPT` on kernels below 5.14.
+pub fn cookie_of(socket: &impl AsFd) -> io::Result<Cookie> {
+    let mut cookie = 0_u64;
+    let mut length = libc::socklen_t::try_from(size_of_val(&cookie)).unwrap_or_default();
+    // SAFETY: the descriptor is open while it is borrowed, and the kernel writes at most `length`
+    // bytes, which is the size of `cookie`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(Cookie(cookie)) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether an interface of the calling thread's namespace has this address.
+///
+/// Not asked by binding to it: a namespace may allow binding to any (`ip_nonlocal_bind`).
+pub fn has_address(address: IpAddr) -> io::Result<bool> {
+    Ok(addresses()?.contains(&address.to_canonical()))
+}
+
+fn addresses() -> io::Result<Vec<IpAddr>> {
+    let mut list = Interfaces(ptr::null_mut());
+    // SAFETY: the pointer is to a place for the list's head, which `Interfaces` frees.
+    if unsafe { libc::getifaddrs(&raw mut list.0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut addresses = vec![];
+    let mut next = list.0;
+    // SAFETY: the C library ends its list with null, and `list` keeps every entry alive.
+    while let Some(interface) = unsafe { next.as_ref() } {
+        addresses.extend(address_of(interface));
+        next = interface.ifa_next;
+    }
+    Ok(addresses)
+}
+
+fn address_of(interface: &libc::ifaddrs) -> Option<IpAddr> {
+    // SAFETY: null, or an address of the family that it says, in memory of that family's size.
+    unsafe {
+        match i32::from(interface.ifa_addr.as_ref()?.sa_family) {
+            libc::AF_INET => {
+                let address = interface.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned();
+                Some(IpAddr::from(address.sin_addr.s_addr.to_ne_bytes()))
+            }
+            libc::AF_INET6 => {
+                let address = interface.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned();
+                Some(IpAddr::from(address.sin6_addr.s6_addr))
+            }
+            _ => None,
+        }
+    }
+}
+
+// === impl Interfaces ===
+
+impl Drop for Interfaces {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: the head of a list that getifaddrs gave and nobody else frees.
+            unsafe { libc::freeifaddrs(self.0) };
+        }
+    }
+}
