@@ -13,3 +13,5 @@ pub mod netns;
 pub mod pods;
 
 pub mod listeners;
+
+pub mod node;

@@ -10,6 +10,8 @@ use crate::{
     target::{Holder, Listener},
 };
 
+#[cfg(feature = "ebpf")]
+pub mod ebpf;
 pub mod proc;
 
 /// Rows that one namespace may have in a snapshot. The rest are counted and left out, so that a

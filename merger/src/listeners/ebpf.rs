@@ -1,0 +1,223 @@
+//! Rung 1: the kernel part says that something changed, and what is.
+//!
+//! Changes are a hint and the snapshot is the truth. The kernel part marks a namespace before the
+//! socket's state is stored, so whoever is woken waits a moment, takes the marks away, and only
+//! then looks: what happens after the marks are gone wakes it again.
+//!
+//! Nothing is pinned. With [`Sockets`] the programs leave the kernel.
+#![expect(unsafe_code, reason = "tokio asks for a promise about the ring's file descriptor")]
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    net::IpAddr,
+    num::NonZeroU16,
+};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{Iter, ProgramError, links::LinkError},
+};
+use aya_log::EbpfLogger;
+use merger_common::{FAMILY_V4, FAMILY_V6, Row as Record};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::{
+    identity::Cookie,
+    listeners::{Held, Row, Rows},
+};
+
+/// Records that one read of the iterator asks for: as much as the kernel gives at a time.
+const RECORDS_PER_READ: usize = 1024;
+
+/// The programs, and with them the snapshots.
+pub struct Sockets {
+    /// Owns the programs and the tracepoint's link: both end with it.
+    ebpf: Ebpf,
+    lost: PerCpuArray<MapData, u64>,
+    ticks_per_second: u64,
+}
+
+/// The marks of the kernel part.
+pub struct Changes {
+    ring: AsyncFd<RingBuf<MapData>>,
+    dirty: HashMap<MapData, u64, u8>,
+    logs: EbpfLogger<Forward>,
+    /// Namespaces whose record was read and whose mark still stands.
+    marked: Vec<u64>,
+}
+
+/// Hands what the kernel part logs to `tracing`.
+struct Forward;
+
+/// Why the kernel part did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The embedded object is not the one that this agent was written for.
+    #[error("the kernel part has no {0}: run `cargo xtask build-ebpf` and build again")]
+    Absent(&'static str),
+    /// A map could not be used.
+    #[error("a map of the kernel part cannot be used")]
+    Map(#[from] MapError),
+    /// The log of the kernel part could not be opened.
+    #[error("the log of the kernel part cannot be opened")]
+    Log(#[from] aya_log::Error),
+    /// The iterator could not be started.
+    #[error("the walk over open files cannot be started")]
+    Program(#[from] ProgramError),
+    /// The iterator could not be opened.
+    #[error("the walk over open files cannot be opened")]
+    Link(#[from] LinkError),
+    /// The iterator could not be read, or the ring not be waited for.
+    #[error("the kernel part cannot be read")]
+    Read(#[from] io::Error),
+}
+
+/// Takes over an object whose programs are loaded and whose tracepoint is attached.
+///
+/// To be called in a tokio runtime: the ring is waited for there.
+pub fn split(mut ebpf: Ebpf) -> Result<(Sockets, Changes), Error> {
+    let logs = EbpfLogger::init_with_logger(&mut ebpf, Forward)?;
+    let mut take = |name| ebpf.take_map(name).ok_or(Error::Absent(name));
+    let ring = RingBuf::try_from(take("CHANGES")?)?;
+    let dirty = HashMap::try_from(take("DIRTY")?)?;
+    let lost = PerCpuArray::try_from(take("LOST")?)?;
+    // SAFETY: the ring owns its map's descriptor: it is the same and open for as long as the ring.
+    let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+        .map_err(io::Error::from)?;
+    let ticks_per_second = rustix::param::clock_ticks_per_second();
+    Ok((Sockets { ebpf, lost, ticks_per_second }, Changes { ring, dirty, logs, marked: vec![] }))
+}
+
+// === impl Sockets ===
+
+impl Sockets {
+    /// Every listening socket of the node, once for each descriptor that refers to it.
+    pub fn snapshot(&mut self) -> Result<Rows, Error> {
+        let mut walk = self.walk()?;
+        let mut buffer = vec![0; RECORDS_PER_READ * size_of::<Record>()];
+        let mut rows = Rows::default();
+        let mut filled = 0;
+        loop {
+            match walk.read(&mut buffer[filled..])? {
+                0 => return Ok(rows),
+                n => filled += n,
+            }
+            // A read may end inside a record; its rest comes with the next.
+            let whole = filled - filled % size_of::<Record>();
+            for record in buffer[..whole].chunks_exact(size_of::<Record>()) {
+                self.row(record).into_iter().for_each(|row| rows.push(row));
+            }
+            buffer.copy_within(whole..filled, 0);
+            filled -= whole;
+        }
+    }
+
+    /// Changes that the kernel part had no room for, since it was loaded.
+    pub fn n_lost(&self) -> Result<u64, Error> {
+        Ok(self.lost.get(&0, 0)?.iter().sum())
+    }
+
+    /// A link shows the tables of files once, so each snapshot has its own.
+    fn walk(&mut self) -> Result<File, Error> {
+        let program = self.ebpf.program_mut("task_file").ok_or(Error::Absent("task_file"))?;
+        let program: &mut Iter = program.try_into()?;
+        let link = program.attach()?;
+        Ok(program.take_link(link)?.into_file()?)
+    }
+
+    /// Nothing for a record that no kernel writes: an unknown family, or port 0.
+    fn row(&self, bytes: &[u8]) -> Option<Row> {
+        let record = decode(bytes)?;
+        let [a, b, c, d, ..] = record.address;
+        let address = match record.family {
+            FAMILY_V4 => IpAddr::from([a, b, c, d]),
+            FAMILY_V6 => IpAddr::from(record.address).to_canonical(),
+            _ => return None,
+        };
+        let started = record.started / (1_000_000_000 / self.ticks_per_second);
+        Some(Row {
+            netns: Cookie(record.netns),
+            address,
+            port: NonZeroU16::new(record.port)?,
+            held_by: Some(Held { started, pid: record.tgid }),
+        })
+    }
+}
+
+// === impl Changes ===
+
+impl Changes {
+    /// Returns when some namespace is dirty. Cancel safe: what was read is remembered.
+    pub async fn changed(&mut self) -> io::Result<()> {
+        while self.marked.is_empty() {
+            let mut ready = self.ring.readable_mut().await?;
+            let marked = ready.get_inner_mut().next().and_then(|record| netns_of(&record));
+            match marked {
+                Some(netns) => self.marked.push(netns),
+                None => ready.clear_ready(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes all marks away, and returns where they were. To be called before the snapshot.
+    ///
+    /// On kernels without cookies they are inode numbers, and nothing is to be concluded from them.
+    pub fn clear(&mut self) -> Vec<Cookie> {
+        let Self { ring, dirty, logs, marked } = self;
+        while let Some(record) = ring.get_mut().next() {
+            marked.extend(netns_of(&record));
+        }
+        for netns in marked.iter() {
+            // A mark that is not there needs no taking away.
+            let _ = dirty.remove(netns);
+        }
+        logs.flush();
+        marked.drain(..).map(Cookie).collect()
+    }
+}
+
+// === impl Forward ===
+
+impl log::Log for Forward {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        tracing::enabled!(target: "merger::kernel", tracing::Level::DEBUG)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        tracing::debug!(target: "merger::kernel", "{}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+/// [`merger_common::Change::netns`], which comes first.
+fn netns_of(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk().copied().map(u64::from_ne_bytes)
+}
+
+/// The fields of [`Record`] in their order; as it has no padding, they are all that it is.
+fn decode(bytes: &[u8]) -> Option<Record> {
+    let (netns, bytes) = bytes.split_first_chunk()?;
+    let (started, bytes) = bytes.split_first_chunk()?;
+    let (cgroup_id, bytes) = bytes.split_first_chunk()?;
+    let (inum, bytes) = bytes.split_first_chunk()?;
+    let (tgid, bytes) = bytes.split_first_chunk()?;
+    let (address, bytes) = bytes.split_first_chunk()?;
+    let (port, bytes) = bytes.split_first_chunk()?;
+    let (family, bytes) = bytes.split_first_chunk()?;
+    let (reserved, _) = bytes.split_first_chunk()?;
+    Some(Record {
+        netns: u64::from_ne_bytes(*netns),
+        started: u64::from_ne_bytes(*started),
+        cgroup_id: u64::from_ne_bytes(*cgroup_id),
+        inum: u32::from_ne_bytes(*inum),
+        tgid: u32::from_ne_bytes(*tgid),
+        address: *address,
+        port: u16::from_ne_bytes(*port),
+        family: u16::from_ne_bytes(*family),
+        reserved: u32::from_ne_bytes(*reserved),
+    })
+}

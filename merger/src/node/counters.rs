@@ -1,0 +1,90 @@
+//! What the privileged side has done: counted by its thread, read by anyone.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::time::{Duration, Instant};
+
+/// Counts since the start. Each only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Snapshots taken.
+    pub snapshots: u64,
+    /// Snapshots that failed.
+    pub snapshots_failed: u64,
+    /// Sweeps over the processes of the node.
+    pub sweeps: u64,
+    /// Times that a namespace was found marked dirty.
+    pub changes: u64,
+    /// Changes that the kernel part had no room for.
+    pub changes_lost: u64,
+    /// Listeners left out of snapshots, because their namespace had too many.
+    pub rows_left_out: u64,
+    /// Connections begun.
+    pub connects: u64,
+    /// Connections that the rule forbade.
+    pub connects_refused: u64,
+    /// Connections that failed otherwise.
+    pub connects_failed: u64,
+}
+
+/// The same, while they are counted.
+#[derive(Debug, Default)]
+pub(crate) struct Atomics {
+    pub(crate) snapshots: AtomicU64,
+    pub(crate) snapshots_failed: AtomicU64,
+    pub(crate) sweeps: AtomicU64,
+    pub(crate) changes: AtomicU64,
+    pub(crate) changes_lost: AtomicU64,
+    pub(crate) rows_left_out: AtomicU64,
+    pub(crate) connects: AtomicU64,
+    pub(crate) connects_refused: AtomicU64,
+    pub(crate) connects_failed: AtomicU64,
+    /// When the last snapshot ended and how long it took: who asks for the next waits accordingly.
+    last: Mutex<Option<(Instant, Duration)>>,
+}
+
+/// Adds to one of them.
+pub(crate) fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+// === impl Atomics ===
+
+impl Atomics {
+    pub(crate) fn load(&self) -> Counters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            snapshots: read(&self.snapshots),
+            snapshots_failed: read(&self.snapshots_failed),
+            sweeps: read(&self.sweeps),
+            changes: read(&self.changes),
+            changes_lost: read(&self.changes_lost),
+            rows_left_out: read(&self.rows_left_out),
+            connects: read(&self.connects),
+            connects_refused: read(&self.connects_refused),
+            connects_failed: read(&self.connects_failed),
+        }
+    }
+
+    /// The kernel part counts its own.
+    #[cfg(feature = "ebpf")]
+    pub(crate) fn lost(&self, in_all: u64) {
+        let before = self.changes_lost.swap(in_all, Ordering::Relaxed);
+        if in_all > before {
+            tracing::warn!(n = in_all - before, "changes found no room in the kernel part");
+        }
+    }
+
+    pub(crate) fn took(&self, duration: Duration) {
+        // A poisoned lock holds two plain values, each as good as before.
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), duration));
+    }
+
+    pub(crate) fn last(&self) -> Option<(Instant, Duration)> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

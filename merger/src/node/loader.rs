@@ -1,0 +1,149 @@
+//! Loads the kernel part: offsets from the running kernel's BTF, then the programs, then the hook.
+//!
+//! Whether this kernel can is found out by doing it, never by its version.
+
+use std::{fs::File, io, path::Path};
+
+use aya::{
+    Btf, BtfError, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
+    maps::MapError,
+    programs::{BtfTracePoint, Iter, ProgramError},
+};
+use btf_rs::Backend;
+
+use crate::node::{
+    offsets::{self, Offset},
+    privileges::{Capability, Rights},
+};
+
+/// The running kernel's types.
+pub const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The kernel part, as `cargo xtask build-ebpf` made it.
+static OBJECT: &[u8] = include_bytes_aligned!(env!("MERGER_EBPF_OBJECT"));
+
+/// What loading and iterating needs.
+const WANTED: [Capability; 2] = [Capability::Bpf, Capability::Perfmon];
+
+/// Lines of the verifier's log that a person is shown: the refusal stands at the end.
+const LOG_LINES: usize = 12;
+
+/// Why the kernel part is not in the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel was built without, or its file system is not mounted here.
+    #[error("no BTF at {BTF}: needs a kernel with CONFIG_DEBUG_INFO_BTF, and /sys mounted")]
+    NoBtf(#[source] io::Error),
+    /// The file is there and is no BTF.
+    #[error("the BTF at {BTF} cannot be read")]
+    BadBtf(#[source] btf_rs::Error),
+    /// This kernel lacks something that the kernel part reads.
+    #[error(transparent)]
+    Member(#[from] offsets::Missing),
+    /// This kernel has no such hook, or its BTF does not say.
+    #[error("this kernel does not offer the hooks of the kernel part")]
+    Hook(#[from] BtfError),
+    /// A right is missing.
+    #[error("missing {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "))]
+    Rights(Vec<Capability>),
+    /// All rights are there and the kernel refuses nevertheless.
+    #[error(
+        "the kernel refuses BPF to this process although it has the rights: is it in a user namespace, or BPF switched off?"
+    )]
+    Refused(#[source] io::Error),
+    /// The verifier does not accept a program. A defect of merger on this kernel: report the log.
+    #[error("the kernel's verifier refuses {program}; please report this:\n{log}")]
+    Verifier {
+        /// The name of the program.
+        program: &'static str,
+        /// The end of the verifier's log.
+        log: String,
+    },
+    /// The embedded object is not the one that this agent was written for.
+    #[error("the kernel part has no {0}: run `cargo xtask build-ebpf` and build again")]
+    Absent(&'static str),
+    /// Maps could not be made, or the object not be read.
+    #[error("the kernel part cannot be loaded")]
+    Object(#[source] Box<EbpfError>),
+    /// A program was accepted and could not be attached.
+    #[error("the kernel part cannot be attached")]
+    Attach(#[source] Box<ProgramError>),
+}
+
+/// Loads and attaches. `n_marks` is the size of `DIRTY`: [`merger_common::N_MARKS`], or less to
+/// see what happens when it is full.
+pub fn load(n_marks: u32) -> Result<Ebpf, Error> {
+    let offsets = offsets(Path::new(BTF))?;
+    // The kernel part asks for no log where nobody would read it.
+    let debug = tracing::enabled!(target: "merger::kernel", tracing::Level::DEBUG);
+    let level = if debug { aya_log::Level::Debug as u8 } else { aya_log::Level::Error as u8 };
+    let mut loader = EbpfLoader::new();
+    for Offset { global, bytes } in &offsets {
+        loader.override_global(global, bytes, true);
+    }
+    loader.override_global(aya_log::LEVEL, &level, false).map_max_entries("DIRTY", n_marks);
+    let mut ebpf = loader.load(OBJECT).map_err(refused_object)?;
+    let btf = Btf::from_sys_fs()?;
+    iterator(&mut ebpf)?.load("task_file", &btf).map_err(|e| refused_program("task_file", e))?;
+    let hook = tracepoint(&mut ebpf)?;
+    hook.load(TRACEPOINT, &btf).map_err(|e| refused_program(TRACEPOINT, e))?;
+    hook.attach().map_err(|error| Error::Attach(Box::new(error)))?;
+    Ok(ebpf)
+}
+
+/// The program and the hook have one name.
+const TRACEPOINT: &str = "inet_sock_set_state";
+
+fn offsets(path: &Path) -> Result<Vec<Offset>, Error> {
+    File::open(path).map_err(Error::NoBtf)?;
+    let btf = btf_rs::Btf::from_file_with_backend(path, Backend::Mmap).map_err(Error::BadBtf)?;
+    Ok(offsets::resolve(&btf)?)
+}
+
+fn iterator(ebpf: &mut Ebpf) -> Result<&mut Iter, Error> {
+    let program = ebpf.program_mut("task_file").ok_or(Error::Absent("task_file"))?;
+    program.try_into().map_err(|_| Error::Absent("iterator named task_file"))
+}
+
+fn tracepoint(ebpf: &mut Ebpf) -> Result<&mut BtfTracePoint, Error> {
+    let program = ebpf.program_mut(TRACEPOINT).ok_or(Error::Absent(TRACEPOINT))?;
+    program.try_into().map_err(|_| Error::Absent("tracepoint named inet_sock_set_state"))
+}
+
+fn refused_object(error: EbpfError) -> Error {
+    match error {
+        EbpfError::MapError(MapError::CreateError { io_error, .. }) => refused(io_error)
+            .unwrap_or_else(|io_error| {
+                Error::Object(Box::new(EbpfError::FileError {
+                    path: "DIRTY, CHANGES or LOST".into(),
+                    error: io_error,
+                }))
+            }),
+        error => Error::Object(Box::new(error)),
+    }
+}
+
+fn refused_program(program: &'static str, error: ProgramError) -> Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            refused(io_error).unwrap_or_else(|_| Error::Verifier { program, log: tail(&log) })
+        }
+        ProgramError::Btf(error) => Error::Hook(error),
+        error => Error::Attach(Box::new(error)),
+    }
+}
+
+/// For `EPERM`: the rights that are missing, or that none is. Other errors come back.
+fn refused(error: io::Error) -> Result<Error, io::Error> {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return Err(error);
+    }
+    let lacking = Rights::own().map(|rights| rights.lacking(&WANTED)).unwrap_or_default();
+    Ok(if lacking.is_empty() { Error::Refused(error) } else { Error::Rights(lacking) })
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}

@@ -1,0 +1,175 @@
+//! Which connections may be made inside a pod's namespace: the rule, over plain values.
+//!
+//! The one who asks may be mistaken or taken over, so the rule trusts only what the privileged side
+//! has seen itself. What it cannot know here, whether an address is the namespace's own and whether
+//! the socket was born there, is checked inside the namespace, before and after.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use crate::{identity::Cookie, node::Connect};
+
+/// The users and groups that the meshes' proxies run as: Istio, Kuma, OSM, Linkerd.
+///
+/// Their rules send what such a user says to the pod's own address back into the proxy.
+const PROXIES: [u32; 4] = [1337, 5678, 1500, 2102];
+
+/// What the privileged side knows of the node.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The host's own namespace.
+    pub host: Cookie,
+    /// Every namespace that had a process in the last sweep.
+    pub netns: HashSet<Cookie>,
+}
+
+/// As whom the connection would be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The effective user, which the meshes' rules look at.
+    pub uid: u32,
+    /// The effective group.
+    pub gid: u32,
+}
+
+/// What remains to be checked inside the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// Nothing: loopback is nobody else's.
+    Loopback,
+    /// That the address is one of the namespace's own.
+    OwnAddress(IpAddr),
+}
+
+/// Why a connection is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The host's own services are not a pod's.
+    #[error("the host's network namespace is not entered")]
+    Host,
+    /// No process was in it in the last sweep.
+    #[error("no process is known in network namespace {0}")]
+    Unknown(Cookie),
+    /// Not `127.0.0.1`, `::1`, or an address of an interface.
+    #[error("{0} is neither 127.0.0.1, ::1 nor an address of the pod")]
+    Foreign(IpAddr),
+    /// Port 0 is no port.
+    #[error("port 0 is no port")]
+    NoPort,
+    /// The mesh would take it for its own proxy.
+    #[error("running as user or group {0}, which belongs to a mesh's proxy: run as another")]
+    Proxy(u32),
+}
+
+/// Decides, as far as that can be done from outside.
+pub fn permit(request: Connect, known: &Known, caller: Caller) -> Result<Permit, Refusal> {
+    let Connect { netns, address } = request;
+    if let Some(&proxy) = PROXIES.iter().find(|id| [caller.uid, caller.gid].contains(id)) {
+        return Err(Refusal::Proxy(proxy));
+    }
+    if netns == known.host {
+        return Err(Refusal::Host);
+    }
+    if !known.netns.contains(&netns) {
+        return Err(Refusal::Unknown(netns));
+    }
+    if address.port() == 0 {
+        return Err(Refusal::NoPort);
+    }
+    destination(address.ip())
+}
+
+/// Of 127.0.0.0/8 only the first: the meshes' exceptions are for it alone.
+fn destination(address: IpAddr) -> Result<Permit, Refusal> {
+    let is_loopback = match address {
+        IpAddr::V4(v4) => v4.octets() == [127, 0, 0, 1],
+        IpAddr::V6(v6) => v6.is_loopback(),
+    };
+    // Written as IPv6, an IPv4 address would be compared, and routed, as something else.
+    let is_mapped = address != address.to_canonical();
+    let is_special = address.is_loopback() || address.is_unspecified() || address.is_multicast();
+    match (is_loopback, is_mapped || is_special) {
+        (true, _) => Ok(Permit::Loopback),
+        (false, true) => Err(Refusal::Foreign(address)),
+        (false, false) => Ok(Permit::OwnAddress(address)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: Cookie = Cookie(1);
+    const POD: Cookie = Cookie(7);
+    const ROOT: Caller = Caller { uid: 0, gid: 0 };
+
+    #[track_caller]
+    fn check(netns: Cookie, address: &str, caller: Caller, expected: Result<Permit, Refusal>) {
+        let known = Known { host: HOST, netns: HashSet::from([HOST, POD]) };
+        let request = Connect { netns, address: address.parse().unwrap() };
+        assert_eq!(permit(request, &known, caller), expected, "{address}");
+    }
+
+    #[track_caller]
+    fn check_foreign(address: &str) {
+        let socket: std::net::SocketAddr = address.parse().unwrap();
+        check(POD, address, ROOT, Err(Refusal::Foreign(socket.ip())));
+    }
+
+    #[test]
+    fn loopback_is_permitted() {
+        check(POD, "127.0.0.1:80", ROOT, Ok(Permit::Loopback));
+        check(POD, "[::1]:80", ROOT, Ok(Permit::Loopback));
+    }
+
+    #[test]
+    fn another_address_is_checked_inside() {
+        for address in ["10.1.2.3:80", "[fd00::1]:80"] {
+            let socket: std::net::SocketAddr = address.parse().unwrap();
+            check(POD, address, ROOT, Ok(Permit::OwnAddress(socket.ip())));
+        }
+    }
+
+    #[test]
+    fn the_rest_of_loopback_is_refused() {
+        check_foreign("127.0.0.2:80");
+        check_foreign("127.1.0.1:80");
+    }
+
+    #[test]
+    fn ipv4_disguised_as_ipv6_is_refused() {
+        check_foreign("[::ffff:127.0.0.1]:80");
+        check_foreign("[::ffff:169.254.169.254]:80");
+    }
+
+    #[test]
+    fn an_address_of_nobody_or_of_many_is_refused() {
+        check_foreign("0.0.0.0:80");
+        check_foreign("[::]:80");
+        check_foreign("224.0.0.1:80");
+        check_foreign("[ff02::1]:80");
+    }
+
+    #[test]
+    fn the_host_is_refused_though_known() {
+        check(HOST, "127.0.0.1:80", ROOT, Err(Refusal::Host));
+    }
+
+    #[test]
+    fn a_namespace_never_seen_is_refused() {
+        check(Cookie(8), "127.0.0.1:80", ROOT, Err(Refusal::Unknown(Cookie(8))));
+    }
+
+    #[test]
+    fn port_zero_is_refused() {
+        check(POD, "127.0.0.1:0", ROOT, Err(Refusal::NoPort));
+    }
+
+    #[test]
+    fn as_a_proxy_nothing_is_permitted() {
+        for id in PROXIES {
+            let refused = Err(Refusal::Proxy(id));
+            check(POD, "127.0.0.1:80", Caller { uid: id, gid: 0 }, refused);
+            check(POD, "127.0.0.1:80", Caller { uid: 0, gid: id }, refused);
+        }
+    }
+}
