@@ -1,0 +1,423 @@
+//! Rung 1 on the running kernel. Needs `CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_ADMIN`, `CAP_SYS_PTRACE`.
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where its world does")]
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::{fd::OwnedFd, unix::fs::FileExt},
+    process,
+    sync::Arc,
+    time::Duration,
+};
+
+use btf_rs::{Backend, Btf};
+use merger::{
+    identity::Cookie,
+    listeners::{self, Rung},
+    node::{self, Changes, Node, Options, Rungs, Snapshot, loader, offsets},
+    target::Listener,
+};
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    net::{AddressFamily, SocketType, bind, ipproto, listen, socket, sockopt},
+};
+use tokio::time::timeout;
+
+use self::pod::Pod;
+
+#[path = "support/pod.rs"]
+mod pod;
+
+#[path = "support/world.rs"]
+mod world;
+
+/// Below the resync of 30 s: what is seen by then was told by the kernel part.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+#[track_caller]
+fn start() -> (Node, Changes) {
+    start_with(Options { rung: Rungs::Only(Rung::Ebpf), ..Options::default() })
+}
+
+#[track_caller]
+fn start_with(options: Options) -> (Node, Changes) {
+    node::start(options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Looks whenever the kernel part says so, until a snapshot is as expected.
+async fn until(
+    node: &Node,
+    changes: &mut Changes,
+    what: &str,
+    expected: impl Fn(&Snapshot) -> bool,
+) -> Snapshot {
+    let looks = async {
+        loop {
+            let snapshot = node.snapshot().await.unwrap();
+            if expected(&snapshot) {
+                return snapshot;
+            }
+            changes.changed().await;
+        }
+    };
+    timeout(DEADLINE, looks).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"))
+}
+
+fn find(snapshot: &Snapshot, netns: Cookie, address: SocketAddr) -> Option<&Listener> {
+    snapshot.listeners.iter().find(|listener| {
+        let bound = (listener.netns, listener.address, listener.port.get());
+        bound == (netns, address.ip().to_canonical(), address.port())
+    })
+}
+
+fn pids(listener: &Listener) -> BTreeSet<u32> {
+    listener.holders.iter().map(|holder| holder.pid).collect()
+}
+
+/// Opens a listener in a fresh namespace, and expects to see it, and then to see it no more.
+#[track_caller]
+fn check(address: &str) {
+    world::here(async || {
+        let (node, mut changes) = start();
+        node.snapshot().await.unwrap();
+        let pod = Pod::new();
+        let (listener, bound) = pod.listen(address);
+        let seen = |snapshot: &Snapshot| find(snapshot, pod.cookie, bound).is_some();
+        let snapshot = until(&node, &mut changes, address, seen).await;
+        let found = find(&snapshot, pod.cookie, bound).unwrap();
+        assert_eq!(pids(found), BTreeSet::from([process::id()]), "{address}");
+        assert!(found.holders[0].cgroup.starts_with('/'), "{address}: {found:?}");
+        drop(listener);
+        until(&node, &mut changes, "the close", |snapshot| !seen(snapshot)).await;
+    });
+}
+
+#[test]
+fn a_listener_on_ipv4_loopback_is_seen() {
+    check("127.0.0.1:0");
+}
+
+#[test]
+fn a_listener_on_every_ipv4_address_is_seen() {
+    check("0.0.0.0:0");
+}
+
+#[test]
+fn a_listener_on_ipv6_loopback_is_seen() {
+    check("[::1]:0");
+}
+
+#[test]
+fn a_listener_on_every_address_is_seen() {
+    check("[::]:0");
+}
+
+#[test]
+fn a_listener_on_ipv4_mapped_into_ipv6_is_seen_as_ipv4() {
+    check("[::ffff:127.0.0.1]:0");
+}
+
+#[tokio::test]
+async fn a_listener_from_before_the_start_is_seen() {
+    let _alone = world::alone().await;
+    let pod = Pod::new();
+    let (_listener, bound) = pod.listen("127.0.0.1:0");
+    let (node, _changes) = start();
+    let snapshot = node.snapshot().await.unwrap();
+    assert!(find(&snapshot, pod.cookie, bound).is_some());
+}
+
+#[tokio::test]
+async fn a_socket_that_is_bound_and_does_not_listen_is_not_seen() {
+    let _alone = world::alone().await;
+    let pod = Pod::new();
+    let bound = pod.netns().within(|| {
+        let bound = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 4711)))?;
+        Ok(bound)
+    });
+    let (node, mut changes) = start();
+    assert!(node.snapshot().await.unwrap().listeners.iter().all(|seen| seen.netns != pod.cookie));
+    listen(bound.as_ref().unwrap(), 1).unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], 4711));
+    until(&node, &mut changes, "now it listens", |seen| find(seen, pod.cookie, address).is_some())
+        .await;
+}
+
+#[tokio::test]
+async fn a_listener_that_a_child_inherits_has_two_holders() {
+    let _alone = world::alone().await;
+    let mut pod = Pod::new();
+    let (listener, bound) = pod.listen("127.0.0.1:0");
+    let child = pod.hand_over(listener.try_clone().unwrap());
+    let (node, _changes) = start();
+    let snapshot = node.snapshot().await.unwrap();
+    let found = find(&snapshot, pod.cookie, bound).unwrap();
+    assert_eq!(
+        found.holders.iter().map(|holder| holder.pid).collect::<Vec<_>>(),
+        [process::id(), child]
+    );
+}
+
+#[tokio::test]
+async fn two_sockets_that_share_a_port_are_one_listener() {
+    let _alone = world::alone().await;
+    let mut pod = Pod::new();
+    let address = SocketAddr::from(([0, 0, 0, 0], 4711));
+    let sharing = || -> OwnedFd {
+        let sharing = pod.netns().within(|| {
+            let sharing = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+            sockopt::set_socket_reuseport(&sharing, true)?;
+            bind(&sharing, &address)?;
+            listen(&sharing, 1)?;
+            Ok(sharing)
+        });
+        sharing.unwrap()
+    };
+    let (first, _second) = (sharing(), sharing());
+    let child = pod.hand_over(first);
+    let (node, _changes) = start();
+    let snapshot = node.snapshot().await.unwrap();
+    let found = find(&snapshot, pod.cookie, address).unwrap();
+    assert_eq!(pids(found), BTreeSet::from([process::id(), child]));
+}
+
+#[tokio::test]
+async fn an_mptcp_listener_is_one_listener() {
+    let _alone = world::alone().await;
+    let (node, mut changes) = start();
+    let pod = Pod::new();
+    let address = SocketAddr::from(([127, 0, 0, 1], 4711));
+    let listener = pod.netns().within(|| {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP))?;
+        bind(&socket, &address)?;
+        listen(&socket, 1)?;
+        Ok(socket)
+    });
+    let seen = |snapshot: &Snapshot| find(snapshot, pod.cookie, address).is_some();
+    let snapshot = until(&node, &mut changes, "MPTCP", seen).await;
+    assert_eq!(snapshot.listeners.iter().filter(|seen| seen.netns == pod.cookie).count(), 1);
+    drop(listener.unwrap());
+    until(&node, &mut changes, "the close", |snapshot| !seen(snapshot)).await;
+}
+
+#[tokio::test]
+async fn a_holder_of_another_namespace_is_told_from_the_sockets_namespace() {
+    let _alone = world::alone().await;
+    let (mut ztunnel, pod) = (Pod::new(), Pod::new());
+    let (listener, bound) = pod.listen("0.0.0.0:0");
+    let netns = ztunnel.netns();
+    let holder = netns.within(|| Ok(ztunnel.hand_over(listener))).unwrap();
+    let (node, _changes) = start();
+    let snapshot = node.snapshot().await.unwrap();
+    assert_eq!(pids(find(&snapshot, pod.cookie, bound).unwrap()), BTreeSet::from([holder]));
+}
+
+#[tokio::test]
+async fn changes_that_find_no_room_are_counted_and_seen_nevertheless() {
+    let _alone = world::alone().await;
+    let options = Options { rung: Rungs::Only(Rung::Ebpf), n_marks: 1 };
+    let (node, mut changes) = start_with(options);
+    node.snapshot().await.unwrap();
+    let pods: Vec<Pod> = (0..8).map(|_| Pod::new()).collect();
+    let open: Vec<_> = pods.iter().map(|pod| pod.listen("127.0.0.1:0")).collect();
+    // Without waiting first: the look that is called for by the one mark finds them all.
+    timeout(DEADLINE, changes.changed()).await.expect("one mark was set");
+    let snapshot = node.snapshot().await.unwrap();
+    for (pod, (_, bound)) in pods.iter().zip(&open) {
+        assert!(find(&snapshot, pod.cookie, *bound).is_some(), "{bound}");
+    }
+    assert!(node.counters().changes_lost > 0, "{:?}", node.counters());
+}
+
+/// The kernel part alone, without a thread.
+fn load() -> (listeners::ebpf::Sockets, listeners::ebpf::Changes) {
+    let kernel = loader::load(merger_common::N_MARKS).unwrap_or_else(|error| panic!("{error}"));
+    listeners::ebpf::split(kernel).unwrap()
+}
+
+#[tokio::test]
+async fn a_namespace_is_marked_by_an_open_and_by_a_close_and_by_nothing_else() {
+    let _alone = world::alone().await;
+    let (_sockets, mut changes) = load();
+    let pod = Pod::new();
+    let mut marks = || changes.clear().iter().filter(|&&netns| netns == pod.cookie).count();
+    let (listener, bound) = pod.listen("127.0.0.1:0");
+    assert_eq!(marks(), 1);
+    let connected = pod.netns().within(|| TcpStream::connect(bound)).unwrap();
+    let accepted = listener.accept().unwrap();
+    drop((connected, accepted));
+    assert_eq!(marks(), 0);
+    drop(listener);
+    assert_eq!(marks(), 1);
+}
+
+#[tokio::test]
+async fn a_loop_of_changes_is_one_mark_until_it_is_taken_away() {
+    let _alone = world::alone().await;
+    let (_sockets, mut changes) = load();
+    let pod = Pod::new();
+    let mut marks = || changes.clear().iter().filter(|&&netns| netns == pod.cookie).count();
+    for _ in 0..2 {
+        for _ in 0..100 {
+            drop(pod.listen("127.0.0.1:0"));
+        }
+        assert_eq!(marks(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_change_wakes_whoever_waits() {
+    let _alone = world::alone().await;
+    let (_sockets, mut changes) = load();
+    changes.clear();
+    let pod = Pod::new();
+    let _open = pod.listen("127.0.0.1:0");
+    timeout(DEADLINE, changes.changed()).await.expect("a record is in the ring").unwrap();
+    assert!(changes.clear().contains(&pod.cookie));
+}
+
+#[test]
+fn what_the_kernel_part_says_is_logged() {
+    world::inside("what_the_kernel_part_says_is_logged", &[], "root", async || {
+        let log = memfd_create("log", MemfdFlags::CLOEXEC).unwrap();
+        let log = Arc::new(File::from(log));
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(Arc::clone(&log))
+            .finish();
+        let _default = tracing::subscriber::set_default(subscriber);
+        let (_sockets, mut changes) = load();
+        let pod = Pod::new();
+        let (_open, bound) = pod.listen("127.0.0.1:0");
+        changes.clear();
+        let mut text = [0; 4096];
+        let n = log.read_at(&mut text, 0).unwrap();
+        let text = String::from_utf8_lossy(&text[..n]);
+        let port = bound.port();
+        let said = format!("network namespace {} is dirty: port {port}", pod.cookie);
+        assert!(text.contains(&said), "{text}");
+    });
+}
+
+#[tokio::test]
+async fn a_pod_that_loops_hides_no_other() {
+    let _alone = world::alone().await;
+    let (node, mut changes) = start();
+    let (noisy, quiet) = (Pod::new(), Pod::new());
+    for _ in 0..2000 {
+        drop(noisy.listen("127.0.0.1:0"));
+    }
+    let (_listener, bound) = quiet.listen("127.0.0.1:0");
+    let seen = |snapshot: &Snapshot| find(snapshot, quiet.cookie, bound).is_some();
+    until(&node, &mut changes, "the quiet one", seen).await;
+    assert_eq!(node.counters().changes_lost, 0);
+}
+
+#[tokio::test]
+async fn one_pod_cannot_fill_the_snapshot() {
+    let _alone = world::alone().await;
+    let (greedy, modest) = (Pod::new(), Pod::new());
+    let (one, _) = greedy.listen("127.0.0.1:0");
+    let copies: Vec<TcpListener> = (0..900).map(|_| one.try_clone().unwrap()).collect();
+    let (_listener, bound) = modest.listen("127.0.0.1:0");
+    let (node, _changes) = start();
+    let snapshot = node.snapshot().await.unwrap();
+    assert!(find(&snapshot, modest.cookie, bound).is_some());
+    let of_greedy = snapshot.listeners.iter().filter(|seen| seen.netns == greedy.cookie);
+    assert_eq!(of_greedy.map(|seen| seen.holders.len()).collect::<Vec<_>>(), [1]);
+    drop(copies);
+}
+
+#[tokio::test]
+async fn every_rung_tells_the_same() {
+    let _alone = world::alone().await;
+    let mut pod = Pod::new();
+    let open = ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"].map(|bound| pod.listen(bound));
+    pod.hand_over(open[0].0.try_clone().unwrap());
+    let mut found = vec![];
+    for rung in [Rung::Ebpf, Rung::Proc] {
+        let (node, _changes) =
+            start_with(Options { rung: Rungs::Only(rung), ..Options::default() });
+        assert_eq!(node.rung(), rung);
+        let snapshot = node.snapshot().await.unwrap();
+        let mut of_pod = snapshot.listeners;
+        of_pod.retain(|listener| listener.netns == pod.cookie);
+        assert_eq!(of_pod.len(), open.len(), "{rung}: {of_pod:?}");
+        found.push(of_pod);
+    }
+    assert_eq!(found[0], found[1]);
+}
+
+#[tokio::test]
+async fn nothing_of_ours_stays_in_the_kernel() {
+    let _alone = world::alone().await;
+    let (node, changes) = start();
+    node.snapshot().await.unwrap();
+    let kernel_ids: BTreeSet<u32> = program_ids();
+    assert!(kernel_ids.len() >= 2, "{kernel_ids:?}");
+    drop((node, changes));
+    // A program leaves after a grace period of the kernel's.
+    let gone = async {
+        while aya::programs::loaded_programs().flatten().any(|program| {
+            kernel_ids.contains(&program.id()) && !program_ids().contains(&program.id())
+        }) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, gone).await.expect("the programs of a node that was dropped are gone");
+}
+
+/// The programs that this process has a descriptor of.
+fn program_ids() -> BTreeSet<u32> {
+    let files = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+    let id = |text: String| {
+        text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+    };
+    texts.filter_map(id).collect()
+}
+
+#[test]
+fn offsets_are_found_through_anonymous_members_and_typedefs() {
+    let btf = Btf::from_file_with_backend(loader::BTF, Backend::Mmap).unwrap();
+    let offset = |structure, path| offsets::offset_of(&btf, structure, path);
+    // `struct sock_common` begins with the addresses, a hash and the ports: 16 bytes, everywhere.
+    assert_eq!(offset("sock", "__sk_common.skc_rcv_saddr"), Some(4));
+    assert_eq!(offset("sock", "__sk_common.skc_num"), Some(14));
+    assert_eq!(offset("sock", "__sk_common.skc_family"), Some(16));
+    assert_eq!(offset("sock", "__sk_common.skc_state"), Some(18));
+    assert!(offset("sock", "__sk_common.skc_net.net").is_some_and(|bytes| bytes % 8 == 0));
+    assert_eq!(offset("sock", "__sk_common.no_such_member"), None);
+    assert_eq!(offset("no_such_struct", "member"), None);
+    let all = offsets::resolve(&btf).unwrap();
+    let zero: Vec<_> = all.iter().filter(|offset| offset.bytes == 0).map(|o| o.global).collect();
+    assert!(zero.iter().all(|&global| global == "CGROUP_NODE"), "{all:?}");
+}
+
+#[test]
+fn a_foreign_pid_namespace_is_told_and_not_used() {
+    let test = "a_foreign_pid_namespace_is_told_and_not_used";
+    let foreign = ["unshare", "--pid", "--fork", "--mount-proc"];
+    world::inside(test, &foreign, "root", async || {
+        let (node, _changes) = start_with(Options::default());
+        assert_eq!(node.rung(), Rung::Proc);
+        let reason = node.fallback().unwrap();
+        assert!(reason.contains("hostPID: true"), "{reason}");
+    });
+}
+
+#[test]
+fn a_missing_right_is_named() {
+    let test = "a_missing_right_is_named";
+    let without = ["setpriv", "--bounding-set", "-sys_admin,-bpf,-perfmon"];
+    world::inside(test, &without, "root", async || {
+        let options = Options { rung: Rungs::Only(Rung::Ebpf), ..Options::default() };
+        let error = node::start(options).err().unwrap().to_string();
+        assert!(error.contains("CAP_BPF") && error.contains("CAP_PERFMON"), "{error}");
+        let error = node::start(Options::default()).err().unwrap().to_string();
+        assert!(error.contains("CAP_SYS_ADMIN"), "{error}");
+    });
+}

@@ -1,0 +1,85 @@
+//! A pod as these tests see it: a network namespace, and a process that keeps it.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use merger::{identity::Cookie, netns::Netns};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+/// Ends, with its namespace, when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    pub(crate) cookie: Cookie,
+    children: Vec<Child>,
+}
+
+// === impl Pod ===
+
+impl Pod {
+    /// Needs CAP_SYS_ADMIN, and `ip` and `sleep` of any Linux.
+    #[track_caller]
+    pub(crate) fn new() -> Self {
+        let made = thread::spawn(|| -> io::Result<(Child, Cookie)> {
+            enter_fresh()?;
+            assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status()?.success());
+            let pause = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn()?;
+            Ok((pause, Netns::own()?.cookie()?))
+        });
+        match made.join().expect("the thread does not panic: `ip` sets loopback up") {
+            Ok((pause, cookie)) => Self { cookie, children: vec![pause] },
+            Err(error) => panic!("cannot make a network namespace (CAP_SYS_ADMIN): {error}"),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.children[0].id()
+    }
+
+    /// The namespace, for a moment: whoever holds it open keeps it.
+    pub(crate) fn netns(&self) -> Netns {
+        Netns::of_pid(self.pid()).expect("the pause process runs until this is dropped")
+    }
+
+    /// Listens inside, held by this process.
+    #[track_caller]
+    pub(crate) fn listen(&self, address: &str) -> (TcpListener, SocketAddr) {
+        let listener = self.netns().within(|| TcpListener::bind(address)).expect(address);
+        let address = listener.local_addr().expect("a bound socket has an address");
+        (listener, address)
+    }
+
+    #[allow(dead_code, reason = "not every program of tests needs it")]
+    /// Runs a command inside, as `ip netns exec` would.
+    #[track_caller]
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) {
+        let status = self.netns().within(|| Command::new(program).args(arguments).status());
+        assert!(status.expect(program).success(), "{program} {arguments:?}");
+    }
+
+    /// Gives a socket to a process of its own, which lives as long as the pod.
+    pub(crate) fn hand_over(&mut self, socket: impl Into<OwnedFd>) -> u32 {
+        let child = Command::new("sleep").arg("600").stdin(socket.into()).spawn();
+        self.children.push(child.expect("sleep starts"));
+        self.children[self.children.len() - 1].id()
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            child.kill().expect("an own child may be killed");
+            child.wait().expect("an own child may be waited for");
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "rustix asks for a promise about threads that share a file table")]
+fn enter_fresh() -> io::Result<()> {
+    // SAFETY: without `FILES` no file descriptor is closed or copied under another thread.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(io::Error::from)
+}
