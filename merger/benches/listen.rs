@@ -1,0 +1,138 @@
+//! How long a listener in a fresh namespace stays unknown: from the call of listen(2), in a process
+//! that has just started, to a snapshot that has it.
+//!
+//! `cargo bench --bench listen` as root, on a quiet machine. It prints one line and judges it, and
+//! always succeeds: speed is not tested.
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, or ends")]
+
+use std::{
+    env,
+    io::{self, BufRead, BufReader, Read},
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use merger::{
+    identity::Cookie,
+    listeners::Rung,
+    netns::Netns,
+    node::{self, Changes, Node, Options, Rungs},
+    target::Listener,
+};
+use rustix::{
+    thread::{UnshareFlags, unshare_unsafe},
+    time::{ClockId, clock_gettime},
+};
+use tokio::{runtime, sync::watch};
+
+const N: usize = 1000;
+
+/// What the project promises of the slowest in a hundred.
+const PROMISE: Duration = Duration::from_millis(100);
+
+/// Makes this program the process that listens.
+const LISTEN: &str = "--listen";
+
+/// A snapshot, and when it was there.
+type Published = (Duration, Arc<Vec<Listener>>);
+
+/// A process that listens in a namespace of its own. It ends when its input does.
+struct Pod {
+    process: Child,
+    netns: Cookie,
+    listened: Duration,
+}
+
+fn main() {
+    if env::args().any(|argument| argument == LISTEN) {
+        return listen();
+    }
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime needs no right").block_on(measure());
+}
+
+async fn measure() {
+    let options = Options { rung: Rungs::Only(Rung::Ebpf), ..Options::default() };
+    let (node, changes) = node::start(options).unwrap_or_else(|error| panic!("{error}"));
+    let (publish, mut published) = watch::channel((now(), Arc::default()));
+    let looks = tokio::spawn(look(node.clone(), changes, publish));
+    let mut waited = Vec::with_capacity(N);
+    for _ in 0..N {
+        let pod = tokio::task::spawn_blocking(Pod::start).await.expect("the thread does not panic");
+        let has = |(_, listeners): &Published| listeners.iter().any(|one| one.netns == pod.netns);
+        let seen = published.wait_for(has).await.expect("the looks go on").0;
+        waited.push(seen.saturating_sub(pod.listened));
+    }
+    waited.sort();
+    report(node.rung(), &waited);
+    looks.abort();
+}
+
+async fn look(node: Node, mut changes: Changes, publish: watch::Sender<Published>) {
+    loop {
+        changes.changed().await;
+        let snapshot = node.snapshot().await.unwrap_or_else(|error| panic!("{error}"));
+        publish.send_replace((now(), Arc::new(snapshot.listeners)));
+    }
+}
+
+fn report(rung: Rung, sorted: &[Duration]) {
+    let percentile = |n: usize| sorted[(sorted.len() * n / 100).min(sorted.len() - 1)];
+    let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+    let times = [percentile(50), percentile(99), percentile(100)].map(milliseconds);
+    let verdict = if percentile(99) <= PROMISE { "within 100 ms" } else { "NOT within 100 ms" };
+    let rung = format!("{} {rung}", rung.number());
+    println!("{:<8} {:>6} {:>9} {:>9} {:>9}  p99", "rung", "n", "p50", "p99", "max");
+    let [p50, p99, max] = times;
+    println!("{rung:<8} {:>6} {p50:>9} {p99:>9} {max:>9}  {verdict}", sorted.len());
+}
+
+// === impl Pod ===
+
+impl Pod {
+    fn start() -> Self {
+        // A thread of its own, because it stays in the namespace that it makes.
+        let started = thread::spawn(|| -> io::Result<Self> {
+            enter_fresh()?;
+            let program = env::current_exe()?;
+            let (stdin, stdout) = (Stdio::piped(), Stdio::piped());
+            let mut process =
+                Command::new(program).arg(LISTEN).stdin(stdin).stdout(stdout).spawn()?;
+            let mut line = String::new();
+            BufReader::new(process.stdout.take().expect("it is piped")).read_line(&mut line)?;
+            let listened = Duration::from_nanos(line.trim().parse().expect("a number"));
+            Ok(Self { process, netns: Netns::own()?.cookie()?, listened })
+        });
+        let pod = started.join().expect("the thread does not panic");
+        pod.unwrap_or_else(|error| panic!("cannot make a namespace (CAP_SYS_ADMIN): {error}"))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        self.process.wait().expect("an own child may be waited for");
+    }
+}
+
+fn listen() {
+    let before = now();
+    let _listener = TcpListener::bind("0.0.0.0:0").expect("a fresh namespace has every port");
+    println!("{}", before.as_nanos());
+    io::stdin().read_to_end(&mut vec![]).expect("the input is a pipe");
+}
+
+/// The clock that all processes share.
+fn now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::try_from(now).expect("the monotonic clock is not negative")
+}
+
+#[expect(unsafe_code, reason = "rustix asks for a promise about threads that share a file table")]
+fn enter_fresh() -> io::Result<()> {
+    // SAFETY: without `FILES` no file descriptor is closed or copied under another thread.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(io::Error::from)
+}
