@@ -7,10 +7,9 @@ use std::{
     fs,
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    panic, process,
+    panic, process, thread,
 };
 
-use self::pod::Pod;
 use merger::{
     identity::Cookie,
     listeners::{Held, Rung, proc},
@@ -21,6 +20,8 @@ use merger::{
         processes::{self, Processes},
     },
 };
+
+use self::pod::Pod;
 
 #[path = "support/pod.rs"]
 mod pod;
@@ -242,6 +243,25 @@ fn a_pod_that_has_gone_is_gone() {
         drop((pod, listener));
         let error = node.connect(Connect { netns, address: bound }).await.unwrap_err();
         assert!(matches!(error, ConnectError::Gone(cookie) if cookie == netns), "{error:?}");
+    });
+}
+
+#[test]
+fn a_process_that_has_moved_leads_nowhere() {
+    check("a_process_that_has_moved_leads_nowhere", async || {
+        let (mut left, entered) = (Pod::new(), Pod::new());
+        let path = format!("/proc/{}/ns/net", entered.pid());
+        let moves = format!("read go; exec nsenter --net={path} sleep 600");
+        let mut stdin = left.become_process("sh", &["-c", &moves]);
+        let (node, _changes) = start();
+        let (_listener, bound) = entered.listen("127.0.0.1:0");
+        stdin.write_all(b"go\n").unwrap();
+        let inode = entered.netns().inode().unwrap();
+        while left.netns().inode().unwrap() != inode {
+            thread::yield_now();
+        }
+        let error = connect(&node, &left, bound).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Gone(netns) if netns == left.cookie), "{error:?}");
     });
 }
 

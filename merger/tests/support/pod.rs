@@ -4,7 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     thread,
 };
 
@@ -53,12 +53,28 @@ impl Pod {
         (listener, address)
     }
 
-    #[allow(dead_code, reason = "not every program of tests needs it")]
     /// Runs a command inside, as `ip netns exec` would.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
     #[track_caller]
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) {
         let status = self.netns().within(|| Command::new(program).args(arguments).status());
         assert!(status.expect(program).success(), "{program} {arguments:?}");
+    }
+
+    /// Puts a command in the place of the pause process: the only process inside, until the input
+    /// that is returned tells it otherwise.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
+    #[track_caller]
+    pub(crate) fn become_process(&mut self, program: &str, arguments: &[&str]) -> ChildStdin {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped());
+        let mut child = self.netns().within(|| command.spawn()).expect(program);
+        let stdin = child.stdin.take().expect("it is piped");
+        self.children.insert(0, child);
+        let mut pause = self.children.remove(1);
+        pause.kill().expect("an own child may be killed");
+        pause.wait().expect("an own child may be waited for");
+        stdin
     }
 
     /// Gives a socket to a process of its own, which lives as long as the pod.
