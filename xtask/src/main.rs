@@ -1,17 +1,65 @@
-//! The tasks of this project.
+//! The tasks of this project: `cargo xtask --help`.
+//!
+//! One file per task. What needs more than stable Rust is a task; the rest is plain cargo.
 
-use anyhow::{Result, bail};
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
 
 mod ebpf;
+mod screen;
+mod setup;
+mod shell;
 mod toolchain;
 
-#[expect(clippy::print_stdout, reason = "a task reports to the person who started it")]
-fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["build-ebpf"] => println!("{}", ebpf::build(false)?.display()),
-        ["build-ebpf", "--release"] => println!("{}", ebpf::build(true)?.display()),
-        _ => bail!("usage: cargo xtask build-ebpf [--release]"),
+/// The tasks of merger.
+///
+/// Start with `cargo xtask setup`: it finds or installs what the others need.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Setup(setup::Options),
+    /// Compile the kernel part to where `cargo build -p merger` finds it
+    BuildEbpf {
+        /// Optimise for size and speed as a release does
+        #[arg(long)]
+        release: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().task.run() {
+        Ok(code) => code,
+        Err(error) => {
+            screen::problem(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
     }
-    Ok(())
+}
+
+/// The root of the workspace.
+fn workspace() -> PathBuf {
+    let member = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    member.parent().map_or(member.clone(), PathBuf::from)
+}
+
+// === impl Task ===
+
+impl Task {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Setup(options) => setup::run(&options)?,
+            Self::BuildEbpf { release } => {
+                let object = ebpf::build(release)?;
+                screen::step(&format!("the kernel part is {}", object.display()));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }

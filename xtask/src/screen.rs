@@ -1,0 +1,60 @@
+//! What a task shows to a person.
+//!
+//! Colours and signs beyond ASCII go only to a terminal that can show them. A screen that went
+//! away is no error: a task that has something to take down must come to its end without it.
+
+use std::{
+    env,
+    io::{self, IsTerminal as _, Write as _},
+    sync::LazyLock,
+};
+
+/// What standard output can show.
+struct Screen {
+    colour: bool,
+}
+
+static SCREEN: LazyLock<Screen> = LazyLock::new(Screen::find);
+
+/// Starts a part of a task.
+pub(crate) fn headline(text: &str) {
+    line("");
+    line(&paint("1", text));
+}
+
+/// Says what is being done, or what was found.
+pub(crate) fn step(text: &str) {
+    line(&format!("  {text}"));
+}
+
+/// Shows a command before it runs, so that it can be run by hand.
+pub(crate) fn command(spelled: &str) {
+    line(&paint("2", &format!("  $ {spelled}")));
+}
+
+/// Names a failure, on standard error.
+pub(crate) fn problem(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "error: {text}");
+}
+
+/// Any other line.
+pub(crate) fn line(text: &str) {
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+fn paint(code: &str, text: &str) -> String {
+    if SCREEN.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+// === impl Screen ===
+
+impl Screen {
+    fn find() -> Self {
+        let terminal = io::stdout().is_terminal();
+        let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            // Source: https://no-color.org
+            colour: terminal && set("NO_COLOR").is_none(),
+        }
+    }
+}
