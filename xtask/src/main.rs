@@ -10,6 +10,7 @@ mod ebpf;
 mod screen;
 mod setup;
 mod shell;
+mod tidy;
 mod toolchain;
 
 /// The tasks of merger.
@@ -31,6 +32,8 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
+    /// Check the layout: the order of modules, foreign crates and unsafe code in their places
+    Tidy,
 }
 
 fn main() -> ExitCode {
@@ -59,6 +62,7 @@ impl Task {
                 let object = ebpf::build(release)?;
                 screen::step(&format!("the kernel part is {}", object.display()));
             }
+            Self::Tidy => return tidy::run(),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -12,6 +12,7 @@ use std::{
 /// What standard output can show.
 struct Screen {
     colour: bool,
+    unicode: bool,
 }
 
 static SCREEN: LazyLock<Screen> = LazyLock::new(Screen::find);
@@ -37,6 +38,17 @@ pub(crate) fn problem(text: &str) {
     let _ = writeln!(io::stderr().lock(), "error: {text}");
 }
 
+/// One line of a table: the sign of a good or a bad end, then the text.
+pub(crate) fn verdict(good: bool, text: &str) {
+    let sign = match (good, SCREEN.unicode) {
+        (true, true) => "✔",
+        (false, true) => "✘",
+        (true, false) => "ok  ",
+        (false, false) => "FAIL",
+    };
+    line(&format!("  {} {text}", paint(if good { "32" } else { "31" }, sign)));
+}
+
 /// Any other line.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
@@ -52,9 +64,13 @@ impl Screen {
     fn find() -> Self {
         let terminal = io::stdout().is_terminal();
         let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+        // The first of these that is set names the character set: locale(7).
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
+        let locale = locale.to_string_lossy().to_ascii_lowercase().replace('-', "");
         Self {
             // Source: https://no-color.org
             colour: terminal && set("NO_COLOR").is_none(),
+            unicode: terminal && locale.contains("utf8"),
         }
     }
 }
