@@ -6,6 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod demo;
 mod ebpf;
 mod screen;
 mod setup;
@@ -15,7 +16,8 @@ mod toolchain;
 
 /// The tasks of merger.
 ///
-/// Start with `cargo xtask setup`: it finds or installs what the others need.
+/// Start with `cargo xtask demo`: it installs what it needs, makes a small node out of this
+/// machine, and shows merger on a real sidecar and a real Prometheus.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", arg_required_else_help = true)]
 struct Cli {
@@ -32,8 +34,15 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
+    Demo(demo::Options),
     /// Check the layout: the order of modules, foreign crates and unsafe code in their places
     Tidy,
+    /// Accept connections on every address and never answer
+    #[command(hide = true)]
+    DeadEnd {
+        /// The TCP port
+        port: u16,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,7 +71,9 @@ impl Task {
                 let object = ebpf::build(release)?;
                 screen::step(&format!("the kernel part is {}", object.display()));
             }
+            Self::Demo(options) => return demo::run(&options),
             Self::Tidy => return tidy::run(),
+            Self::DeadEnd { port } => demo::dead_end::run(port)?,
         }
         Ok(ExitCode::SUCCESS)
     }

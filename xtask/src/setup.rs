@@ -13,6 +13,8 @@ mod debian;
 mod envoy;
 mod linker;
 
+pub(crate) use envoy::binary as envoy_binary;
+
 /// Find or install what is missing
 ///
 /// Says first what is there and what it will do. Without root it prints the commands instead.
