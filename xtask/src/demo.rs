@@ -37,7 +37,7 @@ use services::Services;
 
 /// Show merger on a real sidecar and a real Prometheus
 ///
-/// Makes a node out of this machine: three pods in network namespaces, one of them behind an Envoy
+/// Makes a node out of this machine: three pods in network namespaces, two of them behind an Envoy
 /// that demands mTLS; then starts merger and a Prometheus that finds the pods through it, and shows
 /// one line for each fact. It stays until Ctrl-C and leaves nothing behind. Needs root.
 #[derive(clap::Args)]
@@ -51,7 +51,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     ensure!(
         shell::is_root(),
-        "the demo makes network namespaces and cgroups, which needs root: run `sudo -E cargo xtask demo`"
+        "the demo makes network namespaces and cgroups, which needs root: run `sudo env \"PATH=$PATH\" cargo xtask demo`"
     );
     setup::run(&setup::Options::default())?;
     screen::headline("Build");

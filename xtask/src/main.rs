@@ -2,7 +2,7 @@
 //!
 //! One file per task. What needs more than stable Rust is a task; the rest is plain cargo.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{env, path::PathBuf, process::ExitCode, sync::LazyLock};
 
 use clap::{Parser, Subcommand};
 
@@ -11,6 +11,7 @@ mod ebpf;
 mod screen;
 mod setup;
 mod shell;
+mod test;
 mod tidy;
 mod toolchain;
 
@@ -35,6 +36,7 @@ enum Task {
         release: bool,
     },
     Demo(demo::Options),
+    Test(test::Options),
     /// Check the layout: the order of modules, foreign crates and unsafe code in their places
     Tidy,
     /// Accept connections on every address and never answer
@@ -45,7 +47,12 @@ enum Task {
     },
 }
 
+/// This program's file. A cargo that it starts may put a new one in its place, and then the kernel
+/// would name the old one "deleted"; so it is asked once, at the start.
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| env::current_exe().unwrap_or_default());
+
 fn main() -> ExitCode {
+    LazyLock::force(&PROGRAM);
     match Cli::parse().task.run() {
         Ok(code) => code,
         Err(error) => {
@@ -72,6 +79,7 @@ impl Task {
                 screen::step(&format!("the kernel part is {}", object.display()));
             }
             Self::Demo(options) => return demo::run(&options),
+            Self::Test(options) => return test::run(&options),
             Self::Tidy => return tidy::run(),
             Self::DeadEnd { port } => demo::dead_end::run(port)?,
         }

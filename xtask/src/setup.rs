@@ -30,7 +30,7 @@ pub(crate) struct Options {
 enum Only {
     /// The compiler and linker of the kernel part
     Ebpf,
-    /// The real programs of tests and demo: Envoy, `node_exporter`, Prometheus and their tools
+    /// The real programs of tests and demo: Envoy, Prometheus, its node exporter, and tools
     Parts,
 }
 

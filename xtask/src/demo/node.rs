@@ -130,8 +130,8 @@ impl<'a> Node<'a> {
                 self.contain(pod, name, program, &[&listen, "--log.level=warn"], None)
             }
             Program::DeadEnd(port) => {
-                let program = std::env::current_exe()?;
-                self.contain(pod, name, &program, &["dead-end", &port.to_string()], None)
+                let port = port.to_string();
+                self.contain(pod, name, &crate::PROGRAM, &["dead-end", &port], None)
             }
             Program::Sidecar => {
                 let image = mesh::image(self.directory)?;

@@ -43,8 +43,8 @@ impl Services {
     }
 
     fn start_merger(&self, node: &mut Node<'_>) -> anyhow::Result<()> {
-        let this = std::env::current_exe()?;
-        let program = this.with_file_name("merger");
+        // Cargo puts both into the same directory.
+        let program = crate::PROGRAM.with_file_name("merger");
         ensure!(program.is_file(), "{} is not there", program.display());
         let pods = format!("manifests:{}/pods", run_directory::PATH);
         node.serve("merger", &program, &["run", "--pods", &pods, "--listen", &self.merger])?;

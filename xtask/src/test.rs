@@ -1,0 +1,137 @@
+//! `test`: every ring of tests in order, from what needs least to what needs most.
+//!
+//! A ring that fails does not stop the next, so that one run tells all. A ring whose right is
+//! missing fails by the name of that right; none is left out in silence.
+
+use std::{
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
+};
+
+use anyhow::{bail, ensure};
+
+use crate::{ebpf, screen, setup, shell};
+
+/// Run every ring of tests, as CI does
+///
+/// Does the set-up, compiles the kernel part, then runs: format, lints, tidy, the tests that need
+/// nothing but stable Rust, the same with all features, namespaces, kernel, promtool, and the demo.
+/// The last four need root.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only these rings, by name
+    #[arg(value_parser = names())]
+    rings: Vec<String>,
+}
+
+/// Tests that are run together, because they need the same.
+struct Ring {
+    name: &'static str,
+    needs_root: bool,
+    commands: &'static [&'static [&'static str]],
+}
+
+/// The rings. `cargo` is cargo and `xtask` is this program; both run in the workspace.
+///
+/// All of one kind name the same packages and features, so that cargo compiles each thing once.
+const RINGS: &[Ring] = &[
+    ring("format", &[&["cargo", "fmt", "--all", "--check"]]),
+    ring("lints", &[LINTS, LINTS_WITHOUT_FEATURES]),
+    ring("tidy", &[&["xtask", "tidy"]]),
+    ring("stable", &[&["cargo", "test", "--workspace", EXCLUDE, "--no-default-features"]]),
+    ring("features", &[&["cargo", "test", "--workspace", EXCLUDE]]),
+    privileged("namespaces", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "netns"]]),
+    privileged("kernel", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "kernel"]]),
+    privileged("promtool", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "promtool"]]),
+    privileged("mesh", &[&["xtask", "demo", "--once"]]),
+];
+
+const LINTS: &[&str] =
+    &["cargo", "clippy", "--workspace", EXCLUDE, "--all-targets", "--", "-D", "warnings"];
+
+const LINTS_WITHOUT_FEATURES: &[&str] = &[
+    "cargo",
+    "clippy",
+    "--workspace",
+    EXCLUDE,
+    "--all-targets",
+    "--no-default-features",
+    "--",
+    "-D",
+    "warnings",
+];
+
+/// The kernel part is compiled for another machine.
+const EXCLUDE: &str = "--exclude=merger-ebpf";
+
+/// Carries out the task.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    setup::run(&setup::Options::default())?;
+    screen::headline("Kernel part");
+    ebpf::build(false)?;
+    let mut results = Vec::new();
+    for ring in RINGS.iter().filter(|ring| options.wants(ring)) {
+        screen::headline(&format!("Ring: {}", ring.name));
+        let start = Instant::now();
+        let result = ring.run();
+        if let Err(error) = &result {
+            screen::problem(&format!("{}: {error:#}", ring.name));
+        }
+        results.push((ring, start.elapsed(), result));
+    }
+    screen::headline("Rings");
+    for (ring, took, result) in &results {
+        ring.tell(*took, result);
+    }
+    let good = results.iter().all(|(_, _, result)| result.is_ok());
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+const fn ring(name: &'static str, commands: &'static [&'static [&'static str]]) -> Ring {
+    Ring { name, needs_root: false, commands }
+}
+
+const fn privileged(name: &'static str, commands: &'static [&'static [&'static str]]) -> Ring {
+    Ring { name, needs_root: true, commands }
+}
+
+fn names() -> Vec<&'static str> {
+    RINGS.iter().map(|ring| ring.name).collect()
+}
+
+// === impl Options ===
+
+impl Options {
+    fn wants(&self, ring: &Ring) -> bool {
+        self.rings.is_empty() || self.rings.iter().any(|name| name == ring.name)
+    }
+}
+
+// === impl Ring ===
+
+impl Ring {
+    fn run(&self) -> anyhow::Result<()> {
+        ensure!(
+            !self.needs_root || shell::is_root(),
+            "this ring needs root, for namespaces, cgroups and BPF: run `sudo env \"PATH=$PATH\" cargo xtask test {}`",
+            self.name
+        );
+        self.commands.iter().try_for_each(|words| shell::run(&mut command(words)?))
+    }
+
+    fn tell(&self, took: Duration, result: &anyhow::Result<()>) {
+        let seconds = took.as_secs_f32();
+        let outcome = result.as_ref().err().map_or("passed".to_owned(), ToString::to_string);
+        screen::verdict(result.is_ok(), &format!("{:<12}{seconds:>7.1} s  {outcome}", self.name));
+    }
+}
+
+fn command(words: &[&str]) -> anyhow::Result<Command> {
+    let Some((program, arguments)) = words.split_first() else { bail!("no command") };
+    if *program == "cargo" {
+        return Ok(shell::cargo(arguments.iter().copied()));
+    }
+    let mut this = Command::new(&*crate::PROGRAM);
+    this.args(arguments);
+    Ok(this)
+}
