@@ -21,7 +21,7 @@ pub(crate) struct Pod {
 // === impl Pod ===
 
 impl Pod {
-    /// Needs CAP_SYS_ADMIN, and `ip` and `sleep` of any Linux.
+    /// Needs `CAP_SYS_ADMIN`, and `ip` and `sleep` of any Linux.
     #[track_caller]
     pub(crate) fn new() -> Self {
         let made = thread::spawn(|| -> io::Result<(Child, Cookie)> {
