@@ -6,7 +6,7 @@
 //!
 //! Pointers that start at the argument of a tp_btf program or an iterator may be followed without
 //! `bpf_probe_read`: the verifier knows their type, and an address that is gone reads as zero.
-//! See "PTR_TO_BTF_ID" in <https://docs.kernel.org/bpf/graph_ds_impl.html> and `check_ptr_to_btf_access` in
+//! See `check_ptr_to_btf_access` in
 //! <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/verifier.c>.
 
 use core::ptr;
@@ -28,7 +28,7 @@ macro_rules! offsets {
 
 offsets! {
     SOCK_NET, SOCK_NUM, SOCK_FAMILY, SOCK_STATE, SOCK_PROTOCOL, SOCK_ADDRESS_V4, SOCK_ADDRESS_V6,
-    // 0 where the kernel has no such member.
+    // 0 where the kernel has no such member: below 5.15.
     SOCK_CGROUP, CGROUP_NODE, NODE_ID,
     // 0 where the kernel has no cookies: below 5.12.
     NET_COOKIE,

@@ -124,8 +124,8 @@ pub enum Error {
     #[error("cannot read the processes of this node")]
     Processes(#[source] io::Error),
     /// The kernel part does not answer.
-    #[error("cannot read the listeners of this node: {0}")]
-    Listeners(String),
+    #[error("cannot read the listeners of this node")]
+    Listeners(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The thread has ended.
     #[error("the privileged thread has ended")]
     Ended,
@@ -167,6 +167,15 @@ pub fn start(options: Options) -> Result<(Node, Changes), Error> {
     let (requests, thread) = (Some(requests), Some(thread));
     let inner = Inner { requests, thread, rung, fallback, counters };
     Ok((Node { inner: Arc::new(inner) }, changes))
+}
+
+// === impl Error ===
+
+#[cfg(feature = "ebpf")]
+impl Error {
+    fn kernel(error: crate::listeners::ebpf::Error) -> Self {
+        Self::Listeners(Box::new(error))
+    }
 }
 
 // === impl Options ===

@@ -8,6 +8,7 @@ use std::{
     os::{fd::OwnedFd, unix::fs::FileExt},
     process,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -15,12 +16,14 @@ use btf_rs::{Backend, Btf};
 use merger::{
     identity::Cookie,
     listeners::{self, Rung},
+    netns::Netns,
     node::{self, Changes, Node, Options, Rungs, Snapshot, loader, offsets},
     target::Listener,
 };
 use rustix::{
     fs::{MemfdFlags, memfd_create},
     net::{AddressFamily, SocketType, bind, ipproto, listen, socket, sockopt},
+    process::{Pid, Signal, kill_process},
 };
 use tokio::time::timeout;
 
@@ -212,6 +215,49 @@ async fn a_holder_of_another_namespace_is_told_from_the_sockets_namespace() {
     let (node, _changes) = start();
     let snapshot = node.snapshot().await.unwrap();
     assert_eq!(pids(find(&snapshot, pod.cookie, bound).unwrap()), BTreeSet::from([holder]));
+}
+
+#[tokio::test]
+async fn a_process_that_moves_and_then_listens_is_seen_where_it_is() {
+    let _alone = world::alone().await;
+    let (left, mut entered) = (Pod::new(), Pod::new());
+    let address = SocketAddr::from(([127, 0, 0, 1], 4711));
+    let socket = entered.netns().within(|| {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(&socket, &address)?;
+        Ok(socket)
+    });
+    let socket = socket.unwrap();
+    let path = format!("/proc/{}/ns/net", entered.pid());
+    let moves =
+        format!("trap 'exec nsenter --net={path} sleep 600' USR1; while :; do sleep 0.01; done");
+    let netns = left.netns();
+    let pid =
+        netns.within(|| Ok(entered.hold(&["sh", "-c", &moves], socket.try_clone()?))).unwrap();
+    while !is_caught(pid, Signal::USR1) {
+        thread::yield_now();
+    }
+    let (node, mut changes) = start();
+    let is_in = |snapshot: &Snapshot, netns| {
+        snapshot.processes.iter().any(|process| process.pid == pid && process.netns == netns)
+    };
+    assert!(is_in(&node.snapshot().await.unwrap(), left.cookie));
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::USR1).unwrap();
+    let inode = entered.netns().inode().unwrap();
+    while Netns::of_pid(pid).unwrap().inode().unwrap() != inode {
+        thread::yield_now();
+    }
+    listen(&socket, 1).unwrap();
+    let seen = |snapshot: &Snapshot| find(snapshot, entered.cookie, address).is_some();
+    let snapshot = until(&node, &mut changes, "now it listens", seen).await;
+    assert!(is_in(&snapshot, entered.cookie));
+}
+
+/// Whether a process has a handler for a signal.
+fn is_caught(pid: u32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (signal.as_raw() - 1)) != 0
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     identity::Cookie,
-    listeners::{self, Held, Rows, proc},
+    listeners::{self, Held, Row, Rows, proc},
     netns::{self, Netns},
     node::{
         Connect, ConnectError, Error, Snapshot,
@@ -30,8 +30,8 @@ use crate::{
     },
 };
 
-/// How old the table of processes may be in a snapshot. A process that changes its cgroup or its
-/// namespace without a new listener is seen so with this delay.
+/// How old the table of processes may be in a snapshot, where nobody new holds a listener. A process
+/// that changes its cgroup or its namespace otherwise is seen so with this delay.
 const AGE: Duration = Duration::from_secs(1);
 
 /// What the agent asks for.
@@ -52,9 +52,10 @@ struct Table {
     processes: Processes,
     known: Known,
     read: Instant,
-    /// Holders that the sweep did not find, though it came after their rows: they have ended, or
-    /// cannot be looked into. They are no reason for another sweep before this one is old.
-    not_found: HashSet<Held>,
+    /// Who held a listener, and where, before the sweep. What the sweep says of these is what they
+    /// were when they listened already; of any other it may be what they were before, such as a
+    /// container's first process that had not entered its cgroup yet.
+    seen: HashSet<(Held, Cookie)>,
 }
 
 // === impl Broker ===
@@ -93,11 +94,12 @@ impl Broker {
     fn look(&mut self) -> Result<Snapshot, Error> {
         let Rows { rows, n_left_out, .. } = self.rows()?;
         add(&self.counters.rows_left_out, n_left_out);
-        let holders: HashSet<Held> = rows.iter().filter_map(|row| row.held_by).collect();
-        if self.table.is_old() || !self.table.explains(&holders) {
+        let holder = |row: &Row| Some((row.held_by?, row.netns));
+        let holders: HashSet<_> = rows.iter().filter_map(holder).collect();
+        if self.table.read.elapsed() > AGE || !holders.is_subset(&self.table.seen) {
             // Read after the rows, so that every holder that still lives is found.
             self.sweep()?;
-            self.table.not_found = self.table.lacking(&holders);
+            self.table.seen = holders;
         }
         let Table { processes, known, .. } = &self.table;
         let cgroup_of = |held| processes.get(held).map(|process| process.cgroup.clone());
@@ -113,9 +115,8 @@ impl Broker {
             #[cfg(feature = "ebpf")]
             Source::Ebpf(sockets) => {
                 let rows = sockets.snapshot();
-                let lost = sockets.n_lost().unwrap_or_default();
-                self.counters.lost(lost);
-                rows.map_err(|error| Error::Listeners(error.to_string()))
+                self.counters.lost(sockets.n_lost().map_err(Error::kernel)?);
+                rows.map_err(Error::kernel)
             }
             Source::Proc => {
                 self.sweep()?;
@@ -161,8 +162,8 @@ impl Broker {
         stream
     }
 
-    /// Opens a namespace through one of its processes, the oldest first: a pod's sandbox has no
-    /// process older than the one that keeps the namespace, and it ends last.
+    /// Opens a namespace through one of its processes, the oldest first: a pod's is that of its
+    /// sandbox, which ends last.
     fn open(&self, netns: Cookie) -> Result<Netns, ConnectError> {
         let mut refused = None;
         for process in self.table.processes.within(netns) {
@@ -193,20 +194,7 @@ impl Table {
             Some(first) => first.netns,
             None => Netns::own()?.cookie()?,
         };
-        Ok(Self { processes, known: Known { host, netns }, read, not_found: HashSet::new() })
-    }
-
-    fn is_old(&self) -> bool {
-        self.read.elapsed() > AGE
-    }
-
-    /// Whether every holder is a process of the table, or known not to be found.
-    fn explains(&self, holders: &HashSet<Held>) -> bool {
-        self.lacking(holders).is_subset(&self.not_found)
-    }
-
-    fn lacking(&self, holders: &HashSet<Held>) -> HashSet<Held> {
-        holders.iter().copied().filter(|&held| self.processes.get(held).is_none()).collect()
+        Ok(Self { processes, known: Known { host, netns }, read, seen: HashSet::new() })
     }
 }
 

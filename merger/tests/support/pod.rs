@@ -79,9 +79,17 @@ impl Pod {
 
     /// Gives a socket to a process of its own, which lives as long as the pod.
     pub(crate) fn hand_over(&mut self, socket: impl Into<OwnedFd>) -> u32 {
-        let child = Command::new("sleep").arg("600").stdin(socket.into()).spawn();
-        self.children.push(child.expect("sleep starts"));
-        self.children[self.children.len() - 1].id()
+        self.hold(&["sleep", "600"], socket)
+    }
+
+    /// The same, where the process is to do something.
+    #[track_caller]
+    pub(crate) fn hold(&mut self, command: &[&str], socket: impl Into<OwnedFd>) -> u32 {
+        let mut holder = Command::new(command[0]);
+        let child = holder.args(&command[1..]).stdin(socket.into()).spawn().expect(command[0]);
+        let pid = child.id();
+        self.children.push(child);
+        pid
     }
 }
 
