@@ -25,7 +25,7 @@ use crate::{
     target::Listener,
 };
 
-pub use self::{changes::Changes, counters::Counters, policy::Refusal};
+pub use self::{broker::begin, changes::Changes, counters::Counters, policy::Refusal};
 pub use crate::listeners::Rung;
 
 mod broker;

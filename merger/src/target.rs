@@ -119,6 +119,8 @@ pub enum Reason {
     NamedPort,
     /// The container is the sidecar of this mesh.
     Sidecar(&'static str),
+    /// A person asked every listener of the namespace.
+    Probe,
 }
 
 /// Whether a source can be read now.
@@ -141,7 +143,7 @@ pub enum Refusal {
         /// The process that holds it.
         pid: u32,
     },
-    /// Meshes exempt 127.0.0.1 and ::1 from interception, and no other loopback address.
+    /// Meshes exempt 127.0.0.1 and `::1` from interception, and no other loopback address.
     #[error("bound to {0}, a loopback address that meshes intercept: bind it to 127.0.0.1")]
     OddLoopback(IpAddr),
 }
@@ -175,6 +177,7 @@ impl fmt::Display for Reason {
             Self::Annotation => f.write_str("the annotation prometheus.io/port"),
             Self::NamedPort => f.write_str("the name of the port"),
             Self::Sidecar(mesh) => write!(f, "the sidecar of {mesh}"),
+            Self::Probe => f.write_str("a probe"),
         }
     }
 }

@@ -198,7 +198,7 @@ impl Table {
     }
 }
 
-/// Begins a connection in the namespace that the thread is in now.
+/// Begins a permitted connection in the namespace that the thread is in now.
 fn dial(request: Connect, permit: Permit) -> Result<TcpStream, ConnectError> {
     let Connect { netns, address } = request;
     if let Permit::OwnAddress(ip) = permit
@@ -206,6 +206,13 @@ fn dial(request: Connect, permit: Permit) -> Result<TcpStream, ConnectError> {
     {
         return Err(Refusal::Foreign(ip).into());
     }
+    begin(netns, address)
+}
+
+/// Begins a connection in the namespace that the thread is in now, if it is `netns`.
+///
+/// The stream does not block, and is not yet connected.
+pub fn begin(netns: Cookie, address: SocketAddr) -> Result<TcpStream, ConnectError> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,

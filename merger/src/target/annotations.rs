@@ -86,9 +86,12 @@ fn port(value: &str) -> Option<NonZeroU16> {
     value.bytes().all(|b| b.is_ascii_digit()).then(|| value.parse().ok()).flatten()
 }
 
+/// Path and query of a request; `None` for what is not to be sent.
+///
 /// A leading `/` is put in where it is missing, as Go's `url.URL` does for Prometheus. Two of them
 /// would name a host to some servers.
-fn path(value: &str) -> Option<String> {
+#[must_use]
+pub fn path(value: &str) -> Option<String> {
     let path = match value.as_bytes() {
         [] => return Some("/metrics".to_owned()),
         [b'/', ..] => value.to_owned(),
@@ -100,7 +103,9 @@ fn path(value: &str) -> Option<String> {
     sound.then_some(path)
 }
 
-fn scheme(value: &str) -> Option<Scheme> {
+/// `http` or `https`.
+#[must_use]
+pub fn scheme(value: &str) -> Option<Scheme> {
     match value {
         "http" => Some(Scheme::Http),
         "https" => Some(Scheme::Https),

@@ -1,5 +1,7 @@
 //! What each mesh's sidecar exposes, as a table.
 
+use std::num::NonZeroU16;
+
 use super::Container;
 
 /// A sidecar's own metrics, and the ports of its pod that are not an application's.
@@ -35,4 +37,10 @@ const PROFILES: &[Profile] = &[Profile {
 #[must_use]
 pub fn profile(container: &Container) -> Option<&'static Profile> {
     PROFILES.iter().find(|profile| profile.container == container.name)
+}
+
+/// The profile whose proxy has `port`, whatever pod it is in.
+#[must_use]
+pub fn profile_of_port(port: NonZeroU16) -> Option<&'static Profile> {
+    PROFILES.iter().find(|profile| profile.reserved.contains(&port.get()))
 }

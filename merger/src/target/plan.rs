@@ -178,7 +178,7 @@ impl<'a> Planner<'a> {
     }
 
     fn holder_of(&self, port: NonZeroU16) -> Option<&'a Container> {
-        let ids = self
+        let mut ids = self
             .listeners
             .iter()
             .filter(|listener| listener.port == port)
@@ -186,7 +186,7 @@ impl<'a> Planner<'a> {
             .filter_map(|holder| cgroup_path::owner(&holder.cgroup))
             .filter(|owner| owner.pod_uid == self.pod.uid)
             .filter_map(|owner| owner.container_id);
-        ids.filter_map(|id| self.pod.containers.iter().find(|c| c.id.as_ref() == Some(&id))).next()
+        ids.find_map(|id| self.pod.containers.iter().find(|c| c.id.as_ref() == Some(&id)))
     }
 
     fn state(&self, port: NonZeroU16) -> State {
@@ -195,19 +195,8 @@ impl<'a> Planner<'a> {
         if let Some(pid) = on_port().find_map(|listener| self.foreign_holder(listener)) {
             return State::Refused(Refusal::ForeignHolder { pid });
         }
-        let bound = || on_port().map(|listener| listener.address.to_canonical());
-        let mut addresses: Vec<IpAddr> =
-            bound().filter(|address| !is_odd_loopback(*address)).flat_map(dialled).collect();
-        // 127.0.0.1, then ::1, then the pod's own addresses.
-        addresses.sort_by_key(|address| (!address.is_loopback(), *address));
-        addresses.dedup();
-        if addresses.is_empty() {
-            return match bound().next() {
-                Some(odd) => State::Refused(Refusal::OddLoopback(odd)),
-                None => State::Pending,
-            };
-        }
-        State::Ready(addresses.into_iter().map(|ip| SocketAddr::new(ip, port.get())).collect())
+        let bound: Vec<IpAddr> = on_port().map(|listener| listener.address).collect();
+        reachable(&bound, port)
     }
 
     /// A holder of `listener`, where there are holders and none is of this pod.
@@ -216,6 +205,25 @@ impl<'a> Planner<'a> {
             cgroup_path::owner(&holder.cgroup).is_some_and(|owner| owner.pod_uid == self.pod.uid)
         });
         listener.holders.first().filter(|_| !ours).map(|holder| holder.pid)
+    }
+}
+
+/// How to reach a port that is `bound` to these addresses: 127.0.0.1 first, then `::1`, then the
+/// namespace's own addresses.
+#[must_use]
+pub fn reachable(bound: &[IpAddr], port: NonZeroU16) -> State {
+    let bound = || bound.iter().map(IpAddr::to_canonical);
+    let mut addresses: Vec<IpAddr> =
+        bound().filter(|address| !is_odd_loopback(*address)).flat_map(dialled).collect();
+    addresses.sort_by_key(|address| (!address.is_loopback(), *address));
+    addresses.dedup();
+    match (addresses.is_empty(), bound().next()) {
+        (true, None) => State::Pending,
+        (true, Some(odd)) => State::Refused(Refusal::OddLoopback(odd)),
+        (false, _) => {
+            let at_port = |ip| SocketAddr::new(ip, port.get());
+            State::Ready(addresses.into_iter().map(at_port).collect())
+        }
     }
 }
 

@@ -37,7 +37,7 @@ fn mk_container(text: &str) -> Container {
 
 /// Hex digits that are the container's alone.
 fn container_id(name: &str) -> String {
-    let hex: String = name.bytes().map(|b| format!("{b:02x}")).collect();
+    let hex = name.bytes().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
     format!("{hex:0<24.24}")
 }
 
