@@ -1,0 +1,122 @@
+//! The body of an answer: decompressed, whole, and no larger than allowed.
+
+use std::io::{self, Write};
+
+use flate2::write::GzDecoder;
+use http_body_util::BodyExt as _;
+use hyper::{
+    Response,
+    body::{Body as _, Incoming},
+    header::{CONTENT_ENCODING, HeaderMap, HeaderValue, TRANSFER_ENCODING},
+};
+
+use super::{
+    Error,
+    limits::{Budget, Share},
+};
+
+/// A body, and the memory that it holds of the budget.
+#[derive(Debug, Default)]
+pub struct Body {
+    /// The decompressed bytes.
+    pub bytes: Vec<u8>,
+    share: Share,
+}
+
+/// Reads the whole body of `response`.
+pub(super) async fn read(
+    response: Response<Incoming>,
+    limit: usize,
+    budget: &Budget,
+) -> Result<Body, Error> {
+    let (head, mut incoming) = response.into_parts();
+    // Where the end of the connection is the end of the body, a server that dies looks finished.
+    let framed =
+        incoming.size_hint().exact().is_some() || head.headers.contains_key(TRANSFER_ENCODING);
+    let sink = Sink { body: Body::default(), limit, budget: budget.clone(), hit: None };
+    let mut decoder = Decoder::new(&head.headers, sink)?;
+    while let Some(frame) = incoming.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            decoder.push(&data)?;
+        }
+    }
+    let compressed = matches!(decoder, Decoder::Gzip(_));
+    let body = decoder.finish()?;
+    if !framed && !compressed && body.bytes.last() != Some(&b'\n') {
+        return Err(Error::Truncated);
+    }
+    Ok(body)
+}
+
+enum Decoder {
+    Identity(Sink),
+    Gzip(Box<GzDecoder<Sink>>),
+}
+
+/// Takes decompressed bytes until a limit is hit. Then it says which, and takes no more.
+struct Sink {
+    body: Body,
+    limit: usize,
+    budget: Budget,
+    hit: Option<Error>,
+}
+
+// === impl Decoder ===
+
+impl Decoder {
+    fn new(headers: &HeaderMap, sink: Sink) -> Result<Self, Error> {
+        match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+            None | Some(b"" | b"identity") => Ok(Self::Identity(sink)),
+            Some(b"gzip" | b"x-gzip") => Ok(Self::Gzip(Box::new(GzDecoder::new(sink)))),
+            Some(other) => {
+                let shown = other.escape_ascii().take(40).map(char::from).collect();
+                Err(Error::Encoding(shown))
+            }
+        }
+    }
+
+    fn push(&mut self, data: &[u8]) -> Result<(), Error> {
+        let (result, sink) = match self {
+            Self::Identity(sink) => (sink.write_all(data), sink),
+            Self::Gzip(decoder) => (decoder.write_all(data), decoder.get_mut()),
+        };
+        result.map_err(|error| sink.hit.take().unwrap_or(Error::Corrupt(error)))
+    }
+
+    fn finish(self) -> Result<Body, Error> {
+        match self {
+            Self::Identity(sink) => Ok(sink.body),
+            Self::Gzip(mut decoder) => match decoder.try_finish() {
+                Ok(()) => decoder.finish().map(|sink| sink.body).map_err(Error::Corrupt),
+                Err(error) => Err(match decoder.get_mut().hit.take() {
+                    Some(hit) => hit,
+                    None if error.kind() == io::ErrorKind::UnexpectedEof => Error::Truncated,
+                    None => Error::Corrupt(error),
+                }),
+            },
+        }
+    }
+}
+
+// === impl Sink ===
+
+impl Write for Sink {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let Body { bytes, share } = &mut self.body;
+        let length = bytes.len() + data.len();
+        if length > self.limit {
+            self.hit = Some(Error::TooLarge { limit: self.limit });
+        } else if self.budget.cover(share, length).is_err() {
+            self.hit = Some(Error::Busy);
+        }
+        if self.hit.is_some() {
+            return Err(io::Error::other("a limit of the scrape is hit"));
+        }
+        bytes.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! A connection born inside the pod's namespace, its cookie checked.
+
+use std::{io, net::SocketAddr, pin::Pin};
+
+use tokio::net::TcpStream;
+
+use crate::{
+    identity::Cookie,
+    netns,
+    node::{Connect, ConnectError, Node},
+};
+
+/// Whoever can begin a connection inside a network namespace.
+///
+/// The agent's is its [`Node`]; `merger probe` enters by itself.
+pub trait Dial: Send + Sync {
+    /// Begins to connect to `address` from inside the namespace `netns`. The socket does not block,
+    /// and need not be connected yet.
+    fn dial(&self, netns: Cookie, address: SocketAddr) -> Dialling<'_>;
+}
+
+/// The future of a [`Dial`].
+pub type Dialling<'a> =
+    Pin<Box<dyn Future<Output = Result<std::net::TcpStream, ConnectError>> + Send + 'a>>;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The privileged side gave no socket.
+    #[error(transparent)]
+    Dial(#[from] ConnectError),
+    /// The application gave no connection.
+    #[error("cannot connect to {address}")]
+    Connect {
+        /// The last address that was tried.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The socket is not where it should be. Not one byte was sent.
+    #[error("the connection is in the network namespace {found} instead of {expected}")]
+    WrongNamespace {
+        /// The namespace of the socket.
+        found: Cookie,
+        /// The namespace of the pod.
+        expected: Cookie,
+    },
+    /// The source has no address.
+    #[error("no address to connect to")]
+    NoAddress,
+}
+
+/// Connects to the first of `addresses` that accepts.
+pub async fn connect(
+    dial: &dyn Dial,
+    netns: Cookie,
+    addresses: &[SocketAddr],
+) -> Result<TcpStream, Error> {
+    let mut failed = Error::NoAddress;
+    for &address in addresses {
+        match connect_to(dial, netns, address).await {
+            Err(error @ Error::Connect { .. }) => failed = error,
+            done => return done,
+        }
+    }
+    Err(failed)
+}
+
+async fn connect_to(
+    dial: &dyn Dial,
+    netns: Cookie,
+    address: SocketAddr,
+) -> Result<TcpStream, Error> {
+    let because = |source| Error::Connect { address, source };
+    let socket = match dial.dial(netns, address).await {
+        Err(ConnectError::Connect(source)) => return Err(because(source)),
+        socket => socket?,
+    };
+    let stream = TcpStream::from_std(socket).map_err(because)?;
+    stream.writable().await.map_err(because)?;
+    if let Some(refused) = stream.take_error().map_err(because)? {
+        return Err(because(refused));
+    }
+    let found = netns::cookie_of(&stream).map_err(because)?;
+    if found != netns {
+        return Err(Error::WrongNamespace { found, expected: netns });
+    }
+    Ok(stream)
+}
+
+// === impl Node ===
+
+impl Dial for Node {
+    fn dial(&self, netns: Cookie, address: SocketAddr) -> Dialling<'_> {
+        Box::pin(self.connect(Connect { netns, address }))
+    }
+}
