@@ -10,7 +10,7 @@
 //! - Edges, each knowing one outside thing: [`pods`] (who runs here), [`netns`] (namespaces of the
 //!   kernel), [`listeners`] (who listens where), [`node`] (all that takes a right), [`lifecycle`]
 //!   (the process).
-//! - [`scrape`] reads one source; `inventory` owns what is known and publishes the targets.
+//! - [`scrape`] reads one source; [`inventory`] owns what is known and publishes the targets.
 //! - `serve` answers over HTTP.
 //! - `config`, `telemetry`, `app` and `command` make a program of it.
 
@@ -35,3 +35,5 @@ pub mod node;
 pub mod lifecycle;
 
 pub mod scrape;
+
+pub mod inventory;
