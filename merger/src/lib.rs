@@ -11,7 +11,7 @@
 //!   kernel), [`listeners`] (who listens where), [`node`] (all that takes a right), [`lifecycle`]
 //!   (the process).
 //! - [`scrape`] reads one source; [`inventory`] owns what is known and publishes the targets.
-//! - `serve` answers over HTTP.
+//! - [`serve`] answers over HTTP.
 //! - `config`, `telemetry`, `app` and `command` make a program of it.
 
 pub mod exposition;
@@ -37,3 +37,5 @@ pub mod lifecycle;
 pub mod scrape;
 
 pub mod inventory;
+
+pub mod serve;

@@ -1,0 +1,276 @@
+//! The HTTP server.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/pods/{namespace}/{pod}/metrics` | the merged page of one pod |
+//! | `/metrics` | the agent's own metrics |
+//! | `/sd` | Prometheus HTTP service discovery: one target per pod |
+//! | `/api/pods`, `/api/pods/{namespace}/{pod}` | what the agent believes, as JSON |
+//! | `/live` | 200 while the server runs |
+//! | `/ready` | 200 once pods and listeners are known; else 503 and what is still awaited |
+//! | `/` | this list |
+//!
+//! It answers GET and HEAD, speaks HTTP/1.1, and holds no state of its own.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time,
+};
+use tracing::{debug, warn};
+
+use self::pages::Pages;
+use crate::{
+    exposition::{Format, negotiate},
+    inventory,
+    lifecycle::Readiness,
+    target::PodRef,
+};
+
+mod discovery;
+pub mod pages;
+mod status;
+
+/// Further connections wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 256;
+
+/// Who opens a connection and says nothing is not waited for.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request line with headers takes a few hundred bytes.
+const MAX_HEADERS: usize = 16 << 10;
+
+/// What connections under way are given to end after the drain began.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Answers requests from what the other parts published.
+pub struct Server {
+    /// The pods and their sources.
+    pub targets: inventory::Reader,
+    /// Makes the pages of pods.
+    pub pages: Arc<Pages>,
+    /// What is still awaited.
+    pub readiness: Readiness,
+    /// Gives the agent's own metrics, as text 0.0.4.
+    pub own_metrics: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken, or is none of this machine's.
+    #[error("cannot listen on {address}: is another merger running? choose an address by --listen")]
+    Bind {
+        /// The address of the setting `listen`.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+type Answer = Response<Full<Bytes>>;
+
+/// Opens the socket that [`Server::run`] serves on.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Serves until `drain` is set or its sender is gone, then lets the requests under way end.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, mut drain: watch::Receiver<bool>) {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            // All of these are cancel safe. The drain comes first: no connection is taken after it.
+            tokio::select! {
+                biased;
+                () = begun(&mut drain) => break,
+                Some(_) = connections.join_next() => {}
+                accepted = accept(&listener, &slots) => {
+                    if let Some((stream, slot)) = accepted {
+                        let connection = Arc::clone(&self).connection(stream, drain.clone());
+                        connections.spawn(async move { connection.await; drop(slot) });
+                    }
+                }
+            }
+        }
+        drop(listener);
+        let ended = async { while connections.join_next().await.is_some() {} };
+        if time::timeout(DRAIN, ended).await.is_err() {
+            warn!("requests were still under way after {DRAIN:?} and are cut off");
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, mut drain: watch::Receiver<bool>) {
+        let local = stream.local_addr().ok();
+        let service = service_fn(|request| {
+            let server = Arc::clone(&self);
+            async move { Ok::<_, std::convert::Infallible>(server.answer(request, local).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = begun(&mut drain) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%error, "connection ended early");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, local: Option<SocketAddr>) -> Answer {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        let path = request.uri().path();
+        let mut segments = path.split('/').skip(1);
+        let route: [Option<&str>; 5] = std::array::from_fn(|_| segments.next());
+        match route {
+            [Some("pods"), Some(namespace), Some(name), Some("metrics"), None] => {
+                self.page(namespace, name, request.headers()).await
+            }
+            [Some("metrics"), None, ..] => {
+                exposition(StatusCode::OK, (self.own_metrics)().into_bytes())
+            }
+            [Some("sd"), None, ..] => {
+                json(&discovery::targets(&self.known(), &authority(request.headers(), local)))
+            }
+            [Some("api"), Some("pods"), None, ..] => json(&status::pods(&self.known())),
+            [Some("api"), Some("pods"), Some(namespace), Some(name), None] => {
+                let pod = pod_ref(namespace, name);
+                match self.known().get(&pod) {
+                    Some(target) => json(&status::pod(target)),
+                    None => not_here(&pod),
+                }
+            }
+            [Some("live"), None, ..] => text(StatusCode::OK, "live\n"),
+            [Some("ready"), None, ..] => self.ready(),
+            [Some(""), None, ..] => text(StatusCode::OK, INDEX),
+            _ => text(StatusCode::NOT_FOUND, INDEX),
+        }
+    }
+
+    async fn page(&self, namespace: &str, name: &str, headers: &HeaderMap) -> Answer {
+        let pod = pod_ref(namespace, name);
+        let Some(target) = self.known().get(&pod).cloned() else {
+            return not_here(&pod);
+        };
+        let timeout = headers.get("x-prometheus-scrape-timeout-seconds");
+        match self.pages.page(&target, timeout.and_then(|value| value.to_str().ok())).await {
+            Ok(body) => exposition(StatusCode::OK, body),
+            Err(error) => text(error.status(), format!("{pod}: {error}\n")),
+        }
+    }
+
+    fn ready(&self) -> Answer {
+        match self.readiness.awaited().as_slice() {
+            [] => text(StatusCode::OK, "ready\n"),
+            awaited => {
+                let awaited = format!("still waiting for: {}\n", awaited.join(", "));
+                text(StatusCode::SERVICE_UNAVAILABLE, awaited)
+            }
+        }
+    }
+
+    fn known(&self) -> Arc<inventory::Targets> {
+        self.targets.borrow().clone().unwrap_or_default()
+    }
+}
+
+const INDEX: &str = "\
+merger serves:
+  /pods/{namespace}/{pod}/metrics   the merged page of one pod
+  /metrics                          the agent's own metrics
+  /sd                               Prometheus HTTP service discovery
+  /api/pods                         what the agent believes, as JSON
+  /api/pods/{namespace}/{pod}       the same of one pod
+  /live, /ready                     probes
+";
+
+/// A connection and its slot. None where accepting failed, after a pause: the usual reason is that
+/// no file descriptor is left, and trying again at once would only burn the processor.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, slot)),
+        Err(error) => {
+            warn!(%error, "cannot accept a connection");
+            time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+/// Waits until the drain has begun.
+async fn begun(drain: &mut watch::Receiver<bool>) {
+    // An error says that nobody is left who could begin it, which is as good as an order.
+    let _ = drain.wait_for(|drain| *drain).await;
+}
+
+/// How the reader reached us, which is how it will reach the pages as well.
+fn authority(headers: &HeaderMap, local: Option<SocketAddr>) -> String {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let sound = host.filter(|host| host.parse::<hyper::http::uri::Authority>().is_ok());
+    match (sound, local) {
+        (Some(host), _) => host.to_owned(),
+        (None, Some(local)) => local.to_string(),
+        (None, None) => String::new(),
+    }
+}
+
+fn pod_ref(namespace: &str, name: &str) -> PodRef {
+    PodRef { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+fn not_here(pod: &PodRef) -> Answer {
+    let message = format!("no pod {pod} on this node; /api/pods lists those that are here\n");
+    text(StatusCode::NOT_FOUND, message)
+}
+
+fn exposition(status: StatusCode, body: Vec<u8>) -> Answer {
+    answer(status, negotiate::content_type(Format::Text), body)
+}
+
+fn json(value: &impl serde::Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(body) => answer(StatusCode::OK, "application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Answer {
+    answer(status, "text/plain; charset=utf-8", body.into().into_bytes())
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}

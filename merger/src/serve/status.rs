@@ -1,0 +1,86 @@
+//! `/api/pods`: what the agent believes, as JSON.
+
+use serde::Serialize;
+
+use crate::{
+    inventory::{Target, Targets},
+    target::{Source, State},
+};
+
+/// What the agent believes of a pod. A field without a value is left out.
+#[derive(Debug, Serialize)]
+pub(super) struct Belief {
+    namespace: String,
+    pod: String,
+    uid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+    /// The cookie of its network namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<u64>,
+    /// Why it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unclear: Option<String>,
+    sources: Vec<Origin>,
+    /// What it asks for and does not get.
+    notes: Vec<String>,
+}
+
+/// A source of a pod.
+#[derive(Debug, Serialize)]
+struct Origin {
+    container: String,
+    endpoint: String,
+    /// `scheme`, `port` and `path` as one.
+    url: String,
+    /// `ready`, `pending` or `refused`.
+    state: &'static str,
+    /// What is dialled, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<String>,
+    /// Why it is a source.
+    reason: String,
+    /// Why it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<String>,
+}
+
+/// All the pods, in the order of their names.
+pub(super) fn pods(targets: &Targets) -> Vec<Belief> {
+    targets.values().map(|target| pod(target)).collect()
+}
+
+/// One pod.
+pub(super) fn pod(target: &Target) -> Belief {
+    let Target { pod, netns, plan } = target;
+    Belief {
+        namespace: pod.name.namespace.clone(),
+        pod: pod.name.name.clone(),
+        uid: pod.uid.clone(),
+        node: pod.node.clone(),
+        netns: netns.as_ref().ok().map(|cookie| cookie.0),
+        unclear: netns.as_ref().err().map(ToString::to_string),
+        sources: plan.sources.iter().map(endpoint).collect(),
+        notes: plan.notes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn endpoint(source: &Source) -> Origin {
+    let Source { container, endpoint, port, scheme, path, reason, state } = source;
+    let (state, addresses, refusal) = match state {
+        State::Ready(addresses) => {
+            ("ready", addresses.iter().map(ToString::to_string).collect(), None)
+        }
+        State::Pending => ("pending", Vec::new(), None),
+        State::Refused(refusal) => ("refused", Vec::new(), Some(refusal.to_string())),
+    };
+    Origin {
+        container: container.clone(),
+        endpoint: endpoint.clone(),
+        url: format!("{}://:{port}{path}", scheme.as_str()),
+        state,
+        addresses,
+        reason: reason.to_string(),
+        refusal,
+    }
+}
