@@ -12,14 +12,12 @@
 //!   (the process).
 //! - [`scrape`] reads one source; [`inventory`] owns what is known and publishes the targets.
 //! - [`serve`] answers over HTTP.
-//! - `config`, `telemetry`, `app` and `command` make a program of it.
+//! - [`config`], [`telemetry`], [`app`] and [`command`] make a program of it.
 
 pub mod exposition;
-
 pub mod merge;
 
 pub mod identity;
-
 pub mod target;
 
 pub mod tally;
@@ -29,7 +27,6 @@ pub mod netns;
 pub mod pods;
 
 pub mod listeners;
-
 pub mod node;
 
 pub mod lifecycle;
@@ -39,3 +36,9 @@ pub mod scrape;
 pub mod inventory;
 
 pub mod serve;
+
+pub mod config;
+pub mod telemetry;
+
+pub mod app;
+pub mod command;

@@ -1,0 +1,151 @@
+//! `merger merge`: files to one exposition.
+
+use std::{
+    fs,
+    io::{self, Read as _, Write as _},
+    path::Path,
+    process::ExitCode,
+    str::FromStr,
+};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+
+use super::{USAGE, say};
+use crate::{
+    exposition::Format,
+    merge::{self, Limits, Report, Source},
+};
+
+/// What to merge.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each series gets the label container=\"<name>\"; a label of that name that was there already becomes
+exported_container. Problems go to standard error, and cost their line or their file only.
+
+Exit codes: 0 unless nothing could be read, then 1; 2 for wrong arguments.
+
+Examples:
+  merger merge app=app.prom istio-proxy=envoy.prom > page.prom
+  curl -s localhost:9100/metrics | merger merge node=- other.prom")]
+pub(super) struct Arguments {
+    /// The expositions, in the order of the page; `-` is standard input, and a name is the file's
+    /// without its ending unless it is given
+    #[arg(value_name = "[NAME=]FILE", required = true)]
+    inputs: Vec<Input>,
+
+    /// The format of the page
+    #[arg(long, value_enum, default_value_t)]
+    format: Output,
+
+    /// Which labels the series get: `container`, or `none`; of a series that two files have the
+    /// first is kept
+    #[arg(long, value_enum, default_value_t)]
+    source_labels: SourceLabels,
+}
+
+#[derive(Clone, Debug)]
+struct Input {
+    name: String,
+    file: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Output {
+    /// Text 0.0.4
+    #[default]
+    Text,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum SourceLabels {
+    /// container="<name>"
+    #[default]
+    Container,
+    /// None
+    None,
+}
+
+/// Merges the files to standard output.
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { inputs, format: Output::Text, source_labels } = arguments;
+    if let Some(name) = repeated(inputs).filter(|_| *source_labels == SourceLabels::Container) {
+        say(format_args!(
+            "two inputs are named {name}: give one another name, as in other={name}.prom"
+        ));
+        return Ok(ExitCode::from(USAGE));
+    }
+
+    let mut read = Vec::new();
+    for Input { name, file } in inputs {
+        match read_body(file) {
+            Ok(body) => read.push((name, [("container", name.as_str())], body)),
+            Err(error) => say(format_args!("{file}: cannot be read: {error}")),
+        }
+    }
+    let sources: Vec<Source<'_>> = read
+        .iter()
+        .map(|(_, labels, body)| {
+            let labels: &[_] = if *source_labels == SourceLabels::None { &[] } else { labels };
+            Source { labels, format: Format::Text, body }
+        })
+        .collect();
+    let merged = merge::merge(&sources, &Limits::default());
+    for ((name, ..), report) in read.iter().zip(&merged.reports) {
+        tell(name, report);
+    }
+    io::stdout().write_all(&merged.body).context("cannot write the page")?;
+    let any = merged.reports.iter().any(|report| report.failed.is_none());
+    Ok(if any { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says what was wrong with one input.
+fn tell(name: &str, Report { samples: _, problems, failed }: &Report) {
+    for problem in problems.kept() {
+        say(format_args!("{name}: {problem}"));
+    }
+    let left = problems.total() - problems.kept().len();
+    if left > 0 {
+        say(format_args!("{name}: {left} more problems"));
+    }
+    if let Some(exceeded) = failed {
+        say(format_args!("{name}: left out: {exceeded}"));
+    }
+}
+
+fn repeated(inputs: &[Input]) -> Option<&str> {
+    let names = || inputs.iter().map(|input| input.name.as_str());
+    names().enumerate().find_map(|(at, name)| names().take(at).find(|earlier| *earlier == name))
+}
+
+fn read_body(file: &str) -> io::Result<Vec<u8>> {
+    if file == "-" {
+        let mut body = Vec::new();
+        io::stdin().lock().read_to_end(&mut body)?;
+        return Ok(body);
+    }
+    fs::read(file)
+}
+
+// === impl Input ===
+
+impl FromStr for Input {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, file) = match text.split_once('=') {
+            Some((name, file)) => (Some(name), file),
+            None => (None, text),
+        };
+        let stem = || match file {
+            "-" => Some("stdin"),
+            _ => Path::new(file).file_stem()?.to_str(),
+        };
+        match name.or_else(stem) {
+            Some(name) if !name.is_empty() && !file.is_empty() => {
+                Ok(Self { name: name.to_owned(), file: file.to_owned() })
+            }
+            _ => Err("an input is FILE or NAME=FILE".to_owned()),
+        }
+    }
+}

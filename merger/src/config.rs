@@ -1,0 +1,373 @@
+//! Flags, environment and file to a checked [`Config`]. They are read here and nowhere else.
+//!
+//! Each setting has one name in three spellings: the flag `--scrape-timeout`, the environment
+//! variable `MERGER_SCRAPE_TIMEOUT`, and the field `scrape_timeout` of the file. The flag goes
+//! before the environment, the environment before the file, the file before the default.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::{
+    node::{Rung, Rungs},
+    scrape,
+};
+
+/// The settings of `merger run` as a person gives them, each one optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where the pods of this node come from: `manifests:DIR`, a directory of Pod manifests
+    /// [required]
+    #[arg(long, value_name = "SOURCE", env = "MERGER_PODS")]
+    pub pods: Option<PodSource>,
+
+    /// The address to serve on; any but loopback also takes --insecure-plaintext
+    /// [default: 127.0.0.1:15990]
+    #[arg(long, value_name = "ADDRESS", env = "MERGER_LISTEN")]
+    pub listen: Option<SocketAddr>,
+
+    /// Serve without TLS on an address that others can reach: everybody on the network can then
+    /// read every metric of this node
+    #[arg(long, env = "MERGER_INSECURE_PLAINTEXT", num_args = 0..=1, default_missing_value = "true")]
+    pub insecure_plaintext: Option<bool>,
+
+    /// The name of this node: pods bound to another are left out [default: the name of the host]
+    #[arg(long, value_name = "NAME", env = "MERGER_NODE_NAME")]
+    pub node_name: Option<String>,
+
+    /// How listeners are found: `auto`, `ebpf` (at once), or `proc` (a look every 10 s)
+    /// [default: auto, the first that works here]
+    #[arg(long, value_name = "RUNG", env = "MERGER_LISTENERS")]
+    pub listeners: Option<Listeners>,
+
+    /// The longest wait for one source; a reader's shorter timeout goes before it [default: 10s]
+    #[arg(long, value_name = "DURATION", env = "MERGER_SCRAPE_TIMEOUT")]
+    pub scrape_timeout: Option<Timeout>,
+
+    /// The most bytes of one source's decompressed body [default: 16777216]
+    #[arg(long, value_name = "BYTES", env = "MERGER_MAX_BODY_BYTES")]
+    pub max_body_bytes: Option<usize>,
+
+    /// The most bytes of all bodies that are read or merged at one time [default: 67108864]
+    #[arg(long, value_name = "BYTES", env = "MERGER_MAX_BYTES_IN_FLIGHT")]
+    pub max_bytes_in_flight: Option<usize>,
+
+    /// The most samples of one source [default: 50000]
+    #[arg(long, value_name = "COUNT", env = "MERGER_MAX_SAMPLES")]
+    pub max_samples: Option<usize>,
+}
+
+/// Where pods come from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum PodSource {
+    /// A directory of Pod manifests.
+    Manifests(PathBuf),
+}
+
+/// How listeners are found, as a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Listeners(pub Rungs);
+
+/// A duration as a setting: a number with `ms`, `s` or `m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Timeout(pub Duration);
+
+/// The settings of `merger run`, checked and complete.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the pods come from.
+    pub pods: PodSource,
+    /// The address to serve on.
+    pub listen: SocketAddr,
+    /// The name of this node.
+    pub node_name: String,
+    /// How listeners are found.
+    pub listeners: Rungs,
+    /// What one scrape may cost.
+    pub scrape: scrape::Limits,
+    /// The most samples of one source.
+    pub max_samples: usize,
+}
+
+/// Why settings cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the settings in {}", path.display())]
+    File {
+        /// The file of `--config`.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The file is not one of settings.
+    #[error("{}: {message}", path.display())]
+    Syntax {
+        /// The file of `--config`.
+        path: PathBuf,
+        /// Line, column, and what was expected there.
+        message: String,
+    },
+    /// Nobody said where the pods come from.
+    #[error("no source of pods: name one by --pods manifests:DIR")]
+    NoPods,
+    /// Everybody could read everything.
+    #[error(
+        "{0} can be reached from outside this node, and there is no TLS yet: listen on a loopback \
+         address, or say --insecure-plaintext"
+    )]
+    Plaintext(SocketAddr),
+    /// A limit of zero would refuse everything.
+    #[error("--{0} is 0: nothing could be scraped")]
+    Zero(&'static str),
+    /// The host has no name.
+    #[error("the name of this host cannot be read: name the node by --node-name")]
+    NodeName(#[source] io::Error),
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// Reads the settings of a YAML file.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| Error::File { path: path.to_owned(), source })?;
+        serde_saphyr::from_str(&text).map_err(|error| {
+            let message = error.to_string().lines().next().unwrap_or_default().to_owned();
+            Error::Syntax { path: path.to_owned(), message }
+        })
+    }
+
+    /// These settings, and those of `other` where these say nothing.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let Self {
+            pods,
+            listen,
+            insecure_plaintext,
+            node_name,
+            listeners,
+            scrape_timeout,
+            max_body_bytes,
+            max_bytes_in_flight,
+            max_samples,
+        } = self;
+        Self {
+            pods: pods.or(other.pods),
+            listen: listen.or(other.listen),
+            insecure_plaintext: insecure_plaintext.or(other.insecure_plaintext),
+            node_name: node_name.or(other.node_name),
+            listeners: listeners.or(other.listeners),
+            scrape_timeout: scrape_timeout.or(other.scrape_timeout),
+            max_body_bytes: max_body_bytes.or(other.max_body_bytes),
+            max_bytes_in_flight: max_bytes_in_flight.or(other.max_bytes_in_flight),
+            max_samples: max_samples.or(other.max_samples),
+        }
+    }
+
+    /// Checks the settings and puts in the defaults.
+    pub fn check(self) -> Result<Config, Error> {
+        let listen = self.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 15990).into());
+        if !listen.ip().is_loopback() && !self.insecure_plaintext.unwrap_or_default() {
+            return Err(Error::Plaintext(listen));
+        }
+        let default = scrape::Limits::default();
+        let timeout = self.scrape_timeout.map_or(default.timeout, |Timeout(timeout)| timeout);
+        let body = self.max_body_bytes.unwrap_or(default.body);
+        let in_flight = self.max_bytes_in_flight.unwrap_or(default.in_flight);
+        let max_samples = self.max_samples.unwrap_or(crate::merge::Limits::default().samples);
+        for (name, is_zero) in [
+            ("scrape-timeout", timeout.is_zero()),
+            ("max-body-bytes", body == 0),
+            ("max-bytes-in-flight", in_flight == 0),
+            ("max-samples", max_samples == 0),
+        ] {
+            if is_zero {
+                return Err(Error::Zero(name));
+            }
+        }
+        Ok(Config {
+            pods: self.pods.ok_or(Error::NoPods)?,
+            listen,
+            node_name: self.node_name.map_or_else(host_name, Ok).map_err(Error::NodeName)?,
+            listeners: self.listeners.map_or(Rungs::Auto, |Listeners(rungs)| rungs),
+            scrape: scrape::Limits { timeout, body, in_flight },
+            max_samples,
+        })
+    }
+}
+
+fn host_name() -> io::Result<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname")?;
+    Ok(name.trim_end().to_owned())
+}
+
+// === impl PodSource ===
+
+impl FromStr for PodSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("manifests", dir)) if !dir.is_empty() => Ok(Self::Manifests(dir.into())),
+            _ => {
+                Err("the source of pods is manifests:DIR, a directory of Pod manifests".to_owned())
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for PodSource {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+// === impl Listeners ===
+
+impl FromStr for Listeners {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self(Rungs::Auto)),
+            "ebpf" => Ok(Self(Rungs::Only(Rung::Ebpf))),
+            "proc" => Ok(Self(Rungs::Only(Rung::Proc))),
+            _ => Err("listeners are found by auto, ebpf or proc".to_owned()),
+        }
+    }
+}
+
+impl TryFrom<String> for Listeners {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+// === impl Timeout ===
+
+impl FromStr for Timeout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let unit = match &text[digits.len()..] {
+            "ms" => Some(Duration::from_millis(1)),
+            "s" => Some(Duration::from_secs(1)),
+            "m" => Some(Duration::from_mins(1)),
+            _ => None,
+        };
+        let timeout = unit.zip(digits.parse().ok()).and_then(|(unit, n)| unit.checked_mul(n));
+        timeout
+            .map(Self)
+            .ok_or_else(|| "a duration is a number with ms, s or m, as in 10s".to_owned())
+    }
+}
+
+impl TryFrom<String> for Timeout {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let shown = file.path().display().to_string();
+        Settings::read(file.path()).map_err(|error| error.to_string().replace(&shown, "FILE"))
+    }
+
+    fn with_pods() -> Settings {
+        Settings { pods: Some(PodSource::Manifests("/d".into())), ..Settings::default() }
+    }
+
+    #[track_caller]
+    fn check_refused(settings: Settings, message: &str) {
+        let error = settings.check().expect_err("it cannot be followed");
+        assert_eq!(error.to_string(), message);
+    }
+
+    #[test]
+    fn a_file_says_what_flags_say() {
+        let settings = read(
+            "pods: manifests:/etc/pods\nlisten: 127.0.0.1:1\nscrape_timeout: 1500ms\nlisteners: proc\n",
+        );
+        let config = settings.unwrap().check().unwrap();
+        assert_eq!(config.pods, PodSource::Manifests("/etc/pods".into()));
+        assert_eq!(config.listen, "127.0.0.1:1".parse().unwrap());
+        assert_eq!(config.scrape.timeout, Duration::from_millis(1500));
+        assert_eq!(config.listeners, Rungs::Only(Rung::Proc));
+    }
+
+    #[test]
+    fn a_file_with_an_unknown_field_is_refused_by_name() {
+        let error = read("scrape_timeuot: 10s\n").unwrap_err();
+        assert!(error.starts_with("FILE: ") && error.contains("scrape_timeuot"), "{error}");
+    }
+
+    #[test]
+    fn a_file_with_a_bad_value_is_told_what_is_right() {
+        let error = read("scrape_timeout: soon\n").unwrap_err();
+        assert!(error.contains("a duration is a number with ms, s or m, as in 10s"), "{error}");
+    }
+
+    #[test]
+    fn what_is_said_first_goes_before_the_rest() {
+        let flags = Settings { max_samples: Some(1), ..Settings::default() };
+        let file = Settings { max_samples: Some(2), max_body_bytes: Some(3), ..with_pods() };
+        let config = flags.or(file).check().unwrap();
+        assert_eq!((config.max_samples, config.scrape.body), (1, 3));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_followed_are_told_why() {
+        check_refused(Settings::default(), "no source of pods: name one by --pods manifests:DIR");
+        check_refused(
+            Settings { listen: Some(([0, 0, 0, 0], 15990).into()), ..with_pods() },
+            "0.0.0.0:15990 can be reached from outside this node, and there is no TLS yet: listen on \
+             a loopback address, or say --insecure-plaintext",
+        );
+        check_refused(
+            Settings { max_samples: Some(0), ..with_pods() },
+            "--max-samples is 0: nothing could be scraped",
+        );
+    }
+
+    #[test]
+    fn plaintext_off_loopback_takes_so_many_words() {
+        let listen = Some(([0, 0, 0, 0], 15990).into());
+        let settings = Settings { listen, insecure_plaintext: Some(true), ..with_pods() };
+        assert!(settings.check().is_ok());
+    }
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        let parsed = |text: &str| text.parse().ok().map(|Timeout(timeout)| timeout);
+        assert_eq!(parsed("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(parsed("2m"), Some(Duration::from_mins(2)));
+        for text in ["10", "s", "", "-1s", "1h", "99999999999m", "1.5s"] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
+    }
+}

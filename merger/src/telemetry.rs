@@ -1,0 +1,185 @@
+//! Starts the logs, and gathers each part's counters as one more exposition.
+
+use std::{
+    fmt, fs,
+    io::{self, IsTerminal as _},
+    sync::Arc,
+};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    inventory::{self, Targets},
+    node::{Counters, Node},
+    scrape::Scraper,
+    serve::pages::Pages,
+    tally::Tally,
+    target::State,
+};
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people, coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The parts that count something.
+pub struct Parts {
+    /// Counts what the privileged side did.
+    pub node: Node,
+    /// Counts scrapes by outcome.
+    pub scraper: Arc<Scraper>,
+    /// Counts problems by kind.
+    pub pages: Arc<Pages>,
+    /// Knows the targets.
+    pub targets: inventory::Reader,
+}
+
+/// Starts the logs on standard error. `filter` is a level, or directives like `merger=debug,info`.
+pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().parse(filter)?;
+    let terminal = io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match format {
+        LogFormat::Text => logs.with_ansi(terminal).with_target(false).try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!(error))
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// The agent's own metrics, as text 0.0.4.
+    #[must_use]
+    pub fn gather(&self) -> String {
+        let Self { node, scraper, pages, targets } = self;
+        let mut page = Page::default();
+        let version = env!("CARGO_PKG_VERSION");
+        page.family("merger_build_info", "gauge", "The version of this program.");
+        page.sample("merger_build_info", &format!("version=\"{version}\""), 1);
+
+        let number = node.rung().number();
+        page.family("merger_rung", "gauge", "Which rung tells of listeners; 1 is the best.");
+        page.sample("merger_rung", &format!("name=\"{}\"", node.rung().as_str()), number);
+        page.node(node);
+        page.targets(&targets.borrow().clone().unwrap_or_default());
+
+        page.family("merger_scrapes_total", "counter", "Scrapes of sources by outcome.");
+        page.tally("merger_scrapes_total", "outcome", scraper.outcomes());
+        page.family("merger_problems_total", "counter", "Problems of scraped lines by kind.");
+        page.tally("merger_problems_total", "problem", pages.problems());
+        page.process();
+        page.0
+    }
+}
+
+/// A page of text 0.0.4 that grows. Labels come from closed lists and need no escape.
+#[derive(Default)]
+struct Page(String);
+
+// === impl Page ===
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl fmt::Display) {
+        self.0.push_str(&match labels {
+            "" => format!("{name} {value}\n"),
+            labels => format!("{name}{{{labels}}} {value}\n"),
+        });
+    }
+
+    fn tally(&mut self, name: &str, label: &str, tally: &Tally) {
+        for (value, count) in tally.counts() {
+            self.sample(name, &format!("{label}=\"{value}\""), count);
+        }
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "counter", help);
+        self.sample(name, "", value);
+    }
+
+    fn node(&mut self, node: &Node) {
+        let Counters {
+            snapshots,
+            snapshots_failed,
+            sweeps,
+            changes,
+            changes_lost,
+            rows_left_out,
+            connects,
+            connects_refused,
+            connects_failed,
+        } = node.counters();
+        for (name, help, value) in [
+            ("merger_snapshots_total", "Looks at the listeners of this node.", snapshots),
+            ("merger_snapshots_failed_total", "Such looks that failed.", snapshots_failed),
+            ("merger_process_sweeps_total", "Sweeps over the processes of this node.", sweeps),
+            ("merger_changes_total", "Namespaces found changed by the kernel part.", changes),
+            (
+                "merger_changes_lost_total",
+                "Changes it had no room for; all was read again.",
+                changes_lost,
+            ),
+            (
+                "merger_listeners_left_out_total",
+                "Listeners past the limit of their namespace.",
+                rows_left_out,
+            ),
+            ("merger_connects_total", "Connections begun inside namespaces.", connects),
+            (
+                "merger_connects_refused_total",
+                "Connections that the rule forbade.",
+                connects_refused,
+            ),
+            ("merger_connects_failed_total", "Connections that failed otherwise.", connects_failed),
+        ] {
+            self.counter(name, help, value);
+        }
+    }
+
+    fn targets(&mut self, targets: &Targets) {
+        let attributed = targets.values().filter(|target| target.netns.is_ok()).count();
+        self.family(
+            "merger_pods",
+            "gauge",
+            "Pods of this node, by whether their namespace is known.",
+        );
+        self.sample("merger_pods", "namespace=\"known\"", attributed);
+        self.sample("merger_pods", "namespace=\"unclear\"", targets.len() - attributed);
+
+        let [mut ready, mut pending, mut refused] = [0; 3];
+        for source in targets.values().flat_map(|target| &target.plan.sources) {
+            *match source.state {
+                State::Ready(_) => &mut ready,
+                State::Pending => &mut pending,
+                State::Refused(_) => &mut refused,
+            } += 1;
+        }
+        self.family("merger_sources", "gauge", "Sources of the pods of this node, by state.");
+        for (state, count) in [("ready", ready), ("pending", pending), ("refused", refused)] {
+            self.sample("merger_sources", &format!("state=\"{state}\""), count);
+        }
+    }
+
+    /// Memory of this process, as every client library names it. Left out where `/proc` has none.
+    fn process(&mut self) {
+        let Ok(status) = fs::read_to_string("/proc/self/status") else { return };
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes =
+            kilobytes.and_then(|text| text.trim_end_matches("kB").trim().parse::<u64>().ok());
+        if let Some(kilobytes) = kilobytes {
+            let name = "process_resident_memory_bytes";
+            self.family(name, "gauge", "Resident memory size in bytes.");
+            self.sample(name, "", kilobytes * 1024);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The program as a person starts it: arguments in; output, messages and exit code out.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    fs,
+    io::Write as _,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// What the program did.
+struct Outcome {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn merger(arguments: &[&str]) -> Outcome {
+    merger_reading(arguments, b"")
+}
+
+fn merger_reading(arguments: &[&str], input: &[u8]) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_merger"));
+    command.args(arguments);
+    outcome(command, input)
+}
+
+fn outcome(mut command: Command, input: &[u8]) -> Outcome {
+    command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Whoever does not read its input closes it, and the write fails: that is its business.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    Outcome {
+        code: status.code().unwrap(),
+        stdout: String::from_utf8(stdout).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+#[track_caller]
+fn check(outcome: &Outcome, code: i32, stdout: &str, message: &str) {
+    let Outcome { code: found, stdout: said, stderr } = outcome;
+    assert_eq!((*found, said.as_str()), (code, stdout), "{stderr}");
+    if message.is_empty() {
+        assert_eq!(stderr, "");
+    } else {
+        assert!(stderr.contains(message), "no {message:?} in {stderr:?}");
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn files_are_merged_under_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (app, other) = (dir.path().join("app.prom"), dir.path().join("other.prom"));
+    fs::write(&app, "# TYPE m counter\nm 1\n").unwrap();
+    fs::write(&other, "m{container=\"x\"} 2").unwrap();
+    check(
+        &merger(&["merge", text(&app), &format!("proxy={}", text(&other))]),
+        0,
+        "# TYPE m counter\nm{container=\"app\"} 1\nm{exported_container=\"x\",container=\"proxy\"} 2\n",
+        "",
+    );
+}
+
+#[test]
+fn standard_input_is_a_file() {
+    let merged = merger_reading(&["merge", "-"], b"m 1\n");
+    check(&merged, 0, "m{container=\"stdin\"} 1\n", "");
+}
+
+#[test]
+fn without_source_labels_the_first_of_a_series_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    fs::write(&a, "m 1\n").unwrap();
+    fs::write(&b, "m 2\nn 3\n").unwrap();
+    let merged = merger(&["merge", "--source-labels", "none", text(&a), text(&b)]);
+    let problem = "merger: b: line 1: series is there already, the first is kept: `m 2`\n";
+    check(&merged, 0, "m 1\nn 3\n", problem);
+}
+
+#[test]
+fn a_problem_is_told_and_costs_its_line() {
+    let merged = merger_reading(&["merge", "app=-"], b"m 1\nm{a=\"b 2\nn 3\n");
+    let problem = "merger: app: line 2: label value is not closed: `m{a=\"b 2`\n";
+    check(&merged, 0, "m{container=\"app\"} 1\nn{container=\"app\"} 3\n", problem);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_costs_itself() {
+    let merged = merger_reading(&["merge", "/nowhere.prom", "-"], b"m 1\n");
+    let problem = "merger: /nowhere.prom: cannot be read: No such file or directory";
+    check(&merged, 0, "m{container=\"stdin\"} 1\n", problem);
+    check(&merger(&["merge", "/nowhere.prom"]), 1, "", problem);
+}
+
+#[test]
+fn two_files_of_one_name_are_refused() {
+    let message = "merger: two inputs are named m: give one another name, as in other=m.prom\n";
+    check(&merger(&["merge", "a/m.prom", "b/m.prom"]), 2, "", message);
+}
+
+#[test]
+fn a_wrong_argument_has_exit_code_2_and_shows_the_right_one() {
+    check(&merger(&["run", "--lisen", "x"]), 2, "", "--listen");
+    check(&merger(&["run", "--pods", "kubernetes"]), 2, "", "the source of pods is manifests:DIR");
+    check(&merger(&["run", "--scrape-timeout", "10"]), 2, "", "a number with ms, s or m");
+    check(&merger(&["probe"]), 2, "", "--pid");
+    check(&merger(&["merge"]), 2, "", "[NAME=]FILE");
+    check(&merger(&[]), 2, "", "Usage: merger");
+}
+
+#[test]
+fn settings_that_cannot_be_followed_end_the_run_with_the_next_step() {
+    check(&merger(&["run"]), 2, "", "no source of pods: name one by --pods manifests:DIR");
+    let open = ["run", "--pods", "manifests:/tmp", "--listen", "0.0.0.0:0"];
+    check(&merger(&open), 2, "", "say --insecure-plaintext");
+    let nowhere = merger(&["run", "--pods", "manifests:/nowhere"]);
+    check(&nowhere, 1, "", "cannot read the manifests in /nowhere");
+    let file = merger(&["run", "--config", "/nowhere.yaml"]);
+    check(&file, 2, "", "cannot read the settings in /nowhere.yaml: No such file");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_the_flag_that_chooses_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let pods = format!("manifests:{}", text(dir.path()));
+    let message = format!(
+        "cannot listen on {address}: is another merger running? choose an address by --listen"
+    );
+    check(&merger(&["run", "--pods", &pods, "--listen", &address]), 1, "", &message);
+}
+
+/// As root, a user without any right is played by `setpriv` of util-linux.
+#[test]
+fn a_missing_right_is_named_with_what_it_is_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("merger");
+    fs::copy(env!("CARGO_BIN_EXE_merger"), &program).unwrap();
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(dir.path(), mode).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+        command
+    } else {
+        Command::new(&program)
+    };
+    let pods = format!("manifests:{}", text(dir.path()));
+    command.args(["run", "--listen", "127.0.0.1:0", "--pods", &pods]);
+    let found = outcome(command, b"");
+    check(&found, 1, "", "cannot enter network namespaces: missing CAP_SYS_ADMIN");
+}
+
+#[test]
+fn a_namespace_that_is_not_there_is_told_by_its_name() {
+    let probed = merger(&["probe", "--netns", "/run/netns/nowhere"]);
+    check(&probed, 1, "", "merger: cannot open the namespace /run/netns/nowhere: No such file");
+}
+
+#[test]
+fn completions_are_those_of_the_shell() {
+    let bash = merger(&["completions", "bash"]);
+    assert_eq!(bash.code, 0);
+    assert!(bash.stdout.contains("complete -F _merger"), "{}", bash.stdout);
+}
