@@ -15,9 +15,11 @@
 //! - [`config`], [`telemetry`], [`app`] and [`command`] make a program of it.
 
 pub mod exposition;
+
 pub mod merge;
 
 pub mod identity;
+
 pub mod target;
 
 pub mod tally;
@@ -27,6 +29,7 @@ pub mod netns;
 pub mod pods;
 
 pub mod listeners;
+
 pub mod node;
 
 pub mod lifecycle;
@@ -38,7 +41,9 @@ pub mod inventory;
 pub mod serve;
 
 pub mod config;
+
 pub mod telemetry;
 
 pub mod app;
+
 pub mod command;

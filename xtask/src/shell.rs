@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Command, Stdio},
@@ -15,14 +16,14 @@ use crate::screen;
 pub(crate) fn command<'a>(words: impl IntoIterator<Item = &'a str>) -> Command {
     let mut words = words.into_iter();
     let mut command = Command::new(words.next().unwrap_or("true"));
-    command.args(words);
+    command.args(words).env("PATH", path());
     command
 }
 
 /// The cargo that runs this task.
 pub(crate) fn cargo<'a>(words: impl IntoIterator<Item = &'a str>) -> Command {
-    let mut command = Command::new("cargo");
-    command.args(words).current_dir(crate::workspace());
+    let mut command = command(["cargo"].into_iter().chain(words));
+    command.current_dir(crate::workspace());
     command
 }
 
@@ -50,9 +51,9 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A command as a person would type it, with the variables that it sets.
+/// A command as a person would type it, with the variables that it sets but for PATH.
 pub(crate) fn spelled(command: &Command) -> String {
-    let set = command.get_envs().filter_map(|(name, value)| {
+    let set = command.get_envs().filter(|(name, _)| *name != "PATH").filter_map(|(name, value)| {
         Some(format!("{}={}", name.to_string_lossy(), quoted(&value?.to_string_lossy())))
     });
     let words = std::iter::once(command.get_program()).chain(command.get_args());
@@ -62,18 +63,20 @@ pub(crate) fn spelled(command: &Command) -> String {
 
 /// Where a program lies, if it is installed.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    // An ordinary user's PATH often lacks the directories of the administrator.
-    let path = env::var_os("PATH").unwrap_or_default();
-    let administrator = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path)
-        .chain(administrator)
-        .map(|directory| directory.join(program))
-        .find(|file| file.is_file())
+    env::split_paths(&path()).map(|directory| directory.join(program)).find(|file| file.is_file())
 }
 
 /// Whether this process is root.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Where programs are looked for: an ordinary user's PATH, and that of `su`, often lacks the
+/// administrator's directories.
+fn path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    path
 }
 
 fn quoted(word: &str) -> String {

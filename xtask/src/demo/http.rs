@@ -19,7 +19,7 @@ pub(super) fn get(url: &str) -> anyhow::Result<Answer> {
 
 /// Asks from this machine, with further options of curl.
 pub(super) fn get_with(options: &[&str], url: &str) -> anyhow::Result<Answer> {
-    curl(Command::new("curl"), options, url)
+    curl(shell::command(["curl"]), options, url)
 }
 
 /// Asks from inside a network namespace. Where no answer came, the error is curl's.

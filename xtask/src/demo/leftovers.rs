@@ -2,6 +2,8 @@
 
 use std::{
     fmt,
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -34,7 +36,7 @@ pub(super) fn find() -> Leftovers {
     let cgroups = cgroups();
     let in_cgroups = cgroups.iter().flat_map(|directory| cgroup::processes(directory));
     let mut processes: Vec<i32> = in_cgroups.collect();
-    for namespace in &namespaces {
+    for namespace in namespaces.iter().filter(|namespace| !is_our_own(namespace)) {
         let inside = shell::output(&mut shell::command(["ip", "netns", "pids", namespace]));
         processes
             .extend(inside.unwrap_or_default().lines().filter_map(|pid| pid.parse::<i32>().ok()));
@@ -58,8 +60,9 @@ pub(super) fn clear(noted: &[PathBuf]) -> Vec<String> {
         let deleted = shell::output(&mut shell::command(["ip", "netns", "delete", &namespace]));
         problems.extend(deleted.err().map(|error| error.to_string()));
     }
+    let deadline = Instant::now() + PATIENCE;
     for directory in cgroups {
-        let removed = cgroup::remove(&directory);
+        let removed = remove_emptied(&directory, deadline);
         problems.extend(removed.err().map(|error| format!("{}: {error}", directory.display())));
     }
     for directory in noted.iter().rev() {
@@ -85,6 +88,24 @@ fn kill_all() -> Result<(), Vec<i32>> {
         }
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Removes a cgroup, which is busy for a moment after its last process ended.
+fn remove_emptied(directory: &Path, deadline: Instant) -> io::Result<()> {
+    loop {
+        match cgroup::remove(directory) {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Whether a name stands for the namespace that this process is in, where everybody else is too.
+fn is_our_own(namespace: &str) -> bool {
+    let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    identity(&Path::new("/run/netns").join(namespace)) == identity(Path::new("/proc/self/ns/net"))
 }
 
 fn namespaces() -> Vec<String> {

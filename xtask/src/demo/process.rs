@@ -15,6 +15,8 @@ use std::{
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::shell;
+
 /// How a process is born.
 #[derive(Default)]
 pub(super) struct Birth {
@@ -64,8 +66,8 @@ impl Birth {
 
     fn command(self) -> Command {
         let Self { cgroups, netns, user, image } = self;
-        let mut command = Command::new("sh");
-        command.args(["-c", JOIN, "join"]).args(cgroups).arg("--");
+        let mut command = shell::command(["sh", "-c", JOIN, "join"]);
+        command.args(cgroups).arg("--");
         if let Some(netns) = netns {
             command.arg("nsenter").arg(format!("--net=/run/netns/{netns}"));
         }

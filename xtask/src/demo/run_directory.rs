@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use rustix::{fs::Mode, process::umask};
 
 use super::leftovers;
 use crate::screen;
@@ -29,6 +30,8 @@ pub(super) struct RunDirectory {
 impl RunDirectory {
     /// Takes the directory, and clears away what an earlier demo was not able to.
     pub(super) fn take() -> anyhow::Result<Self> {
+        // The sidecar's user reads most of what root is about to write.
+        umask(Mode::from_raw_mode(0o022));
         let directory = Self { path: PATH.into(), _lock: lock()? };
         let found = leftovers::find();
         if !found.is_empty() {

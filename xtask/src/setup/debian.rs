@@ -31,7 +31,7 @@ pub(super) fn missing_packages(wanted: &[String]) -> Vec<String> {
     if wanted.is_empty() {
         return Vec::new();
     }
-    let mut query = Command::new("dpkg-query");
+    let mut query = shell::command(["dpkg-query"]);
     query.args(["--show", "--showformat=${db:Status-Status} ${Package}\n"]).args(wanted);
     // It fails where one of them is unknown, and still lists the others.
     let listed = query.output().map(|output| output.stdout).unwrap_or_default();
