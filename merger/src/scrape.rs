@@ -169,7 +169,7 @@ impl Scraper {
         &self.limits
     }
 
-    /// How often a source was asked, by what came of it: `ok`, or the variant of [`Error`].
+    /// What came of each call of [`Self::scrape`]: `ok`, or the variant of [`Error`].
     #[must_use]
     pub fn outcomes(&self) -> &Tally {
         &self.outcomes
@@ -184,7 +184,7 @@ impl Scraper {
     ) -> Scraped {
         let started = Instant::now();
         let failed = |error| Scraped { page: Err(Arc::new(error)), duration: started.elapsed() };
-        match &source.state {
+        let scraped = match &source.state {
             State::Pending => failed(Error::Pending(source.port.get())),
             State::Refused(refusal) => failed(Error::Refused(refusal.clone())),
             State::Ready(_) => {
@@ -192,7 +192,9 @@ impl Scraper {
                 let scraped = timeout_at(started + patience, flight).await;
                 scraped.unwrap_or_else(|_| failed(Error::Deadline(patience)))
             }
-        }
+        };
+        self.outcomes.add(scraped.page.as_ref().map_or_else(|error| error.as_str(), |_| "ok"), 1);
+        scraped
     }
 
     /// The flight to `source` that is under way, or a new one. A flight goes on while anybody waits
@@ -226,7 +228,6 @@ impl Scraper {
             Ok(page) => page,
             Err(_) => Err(Error::Deadline(limit)),
         };
-        self.outcomes.add(page.as_ref().map_or_else(Error::as_str, |_| "ok"), 1);
         Scraped { page: page.map(Arc::new).map_err(Arc::new), duration: started.elapsed() }
     }
 

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use super::{Services, http, mesh, node::OUTSIDE, pod::PODS};
+use super::{Services, http, mesh, node::OUTSIDE, pod::CART};
 use crate::{screen, shell};
 
 /// One line of the table.
@@ -51,9 +51,9 @@ pub(super) fn show(
 /// What the mesh does to those who come without it, and with it: from the first moment.
 fn from_outside<'a>() -> Vec<Fact<'a>> {
     let [plain, admin] =
-        [9100, 15000].map(|port| format!("http://{}:{port}/metrics", address("cart")));
+        [9100, 15000].map(|port| format!("http://{}:{port}/metrics", CART.address));
     let [ca, pem, key] = ["ca.pem", "client.pem", "client.key"].map(mesh::certificate);
-    let resolve = format!("{}:9100:{}", mesh::HOST, address("cart"));
+    let resolve = format!("{}:9100:{}", mesh::HOST, CART.address);
     let tls = format!("https://{}:9100/metrics", mesh::HOST);
     let anonymous = {
         let tls = tls.clone();
@@ -85,6 +85,9 @@ fn from_merger(services: &Services) -> Vec<Fact<'_>> {
             from_containers(services, "cart", ["cart", "istio-proxy"])
         }),
         fact("promtool check metrics of that page", "no error", || check_metrics(services)),
+        fact("prometheus-parse of that page and of its sources", "as many samples", || {
+            read_by_another(services)
+        }),
         fact("merger's page of multi", "series of web and worker", || {
             from_containers(services, "multi", ["web", "worker"])
         }),
@@ -163,6 +166,30 @@ fn check_metrics(services: &Services) -> anyhow::Result<String> {
     }
 }
 
+/// Counts with a reader that is not ours: the page has as many samples as its two sources.
+fn read_by_another(services: &Services) -> anyhow::Result<String> {
+    let inside = CART.netns();
+    let source = |url| http::get_inside(&inside, &[], url)?.success();
+    let sources = [
+        source("http://127.0.0.1:9100/metrics")?,
+        source("http://127.0.0.1:15090/stats/prometheus")?,
+    ];
+    let page = page(services, "cart")?;
+    let own = page.lines().filter(|line| line.starts_with("merger_source_")).count();
+    let [app, proxy] = sources.map(|source| n_samples(&source));
+    let (app, proxy, all) = (app?, proxy?, n_samples(&page)? - own);
+    let came = format!("{app} + {proxy} and {all}");
+    ensure!(app > 0 && proxy > 0 && app + proxy == all, "{came}");
+    Ok(came)
+}
+
+/// prometheus-parse drops a sample whose braces are empty, as Envoy writes them: without them it
+/// says the same.
+fn n_samples(page: &str) -> anyhow::Result<usize> {
+    let lines = page.lines().map(|line| Ok(line.replace("{} ", " ")));
+    Ok(prometheus_parse::Scrape::parse(lines)?.samples.len())
+}
+
 fn stored(services: &Services, query: &str, expected: &str) -> anyhow::Result<String> {
     let url = format!("http://{}/api/v1/query", services.prometheus);
     let asked = format!("query={query}");
@@ -184,11 +211,6 @@ fn only_value(answer: &str) -> anyhow::Result<String> {
 
 fn samples(page: &str) -> impl Iterator<Item = &str> {
     page.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
-}
-
-fn address(name: &str) -> String {
-    let pod = PODS.iter().find(|pod| pod.name == name);
-    pod.map(|pod| pod.address.to_string()).unwrap_or_default()
 }
 
 fn fact<'a>(

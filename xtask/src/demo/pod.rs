@@ -41,22 +41,21 @@ const SIDECAR: Container = Container {
     ports: &[("http-envoy-prom", 15090)],
 };
 
+/// An application behind a STRICT sidecar: the main case.
+pub(super) const CART: Pod = Pod {
+    name: "cart",
+    uid: "6d657267-6572-4000-8000-000000000001",
+    address: Ipv4Addr::new(198, 18, 0, 11),
+    annotations: &[("prometheus.io/scrape", "true"), ("prometheus.io/port", "9100")],
+    containers: &[
+        Container { name: "cart", program: Program::Exporter(":9100"), ports: &[("http", 9100)] },
+        SIDECAR,
+    ],
+};
+
 /// The addresses are of the range for benchmarks, RFC 2544: no network routes them.
 pub(super) const PODS: &[Pod] = &[
-    Pod {
-        name: "cart",
-        uid: "6d657267-6572-4000-8000-000000000001",
-        address: Ipv4Addr::new(198, 18, 0, 11),
-        annotations: &[("prometheus.io/scrape", "true"), ("prometheus.io/port", "9100")],
-        containers: &[
-            Container {
-                name: "cart",
-                program: Program::Exporter(":9100"),
-                ports: &[("http", 9100)],
-            },
-            SIDECAR,
-        ],
-    },
+    CART,
     Pod {
         name: "multi",
         uid: "6d657267-6572-4000-8000-000000000002",
