@@ -25,12 +25,12 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Where the pods of this node come from: `manifests:DIR`, a directory of Pod manifests
-    /// [required]
+    /// (required)
     #[arg(long, value_name = "SOURCE", env = "MERGER_PODS")]
     pub pods: Option<PodSource>,
 
     /// The address to serve on; any but loopback also takes --insecure-plaintext
-    /// [default: 127.0.0.1:15990]
+    /// (default: 127.0.0.1:15990)
     #[arg(long, value_name = "ADDRESS", env = "MERGER_LISTEN")]
     pub listen: Option<SocketAddr>,
 
@@ -39,28 +39,28 @@ pub struct Settings {
     #[arg(long, env = "MERGER_INSECURE_PLAINTEXT", num_args = 0..=1, default_missing_value = "true")]
     pub insecure_plaintext: Option<bool>,
 
-    /// The name of this node: pods bound to another are left out [default: the name of the host]
+    /// The name of this node: pods bound to another are left out (default: the name of the host)
     #[arg(long, value_name = "NAME", env = "MERGER_NODE_NAME")]
     pub node_name: Option<String>,
 
     /// How listeners are found: `auto`, `ebpf` (at once), or `proc` (a look every 10 s)
-    /// [default: auto, the first that works here]
+    /// (default: auto, the first that works here)
     #[arg(long, value_name = "RUNG", env = "MERGER_LISTENERS")]
     pub listeners: Option<Listeners>,
 
-    /// The longest wait for one source; a reader's shorter timeout goes before it [default: 10s]
+    /// The longest wait for one source; a reader's shorter timeout goes before it (default: 10s)
     #[arg(long, value_name = "DURATION", env = "MERGER_SCRAPE_TIMEOUT")]
     pub scrape_timeout: Option<Timeout>,
 
-    /// The most bytes of one source's decompressed body [default: 16777216]
+    /// The most bytes of one source's decompressed body (default: 16777216)
     #[arg(long, value_name = "BYTES", env = "MERGER_MAX_BODY_BYTES")]
     pub max_body_bytes: Option<usize>,
 
-    /// The most bytes of all bodies that are read or merged at one time [default: 67108864]
+    /// The most bytes of all bodies that are read or merged at one time (default: 67108864)
     #[arg(long, value_name = "BYTES", env = "MERGER_MAX_BYTES_IN_FLIGHT")]
     pub max_bytes_in_flight: Option<usize>,
 
-    /// The most samples of one source [default: 50000]
+    /// The most samples of one source (default: 50000)
     #[arg(long, value_name = "COUNT", env = "MERGER_MAX_SAMPLES")]
     pub max_samples: Option<usize>,
 }

@@ -14,7 +14,7 @@ use crate::{ebpf, screen, setup, shell};
 
 /// Run every ring of tests, as CI does
 ///
-/// Does the set-up, compiles the kernel part, then runs: format, lints, tidy, the tests that need
+/// Does the set-up, compiles the kernel part, then runs: format, lints, docs, tidy, the tests that need
 /// nothing but stable Rust, the same with all features, namespaces, kernel, promtool, and the demo.
 /// The last four need root.
 #[derive(clap::Args)]
@@ -37,6 +37,7 @@ struct Ring {
 const RINGS: &[Ring] = &[
     ring("format", &[&["cargo", "fmt", "--all", "--check"]]),
     ring("lints", &[LINTS, LINTS_WITHOUT_FEATURES]),
+    ring("docs", &[DOCS]),
     ring("tidy", &[&["xtask", "tidy"]]),
     ring("stable", &[&["cargo", "test", "--workspace", EXCLUDE, "--no-default-features"]]),
     ring("features", &[&["cargo", "test", "--workspace", EXCLUDE]]),
@@ -60,6 +61,9 @@ const LINTS_WITHOUT_FEATURES: &[&str] = &[
     "-D",
     "warnings",
 ];
+
+/// A link in a comment that leads nowhere is an error, by the workspace's lints.
+const DOCS: &[&str] = &["cargo", "doc", "--workspace", EXCLUDE, "--no-deps"];
 
 /// The kernel part is compiled for another machine.
 const EXCLUDE: &str = "--exclude=merger-ebpf";
