@@ -6,7 +6,7 @@
 //!
 //! - Pure, bytes and values in and out: [`exposition`] and [`merge`] make one page of many;
 //!   [`identity`] says which namespace is which pod's; [`target`] says what is read of a pod;
-//!   [`tally`] counts.
+//!   [`tally`] counts, and [`cause`] tells errors.
 //! - Edges, each knowing one outside thing: [`pods`] (who runs here), [`netns`] (namespaces of the
 //!   kernel), [`listeners`] (who listens where), [`node`] (all that takes a right), [`lifecycle`]
 //!   (the process).
@@ -21,6 +21,8 @@ pub mod merge;
 pub mod identity;
 
 pub mod target;
+
+pub mod cause;
 
 pub mod tally;
 

@@ -309,18 +309,6 @@ fn request(source: &Source, address: SocketAddr, patience: Duration) -> Request<
         .expect("a plan's path is of visible ASCII and begins with a slash")
 }
 
-/// An error with its causes, as one line.
-#[must_use]
-pub fn chain(error: &dyn StdError) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        line.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    line
-}
-
 /// Whether any of the causes is one, also where an [`io::Error`] hides it.
 fn caused_by(error: &hyper::Error, is_one: impl Fn(&(dyn StdError + 'static)) -> bool) -> bool {
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::say;
 use crate::{
+    cause,
     config::Timeout,
     identity::Cookie,
     listeners::proc::{self, Socket},
@@ -144,7 +145,7 @@ async fn scrape(
         Ok(_) => true,
         Err(error) => {
             let Source { port, path, .. } = source;
-            say(format_args!("port {port}, {path}: {}", scrape::chain(&**error)));
+            say(format_args!("port {port}, {path}: {}", cause::chain(&**error)));
             false
         }
     });

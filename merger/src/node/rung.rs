@@ -51,7 +51,7 @@ fn ebpf(_: u32) -> Result<Opened, String> {
 
 #[cfg(feature = "ebpf")]
 fn ebpf(n_marks: u32) -> Result<Opened, String> {
-    use crate::{listeners::ebpf, node::loader};
+    use crate::{cause::chain, listeners::ebpf, node::loader};
 
     let kernel = loader::load(n_marks).map_err(|error| chain(&error))?;
     let (mut source, mut changes) = ebpf::split(kernel).map_err(|error| chain(&error))?;
@@ -73,6 +73,8 @@ fn prove(
 ) -> Result<(), String> {
     use std::{net::TcpListener, process};
 
+    use crate::cause::chain;
+
     let own = TcpListener::bind("127.0.0.1:0").map_err(|error| chain(&error))?;
     let port = own.local_addr().map_err(|error| chain(&error))?.port();
     let netns = crate::netns::cookie_of(&own).map_err(|error| chain(&error))?;
@@ -89,16 +91,4 @@ fn prove(
     }
     Err("open files of the node are not visible: run in the host's PID namespace (hostPID: true)"
         .into())
-}
-
-/// An error and its causes in one line.
-#[cfg(feature = "ebpf")]
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }

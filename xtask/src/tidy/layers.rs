@@ -11,6 +11,7 @@ const MODULES: &[(u8, &str)] = &[
     (0, "merge"),
     (0, "identity"),
     (0, "target"),
+    (0, "cause"),
     (0, "tally"),
     (EDGE, "pods"),
     (EDGE, "listeners"),

@@ -3,12 +3,7 @@
 use std::fmt::Display;
 
 use super::{Failure, Read};
-use crate::{
-    exposition::labels,
-    merge::Report,
-    scrape::{self, Scraped},
-    target::Source,
-};
+use crate::{cause, exposition::labels, merge::Report, scrape::Scraped, target::Source};
 
 /// How one source fared.
 pub(super) struct Fare<'a> {
@@ -21,7 +16,7 @@ pub(super) struct Fare<'a> {
 pub(super) fn all<'a>(reads: &'a [Read], reports: &[Report]) -> Vec<Fare<'a>> {
     let mut reports = reports.iter();
     let mut samples_of = |Read { source: _, scraped }: &Read| match &scraped.page {
-        Err(error) => Err(scrape::chain(&**error)),
+        Err(error) => Err(cause::chain(&**error)),
         Ok(_) => match reports.next() {
             Some(Report { failed: Some(exceeded), .. }) => Err(exceeded.to_string()),
             report => Ok(report.map_or(0, |report| report.samples)),
