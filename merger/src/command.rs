@@ -10,9 +10,9 @@ use std::{
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    app,
-    config::Settings,
-    telemetry::{self, LogFormat},
+    app, cause,
+    config::{self, Settings},
+    telemetry,
 };
 
 mod merge;
@@ -26,14 +26,6 @@ const USAGE: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Arguments {
-    /// What to log: error, warn, info, debug, trace, or directives like merger=debug,info
-    #[arg(long, global = true, value_name = "FILTER", env = "MERGER_LOG", default_value = "info")]
-    log: String,
-
-    /// How to log
-    #[arg(long, global = true, value_enum, env = "MERGER_LOG_FORMAT", default_value_t)]
-    log_format: LogFormat,
-
     #[command(subcommand)]
     verb: Verb,
 }
@@ -73,9 +65,7 @@ enum Verb {
 impl Arguments {
     /// Does what the command line asks for.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { log, log_format, verb } = self;
-        telemetry::start(&log, log_format)?;
-        match verb {
+        match self.verb {
             Verb::Run { config, settings } => Ok(run(config.as_deref(), *settings)),
             Verb::Probe(arguments) => probe::run(&arguments),
             Verb::Merge(arguments) => merge::run(&arguments),
@@ -88,22 +78,33 @@ impl Arguments {
     }
 }
 
-/// The agent says everything in its log, so that whoever collects the log has its last words, too.
+/// Once the logs have begun the agent says everything there, so that whoever collects them has its
+/// last words, too.
 fn run(file: Option<&Path>, settings: Settings) -> ExitCode {
-    let config = file.map_or_else(|| Ok(Settings::default()), Settings::read);
-    match config.and_then(|file| settings.or(file).check()) {
-        Err(error) => {
-            tracing::error!("{:#}", anyhow::Error::new(error));
-            ExitCode::from(USAGE)
-        }
-        Ok(config) => match app::run(config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                tracing::error!("{error:#}");
-                ExitCode::FAILURE
-            }
-        },
+    let settings = match file.map(Settings::read).transpose() {
+        Ok(file) => settings.or(file.unwrap_or_default()),
+        Err(error) => return refuse(&error),
+    };
+    let filter = settings.log.clone().unwrap_or_else(|| "info".to_owned());
+    let format = settings.log_format.unwrap_or_default();
+    let config = match settings.check() {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    if let Err(error) = telemetry::start(&filter, format) {
+        say(format_args!("{error:#}"));
+        return ExitCode::from(USAGE);
     }
+    if let Err(error) = app::run(config) {
+        tracing::error!("{error:#}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn refuse(error: &config::Error) -> ExitCode {
+    say(cause::chain(error));
+    ExitCode::from(USAGE)
 }
 
 /// Says something beside the output of a command, which is for another program.

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use crate::{
@@ -63,6 +63,15 @@ pub struct Settings {
     /// The most samples of one source (default: 50000)
     #[arg(long, value_name = "COUNT", env = "MERGER_MAX_SAMPLES")]
     pub max_samples: Option<usize>,
+
+    /// What to log: error, warn, info, debug, trace, or directives like merger=debug,info
+    /// (default: info)
+    #[arg(long, value_name = "FILTER", env = "MERGER_LOG", help_heading = "Logging")]
+    pub log: Option<String>,
+
+    /// How to log (default: text)
+    #[arg(long, value_name = "FORMAT", env = "MERGER_LOG_FORMAT", help_heading = "Logging")]
+    pub log_format: Option<LogFormat>,
 }
 
 /// Where pods come from.
@@ -82,6 +91,17 @@ pub struct Listeners(pub Rungs);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Timeout(pub Duration);
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people, coloured on a terminal
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
 
 /// The settings of `merger run`, checked and complete.
 #[derive(Clone, Debug)]
@@ -162,6 +182,8 @@ impl Settings {
             max_body_bytes,
             max_bytes_in_flight,
             max_samples,
+            log,
+            log_format,
         } = self;
         Self {
             pods: pods.or(other.pods),
@@ -173,6 +195,8 @@ impl Settings {
             max_body_bytes: max_body_bytes.or(other.max_body_bytes),
             max_bytes_in_flight: max_bytes_in_flight.or(other.max_bytes_in_flight),
             max_samples: max_samples.or(other.max_samples),
+            log: log.or(other.log),
+            log_format: log_format.or(other.log_format),
         }
     }
 

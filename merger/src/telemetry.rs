@@ -6,9 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    config::LogFormat,
     inventory::{self, Targets},
     node::{Counters, Node},
     scrape::Scraper,
@@ -16,16 +18,6 @@ use crate::{
     tally::Tally,
     target::State,
 };
-
-/// How logs are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people, coloured on a terminal.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// The parts that count something.
 pub struct Parts {
@@ -41,7 +33,9 @@ pub struct Parts {
 
 /// Starts the logs on standard error. `filter` is a level, or directives like `merger=debug,info`.
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(filter)?;
+    let filter = EnvFilter::builder().parse(filter).with_context(|| {
+        format!("--log {filter}: neither a level nor directives like merger=debug,info")
+    })?;
     let terminal = io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match format {

@@ -119,6 +119,8 @@ fn a_wrong_argument_has_exit_code_2_and_shows_the_right_one() {
 #[test]
 fn settings_that_cannot_be_followed_end_the_run_with_the_next_step() {
     check(&merger(&["run"]), 2, "", "no source of pods: name one by --pods manifests:DIR");
+    let log = merger(&["run", "--pods", "manifests:/tmp", "--log", "merger=loud"]);
+    check(&log, 2, "", "--log merger=loud: neither a level nor directives like merger=debug,info");
     let open = ["run", "--pods", "manifests:/tmp", "--listen", "0.0.0.0:0"];
     check(&merger(&open), 2, "", "say --insecure-plaintext");
     let nowhere = merger(&["run", "--pods", "manifests:/nowhere"]);

@@ -20,8 +20,8 @@ use crate::{
 /// What to merge.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each series gets the label container=\"<name>\"; a label of that name that was there already becomes
-exported_container. Problems go to standard error, and cost their line or their file only.
+Each series gets the label container=\"<name>\"; a label of that name that was there already
+becomes exported_container. Problems go to standard error, and cost their line or file only.
 
 Exit codes: 0 unless nothing could be read, then 1; 2 for wrong arguments.
 

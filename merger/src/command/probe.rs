@@ -37,9 +37,9 @@ use crate::{
 /// Which namespace to look into, and how.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every listening port is asked once for its metrics, over loopback and from inside the namespace. What
-answers is merged to standard output, with the port as the label endpoint; what does not is named on
-standard error. Ports of a mesh's proxy are asked only for the proxy's own metrics.
+Every listening port is asked once for its metrics, from inside the namespace. What answers is
+merged to standard output, with the port as the label endpoint; what does not is named on standard
+error. Ports of a mesh's proxy are asked for the proxy's own metrics only.
 
 Exit codes: 0 if anything answered with metrics, else 1; 2 for wrong arguments.
 
