@@ -159,6 +159,20 @@ pub enum Reader<'a> {
     Text(text::Reader<'a>),
 }
 
+// === impl Entry ===
+
+impl<'a> Entry<'a> {
+    /// The metric name that it is about.
+    #[must_use]
+    pub fn name(&self) -> &'a [u8] {
+        match self {
+            Self::Help { family: name, .. }
+            | Self::Type { family: name, .. }
+            | Self::Sample(Sample { name, .. }) => name,
+        }
+    }
+}
+
 // === impl Format ===
 
 impl Format {

@@ -55,26 +55,28 @@ pub struct Merged {
 /// Merges what the sources said. The order of the sources is the order of the page.
 #[must_use]
 pub fn merge(sources: &[Source<'_>], limits: &Limits) -> Merged {
-    merge_with(sources, limits, |_| Vec::new())
+    merge_with(sources, limits, "", |_| Vec::new())
 }
 
 /// Merges what the sources said, and last what is to be stated about them: text 0.0.4, without
-/// further labels, made from the report of each. In these reports a sample still counts that only
+/// further labels, made from the report of each. No source says anything under a name that begins
+/// with `reserved`, unless that is empty: it could contradict the statement. In these reports a sample still counts that only
 /// the whole page shows to be a misfit.
 #[must_use]
 pub fn merge_with(
     sources: &[Source<'_>],
     limits: &Limits,
+    reserved: &str,
     state: impl FnOnce(&[Report]) -> Vec<u8>,
 ) -> Merged {
     #[expect(clippy::needless_late_init, reason = "the intake borrows from it, so it comes first")]
     let statement: Vec<u8>;
     let mut intake = Intake::new();
     let mut reports: Vec<Report> =
-        sources.iter().map(|source| intake.take(source, limits)).collect();
+        sources.iter().map(|source| intake.take(source, limits, reserved)).collect();
     statement = state(&reports);
     let stated = Source { labels: &[], format: Format::Text, body: &statement };
-    reports.push(intake.take(&stated, &Limits::NONE));
+    reports.push(intake.take(&stated, &Limits::NONE, ""));
 
     let Intake { mut names, mut rows } = intake;
     conflict::settle(&mut names, &mut reports);

@@ -57,6 +57,8 @@ pub enum Defect {
     BucketBound,
     /// The line is dropped: expfmt rejects a page with such a summary.
     Quantile,
+    /// The line is dropped: the page itself speaks under such names.
+    ReservedName,
     /// The sample is dropped: the series was there already, and the first is kept.
     Duplicate,
     /// The family has lost its type and keeps every sample.
@@ -104,7 +106,7 @@ fn printable(text: &[u8]) -> String {
 
 impl Defect {
     /// Every kind, in the order of the declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NotUtf8,
         Self::Nul,
         Self::MetricName,
@@ -123,6 +125,7 @@ impl Defect {
         Self::Type,
         Self::BucketBound,
         Self::Quantile,
+        Self::ReservedName,
         Self::Duplicate,
         Self::KindConflict,
         Self::ForeignKind,
@@ -150,6 +153,7 @@ impl Defect {
             Self::Type => ("type", "type is not a known one"),
             Self::BucketBound => ("bucket_bound", "label `le` of a histogram is not a number"),
             Self::Quantile => ("quantile", "label `quantile` of a summary is not a number"),
+            Self::ReservedName => ("reserved_name", "name is kept for what the page says itself"),
             Self::Duplicate => ("duplicate", "series is there already, the first is kept"),
             Self::KindConflict => {
                 ("kind_conflict", "type differs from an earlier one, now untyped")

@@ -37,12 +37,13 @@ impl<'a> Intake<'a> {
         Self { names: Names::default(), rows: Rows::new() }
     }
 
-    /// Takes one more source: sources are taken in their order.
-    pub(super) fn take(&mut self, source: &Source<'a>, limits: &Limits) -> Report {
+    /// Takes one more source: sources are taken in their order. What it says under a name that
+    /// begins with `reserved` is a problem, unless that is empty.
+    pub(super) fn take(&mut self, source: &Source<'a>, limits: &Limits, reserved: &str) -> Report {
         let position = self.rows.begin(source);
         let mut report = Report::default();
         let (n_names, n_rows) = (self.names.list.len(), self.rows.list.len());
-        match self.collect(source, position, limits, &mut report) {
+        match self.collect(source, position, limits, reserved, &mut report) {
             Ok(declarations) => {
                 self.declare(declarations, &mut report);
                 let Self { names, rows } = self;
@@ -67,6 +68,7 @@ impl<'a> Intake<'a> {
         source: &Source<'a>,
         position: u32,
         limits: &Limits,
+        reserved: &str,
         report: &mut Report,
     ) -> Result<Declarations<'a>, Exceeded> {
         if source.body.len() > LARGEST_BODY {
@@ -74,9 +76,14 @@ impl<'a> Intake<'a> {
         }
         let mut declarations = Declarations::default();
         let mut reader = source.format.read(source.body, limits);
+        let is_reserved =
+            |name: &[u8]| !reserved.is_empty() && name.starts_with(reserved.as_bytes());
         while let Some(item) = reader.next() {
             let place = reader.place();
             match item {
+                Ok(entry) if is_reserved(entry.name()) => {
+                    report.problems.add(place.line, Defect::ReservedName, place.text);
+                }
                 Ok(Entry::Sample(sample)) => {
                     if sample.exemplar.is_some() {
                         report.problems.add(place.line, Defect::Exemplar, place.text);

@@ -239,7 +239,21 @@ fn a_statement_stands_last_and_has_no_labels() {
         let samples: Vec<String> = reports.iter().map(|r| format!("s {}\n", r.samples)).collect();
         samples[0].clone().into_bytes()
     };
-    let Merged { body, reports } = merge_with(&sources, &Limits::default(), state);
+    let Merged { body, reports } = merge_with(&sources, &Limits::default(), "", state);
     assert_eq!(String::from_utf8_lossy(&body), "m{c=\"1\"} 1\nn{c=\"1\"} 3\ns 2\n");
     assert_eq!(reports.len(), 2);
+}
+
+#[test]
+fn a_source_does_not_speak_under_a_reserved_name() {
+    let body = b"# TYPE own_up counter\n# HELP own_up Lie.\nown_up 0\nown_up 0 7\nowner 1\n";
+    let labels = [("c", "1")];
+    let source = Source { labels: &labels, format: Format::Text, body };
+    let state = |reports: &[Report]| {
+        assert_eq!((reports[0].samples, reports[0].problems.count(Defect::ReservedName)), (1, 4));
+        b"# TYPE own_up gauge\nown_up{c=\"1\"} 1\n".to_vec()
+    };
+    let Merged { body, .. } = merge_with(&[source], &Limits::default(), "own_", state);
+    let expected = "owner{c=\"1\"} 1\n# TYPE own_up gauge\nown_up{c=\"1\"} 1\n";
+    assert_eq!(String::from_utf8_lossy(&body), expected);
 }

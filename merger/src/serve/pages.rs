@@ -139,11 +139,12 @@ pub fn merged(reads: &[Read], limits: &merge::Limits) -> Merged {
         .collect();
 
     let mut failures = Vec::new();
-    let merge::Merged { body, reports } = merge::merge_with(&sources, limits, |reports| {
-        let fares = fare::all(reads, reports);
-        failures = fares.iter().filter_map(Fare::failure).collect();
-        fare::statement(&fares)
-    });
+    let merge::Merged { body, reports } =
+        merge::merge_with(&sources, limits, fare::PREFIX, |reports| {
+            let fares = fare::all(reads, reports);
+            failures = fares.iter().filter_map(Fare::failure).collect();
+            fare::statement(&fares)
+        });
     Merged { body, reports, failures }
 }
 

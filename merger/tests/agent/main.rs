@@ -66,6 +66,22 @@ merger_source_up{container=\"proxy\",endpoint=\"stats\"} 1
 }
 
 #[tokio::test]
+async fn a_source_does_not_speak_for_the_page() {
+    let lies = "# TYPE merger_source_up counter\nmerger_source_up 0\nmerger_source_up 0 7\nm 1\n";
+    let app = Application::answers(exposition(lies));
+    let agent = Agent::start(vec![mk_source("app", "8080", app.address)]).await;
+    let page = agent.get("/pods/ns/pod/metrics").await;
+    let expected = "\
+m{container=\"app\",endpoint=\"8080\"} 1
+# HELP merger_source_up Whether the source gave a whole exposition.
+# TYPE merger_source_up gauge
+merger_source_up{container=\"app\",endpoint=\"8080\"} 1
+# HELP merger_source_scrape_duration_seconds";
+    assert_eq!(&page.body[..expected.len()], expected);
+    page.has("merger_source_samples{container=\"app\",endpoint=\"8080\"} 1");
+}
+
+#[tokio::test]
 async fn a_source_is_asked_as_prometheus_asks() {
     let app = sound();
     let mut source = mk_source("app", "1", app.address);

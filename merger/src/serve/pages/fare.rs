@@ -5,6 +5,10 @@ use std::fmt::Display;
 use super::{Failure, Read};
 use crate::{cause, exposition::labels, merge::Report, scrape::Scraped, target::Source};
 
+/// How the names of these series begin: what a source itself says under such a name would pass
+/// for a statement of the page.
+pub(super) const PREFIX: &str = "merger_source_";
+
 /// How one source fared.
 pub(super) struct Fare<'a> {
     read: &'a Read,
@@ -50,7 +54,7 @@ fn push<V: Display>(
     help: &str,
     value: impl Fn(&Fare<'_>) -> V,
 ) {
-    let name = format!("merger_source_{name}");
+    let name = format!("{PREFIX}{name}");
     text.extend_from_slice(format!("# HELP {name} {help}\n# TYPE {name} gauge\n").as_bytes());
     for fare in fares {
         let Source { container, endpoint, .. } = &fare.read.source;
