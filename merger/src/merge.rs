@@ -25,6 +25,7 @@ mod rows;
 pub use self::{
     relabel::is_source_label,
     report::{Problems, Report},
+    rows::LARGEST_BODY,
 };
 pub use crate::exposition::Limits;
 

@@ -101,6 +101,19 @@ fn a_file_that_cannot_be_read_costs_itself() {
 }
 
 #[test]
+fn standard_input_twice_is_refused() {
+    let message = "merger: standard input can be read once: name `-` once\n";
+    check(&merger_reading(&["merge", "a=-", "b=-"], b"m 1\n"), 2, "", message);
+}
+
+#[test]
+fn an_input_without_end_costs_itself() {
+    let merged = merger_reading(&["merge", "/dev/zero", "-"], b"m 1\n");
+    let problem = "merger: zero: left out: body larger than 1073741824 bytes\n";
+    check(&merged, 0, "m{container=\"stdin\"} 1\n", problem);
+}
+
+#[test]
 fn two_files_of_one_name_are_refused() {
     let message = "merger: two inputs are named m: give one another name, as in other=m.prom\n";
     check(&merger(&["merge", "a/m.prom", "b/m.prom"]), 2, "", message);

@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use super::{USAGE, say};
 use crate::{
     exposition::Format,
-    merge::{self, Limits, Report, Source},
+    merge::{self, LARGEST_BODY, Limits, Report, Source},
 };
 
 /// What to merge.
@@ -76,6 +76,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(USAGE));
     }
 
+    if inputs.iter().filter(|input| input.file == "-").count() > 1 {
+        say("standard input can be read once: name `-` once");
+        return Ok(ExitCode::from(USAGE));
+    }
+
     let mut read = Vec::new();
     for Input { name, file } in inputs {
         match read_body(file) {
@@ -118,13 +123,13 @@ fn repeated(inputs: &[Input]) -> Option<&str> {
     names().enumerate().find_map(|(at, name)| names().take(at).find(|earlier| *earlier == name))
 }
 
+/// Reads what is not larger than the merge reads, and one byte more, so that the merge says so.
 fn read_body(file: &str) -> io::Result<Vec<u8>> {
-    if file == "-" {
-        let mut body = Vec::new();
-        io::stdin().lock().read_to_end(&mut body)?;
-        return Ok(body);
-    }
-    fs::read(file)
+    let from: Box<dyn io::Read> =
+        if file == "-" { Box::new(io::stdin().lock()) } else { Box::new(fs::File::open(file)?) };
+    let mut body = Vec::new();
+    from.take(LARGEST_BODY as u64 + 1).read_to_end(&mut body)?;
+    Ok(body)
 }
 
 // === impl Input ===

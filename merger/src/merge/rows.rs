@@ -18,7 +18,7 @@ use crate::{
 /// Rewriting makes a line less than four times as long: `\d` takes one byte more, and a label that
 /// clashes, which has five bytes and a comma at least, gets `exported_` once, and once more for
 /// each longer label that stands in the line under the name so far.
-pub(super) const LARGEST_BODY: usize = 1 << 30;
+pub const LARGEST_BODY: usize = 1 << 30;
 
 /// One sample.
 #[derive(Clone, Copy, Debug)]

@@ -209,7 +209,7 @@ fn a_source_that_hits_a_limit_leaves_nothing() {
 
 #[test]
 fn a_body_whose_offsets_do_not_fit_is_not_read() {
-    let body = vec![b'\0'; rows::LARGEST_BODY + 1];
+    let body = vec![b'\0'; LARGEST_BODY + 1];
     let source = Source { labels: &[], format: Format::Text, body: &body };
     let reports = merge(&[source], &Limits::default()).reports;
     let failed = reports[0].failed.map(|exceeded| exceeded.to_string());
