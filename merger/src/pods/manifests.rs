@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use inotify::{EventMask, Inotify, WatchMask};
+use inotify::{EventMask, Inotify, WatchMask, Watches};
 use tokio::{sync::watch, time};
 use tokio_stream::{Stream, StreamExt as _};
 use tracing::{debug, info, warn};
@@ -34,6 +34,9 @@ const SETTLE: Duration = Duration::from_millis(20);
 
 /// Should the kernel's queue of notices have run over, this is how long a change may go unseen.
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
+
+/// A file counts when it is whole: closed after writing, or moved into place.
+const MASK: WatchMask = WatchMask::CLOSE_WRITE.union(WatchMask::MOVE).union(WatchMask::DELETE);
 
 /// Why a directory cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -59,19 +62,24 @@ pub enum Error {
 /// Watches `dir`. The future does the work and ends when every reader is gone.
 pub fn watch(dir: PathBuf) -> Result<(Reader, impl Future<Output = ()> + Send), Error> {
     fs::read_dir(&dir).map_err(|source| Error::Directory { dir: dir.clone(), source })?;
-    let changes = changes(&dir).map_err(|source| Error::Watch { dir: dir.clone(), source })?;
+    let (watches, changes) =
+        changes(&dir).map_err(|source| Error::Watch { dir: dir.clone(), source })?;
     let (sender, reader) = watch::channel(None);
-    Ok((reader, publish(dir, changes, sender)))
+    Ok((reader, publish(dir, watches, changes, sender)))
 }
 
 async fn publish(
     dir: PathBuf,
+    mut watches: Watches,
     changes: impl Stream<Item = ()> + Send,
     sender: watch::Sender<Option<Arc<Known>>>,
 ) {
     let mut changes = std::pin::pin!(changes);
     loop {
         let here = dir.clone();
+        // One that was removed and made again is another directory, and the watch went with the old
+        // one. Where it is the same, this changes nothing; where there is none, the look says so.
+        let _ = watches.add(&dir, MASK);
         // The directory may lie on a slow disk, and the runtime's threads serve pages.
         match tokio::task::spawn_blocking(move || read(&here)).await {
             Ok(Ok(known)) => replace(&sender, known),
@@ -164,17 +172,17 @@ fn read_file(file: &Path) -> io::Result<String> {
 }
 
 /// One item for each change of a file in `dir`.
-fn changes(dir: &Path) -> io::Result<impl Stream<Item = ()> + Send + use<>> {
+fn changes(dir: &Path) -> io::Result<(Watches, impl Stream<Item = ()> + Send + use<>)> {
     let inotify = Inotify::init()?;
-    // A file counts when it is whole: closed after writing, or moved into place.
-    let mask = WatchMask::CLOSE_WRITE | WatchMask::MOVE | WatchMask::DELETE;
-    inotify.watches().add(dir, mask)?;
+    let mut watches = inotify.watches();
+    watches.add(dir, MASK)?;
     let events = inotify.into_event_stream([0; 4096])?;
-    Ok(events.map(|event| match event {
+    let changes = events.map(|event| match event {
         Ok(event) if event.mask.contains(EventMask::Q_OVERFLOW) => debug!("notices were lost"),
         Ok(_) => {}
         Err(error) => warn!(%error, "cannot follow the directory of manifests"),
-    }))
+    });
+    Ok((watches, changes))
 }
 
 #[cfg(test)]

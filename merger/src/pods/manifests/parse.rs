@@ -12,7 +12,7 @@ use crate::target::{Container, Pod, PodRef, Port};
 /// Why a document of a manifest is no pod.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("is neither YAML nor JSON of an object: {0}")]
+    #[error("is neither YAML nor JSON of a Pod: {0}")]
     Syntax(String),
     #[error("{0} is no Pod: a manifest holds a Pod, or a List of Pods")]
     Kind(String),
@@ -83,7 +83,10 @@ struct ContainerStatus {
 /// Every document of `text`, each a pod or the reason why not.
 pub(super) fn pods(text: &str) -> Vec<Result<Pod, Error>> {
     // The first line of the message has line and column; what follows is a drawing.
-    let first_line = |message: String| message.lines().next().unwrap_or_default().to_owned();
+    let first_line = |message: String| {
+        let line = message.lines().next().unwrap_or_default();
+        line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    };
     match serde_saphyr::from_multiple::<Document>(text) {
         Ok(documents) => documents.into_iter().flat_map(Document::into_pods).collect(),
         Err(error) => vec![Err(Error::Syntax(first_line(error.to_string())))],

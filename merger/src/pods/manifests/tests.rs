@@ -128,7 +128,7 @@ fn a_broken_manifest_costs_only_itself() {
     assert_eq!(names(&known), ["shop/cart"]);
     let problems: Vec<String> = known.problems.iter().map(ToString::to_string).collect();
     let [broken, twice, binary] = problems.as_slice() else { panic!("{problems:?}") };
-    assert!(broken.contains("2.yaml: is neither YAML nor JSON of an object"), "{broken}");
+    assert!(broken.contains("2.yaml: is neither YAML nor JSON of a Pod"), "{broken}");
     assert!(
         twice.ends_with("3.json: pod shop/cart stands in an earlier manifest already"),
         "{twice}"
@@ -174,4 +174,26 @@ async fn a_change_of_the_directory_is_published() {
     until(&[]).await;
     drop(reader);
     time::timeout(Duration::from_secs(10), publish).await.expect("ended").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_was_made_again_is_watched_again() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("pods");
+    fs::create_dir(&dir).unwrap();
+    let (mut reader, publish) = watch(dir.clone()).unwrap();
+    tokio::spawn(publish);
+    reader.wait_for(Option::is_some).await.unwrap();
+    fs::remove_dir(&dir).unwrap();
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("1.yaml"), CART).unwrap();
+    let mut until = async |n_pods| {
+        let known = reader.wait_for(|k| k.as_ref().is_some_and(|known| known.pods.len() == n_pods));
+        known.await.unwrap();
+    };
+    until(1).await;
+    // From here on it cannot be the clock that makes it look.
+    time::resume();
+    fs::write(dir.join("2.yaml"), CART.replace("name: cart", "name: card")).unwrap();
+    time::timeout(LOOK_ANYWAY / 3, until(2)).await.expect("published");
 }
