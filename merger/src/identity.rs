@@ -31,7 +31,7 @@ pub struct Process {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unclear {
     /// Nothing of it runs yet, or nothing runs any more.
-    #[error("no process runs in the pod's cgroup")]
+    #[error("no process runs in the pod's cgroup: it does not run, or its uid is another by now")]
     NoProcess,
     /// Its sandbox is in the namespace of the host, where every listener is everybody's.
     #[error("the pod is in the host's network namespace, which is not scraped")]

@@ -93,7 +93,7 @@ impl Inventory {
     pub async fn run(self) {
         let Self { node, mut changes, mut pods, node_name, publish, awaited } = self;
         let mut awaited = Some(awaited);
-        let mut snapshot = None;
+        let (mut snapshot, mut n_elsewhere) = (None, 0);
         loop {
             match node.snapshot().await {
                 Ok(new) => snapshot = Some(new),
@@ -102,6 +102,7 @@ impl Inventory {
             }
             let known = pods.borrow_and_update().clone();
             if let (Some(known), Some(snapshot)) = (known, &snapshot) {
+                tell_elsewhere(&known, &node_name, &mut n_elsewhere);
                 replace(&publish, targets(&known, snapshot, &node_name));
                 awaited.take();
             }
@@ -126,6 +127,15 @@ fn replace(publish: &watch::Sender<Option<Arc<Targets>>>, new: Targets) {
         *published = Some(Arc::new(new));
         true
     });
+}
+
+/// A manifest that has no page is easily taken for one that was not read.
+fn tell_elsewhere(known: &Known, node: &str, n_before: &mut usize) {
+    let is_elsewhere = |pod: &&Arc<Pod>| pod.node.as_ref().is_some_and(|name| name != node);
+    let n_pods = known.pods.iter().filter(is_elsewhere).count();
+    if n_pods != std::mem::replace(n_before, n_pods) {
+        info!(n_pods, node, "pods bound to other nodes are left out; --node-name names this one");
+    }
 }
 
 fn log_differences(old: &Targets, new: &Targets) {
@@ -227,7 +237,7 @@ mod tests {
             vec![mk_pod("a", None), mk_pod("b", None)],
             &snapshot,
             &[
-                "ns/a no process runs in the pod's cgroup: Some(Pending)",
+                "ns/a no process runs in the pod's cgroup: it does not run, or its uid is another by now: Some(Pending)",
                 "ns/b the pod is in the host's network namespace, which is not scraped: Some(Pending)",
             ],
         );
