@@ -30,6 +30,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let PodSource::Manifests(dir) = pods;
     let (pods, read_manifests) = manifests::watch(dir)?;
     let listener = serve::bind(listen).await?;
+    // Port 0 became one that the kernel chose.
+    let bound = listener.local_addr().unwrap_or(listen);
     let (node, changes) = node::start(Options { rung: listeners, ..Options::default() })?;
     info!(rung = %node.rung(), "listeners are known");
     if let Some(reason) = node.fallback() {
@@ -53,7 +55,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(inventory.run().instrument(info_span!("inventory")));
     let server =
         tokio::spawn(Arc::new(server).run(listener, draining).instrument(info_span!("serve")));
-    info!(%listen, "serving");
+    info!(listen = %bound, "serving");
 
     tokio::select! {
         stop = lifecycle::asked_to_stop() => stop.context("cannot wait for signals")?,

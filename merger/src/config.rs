@@ -31,7 +31,7 @@ pub struct Settings {
 
     /// The address to serve on; any but loopback also takes --insecure-plaintext
     /// (default: 127.0.0.1:15990)
-    #[arg(long, value_name = "ADDRESS", env = "MERGER_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", env = "MERGER_LISTEN", value_parser = address)]
     pub listen: Option<SocketAddr>,
 
     /// Serve without TLS on an address that others can reach: everybody on the network can then
@@ -151,6 +151,9 @@ pub enum Error {
     /// A limit of zero would refuse everything.
     #[error("--{0} is 0: nothing could be scraped")]
     Zero(&'static str),
+    /// No pod is bound to a node without a name.
+    #[error("--node-name is empty: name the node as `kubectl get nodes` does")]
+    NoNode,
     /// The host has no name.
     #[error("the name of this host cannot be read: name the node by --node-name")]
     NodeName(#[source] io::Error),
@@ -164,7 +167,9 @@ impl Settings {
         let text = fs::read_to_string(path)
             .map_err(|source| Error::File { path: path.to_owned(), source })?;
         serde_saphyr::from_str(&text).map_err(|error| {
-            let message = error.to_string().lines().next().unwrap_or_default().to_owned();
+            let message = error.to_string();
+            let line = message.lines().next().unwrap_or_default();
+            let message = line.strip_prefix("error: ").unwrap_or(line).to_owned();
             Error::Syntax { path: path.to_owned(), message }
         })
     }
@@ -221,15 +226,24 @@ impl Settings {
                 return Err(Error::Zero(name));
             }
         }
+        let node_name = self.node_name.map_or_else(host_name, Ok).map_err(Error::NodeName)?;
+        if node_name.is_empty() {
+            return Err(Error::NoNode);
+        }
         Ok(Config {
             pods: self.pods.ok_or(Error::NoPods)?,
             listen,
-            node_name: self.node_name.map_or_else(host_name, Ok).map_err(Error::NodeName)?,
+            node_name,
             listeners: self.listeners.map_or(Rungs::Auto, |Listeners(rungs)| rungs),
             scrape: scrape::Limits { timeout, body, in_flight },
             max_samples,
         })
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let right = "an address is an IP address and a port, as in 127.0.0.1:15990 or [::1]:15990";
+    text.parse().map_err(|_| right.to_owned())
 }
 
 fn host_name() -> io::Result<String> {
@@ -347,7 +361,10 @@ mod tests {
     #[test]
     fn a_file_with_an_unknown_field_is_refused_by_name() {
         let error = read("scrape_timeuot: 10s\n").unwrap_err();
-        assert!(error.starts_with("FILE: ") && error.contains("scrape_timeuot"), "{error}");
+        assert!(
+            error.starts_with("FILE: line 1 column 1: ") && error.contains("scrape_timeuot"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -375,6 +392,10 @@ mod tests {
         check_refused(
             Settings { max_samples: Some(0), ..with_pods() },
             "--max-samples is 0: nothing could be scraped",
+        );
+        check_refused(
+            Settings { node_name: Some(String::new()), ..with_pods() },
+            "--node-name is empty: name the node as `kubectl get nodes` does",
         );
     }
 
