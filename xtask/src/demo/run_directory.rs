@@ -102,7 +102,9 @@ fn lock() -> anyhow::Result<File> {
         let directory = File::open(PATH).context(PATH)?;
         match directory.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!("another demo is running: it holds {PATH}"),
+            Err(TryLockError::WouldBlock) => {
+                bail!("another demo is running: end it by Ctrl-C first; it holds {PATH}")
+            }
             Err(TryLockError::Error(error)) => return Err(error).context(PATH),
         }
         // A demo that ended in between removed the directory that was opened.

@@ -30,6 +30,10 @@ impl Services {
         let Self { merger, prometheus } = self;
         for (url, what) in [
             (format!("http://{merger}/pods/shop/cart/metrics"), "the merged page of shop/cart"),
+            (
+                format!("http://{merger}/pods/shop/dead/metrics"),
+                "its end tells of the dead application",
+            ),
             (format!("http://{merger}/api/pods"), "what merger believes"),
             (format!("http://{merger}/sd"), "what Prometheus discovers"),
             (format!("http://{prometheus}/targets"), "the pods in Prometheus"),
