@@ -18,8 +18,8 @@ pub mod proc;
 /// pod with a million descriptors costs its own listeners and nobody else's.
 pub const ROWS_PER_NETNS: usize = 4096;
 
-/// Rows that a snapshot may have, of all namespaces together: about 20 MB. The rest are counted and
-/// left out.
+/// Rows that a snapshot may have, of all namespaces together: about 20 MB. At this limit the share of
+/// each namespace is halved, so that a pod with many namespaces takes from those with the most rows.
 pub const ROWS: usize = 1 << 18;
 
 /// A way to know the listeners of this node: the rungs of the design that exist.
@@ -54,13 +54,15 @@ pub struct Held {
 }
 
 /// The rows of one sweep, within the limits.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Rows {
     /// In no order.
     pub rows: Vec<Row>,
     /// Rows beyond [`ROWS_PER_NETNS`] or [`ROWS`], left out.
     pub n_left_out: u64,
     per_netns: BTreeMap<Cookie, usize>,
+    /// Rows that one namespace may have now.
+    share: usize,
 }
 
 /// Joins rows into listeners, each with its holders, the oldest first.
@@ -117,13 +119,36 @@ impl fmt::Display for Rung {
 impl Rows {
     /// Takes a row, unless its namespace has had its share, or all have.
     pub fn push(&mut self, row: Row) {
+        if self.rows.len() == ROWS && self.share > 1 {
+            self.halve();
+        }
         let taken = self.per_netns.entry(row.netns).or_default();
-        if *taken == ROWS_PER_NETNS || self.rows.len() == ROWS {
+        if *taken == self.share || self.rows.len() == ROWS {
             self.n_left_out += 1;
             return;
         }
         *taken += 1;
         self.rows.push(row);
+    }
+
+    /// Leaves each namespace half of its share, and so room for those that come late.
+    fn halve(&mut self) {
+        let Self { rows, n_left_out, per_netns, share } = self;
+        *share /= 2;
+        per_netns.clear();
+        rows.retain(|row| {
+            let taken = per_netns.entry(row.netns).or_default();
+            let stays = *taken < *share;
+            *taken += usize::from(stays);
+            *n_left_out += u64::from(!stays);
+            stays
+        });
+    }
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self { rows: vec![], n_left_out: 0, per_netns: BTreeMap::new(), share: ROWS_PER_NETNS }
     }
 }
 
@@ -195,5 +220,21 @@ mod tests {
         rows.push(row(2, 80, Some((5, 3))));
         assert_eq!((rows.rows.len(), rows.n_left_out), (ROWS_PER_NETNS + 1, 3));
         assert_eq!(rows.rows.last().map(|row| row.netns), Some(Cookie(2)));
+    }
+
+    #[test]
+    fn many_namespaces_cannot_crowd_out_one_that_comes_late() {
+        let mut rows = Rows::default();
+        let n_greedy = u64::try_from(ROWS / ROWS_PER_NETNS).unwrap() + 1;
+        for netns in 0..n_greedy {
+            for _ in 0..ROWS_PER_NETNS {
+                rows.push(row(netns, 80, Some((5, 2))));
+            }
+        }
+        rows.push(row(n_greedy, 80, Some((5, 3))));
+        assert_eq!(rows.rows.last().map(|row| row.netns), Some(Cookie(n_greedy)));
+        assert!(rows.rows.len() <= ROWS);
+        let all = n_greedy * u64::try_from(ROWS_PER_NETNS).unwrap() + 1;
+        assert_eq!(u64::try_from(rows.rows.len()).unwrap() + rows.n_left_out, all);
     }
 }
