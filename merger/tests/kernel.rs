@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    io,
     net::{SocketAddr, TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::fs::FileExt},
     process,
@@ -22,8 +23,9 @@ use merger::{
 };
 use rustix::{
     fs::{MemfdFlags, memfd_create},
+    io::dup,
     net::{AddressFamily, SocketType, bind, ipproto, listen, socket, sockopt},
-    process::{Pid, Signal, kill_process},
+    process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit},
 };
 use tokio::time::timeout;
 
@@ -324,24 +326,32 @@ async fn a_change_wakes_whoever_waits() {
     assert!(changes.clear().contains(&pod.cookie));
 }
 
+/// What is logged while `body` runs.
+fn logged(body: impl FnOnce()) -> String {
+    let log = memfd_create("log", MemfdFlags::CLOEXEC).unwrap();
+    let log = Arc::new(File::from(log));
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(Arc::clone(&log))
+        .finish();
+    tracing::subscriber::with_default(subscriber, body);
+    let mut text = [0; 4096];
+    let n = log.read_at(&mut text, 0).unwrap();
+    String::from_utf8_lossy(&text[..n]).into_owned()
+}
+
 #[test]
 fn what_the_kernel_part_says_is_logged() {
     world::inside("what_the_kernel_part_says_is_logged", &[], "root", async || {
-        let log = memfd_create("log", MemfdFlags::CLOEXEC).unwrap();
-        let log = Arc::new(File::from(log));
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_ansi(false)
-            .with_writer(Arc::clone(&log))
-            .finish();
-        let _default = tracing::subscriber::set_default(subscriber);
-        let (_sockets, mut changes) = load();
         let pod = Pod::new();
-        let (_open, bound) = pod.listen("127.0.0.1:0");
-        changes.clear();
-        let mut text = [0; 4096];
-        let n = log.read_at(&mut text, 0).unwrap();
-        let text = String::from_utf8_lossy(&text[..n]);
+        let mut bound = None;
+        let text = logged(|| {
+            let (_sockets, mut changes) = load();
+            bound = Some(pod.listen("127.0.0.1:0").1);
+            changes.clear();
+        });
+        let bound = bound.unwrap();
         let port = bound.port();
         let said = format!("network namespace {} is dirty: port {port}", pod.cookie);
         assert!(text.contains(&said), "{text}");
@@ -375,6 +385,29 @@ async fn one_pod_cannot_fill_the_snapshot() {
     let of_greedy = snapshot.listeners.iter().filter(|seen| seen.netns == greedy.cookie);
     assert_eq!(of_greedy.map(|seen| seen.holders.len()).collect::<Vec<_>>(), [1]);
     drop(copies);
+}
+
+#[test]
+fn millions_of_files_that_are_no_sockets_hide_no_listener() {
+    let test = "millions_of_files_that_are_no_sockets_hide_no_listener";
+    world::inside(test, &[], "root", async || {
+        // The kernel pauses after a million; the first of them may come after a row, and then do not.
+        const N: u64 = 2_200_000;
+        let (mut greedy, modest) = (Pod::new(), Pod::new());
+        let (_listener, bound) = modest.listen("127.0.0.1:0");
+        let (mut sockets, _changes) = load();
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+        let each = maximum.unwrap_or(1 << 16).min(1 << 16) - 200;
+        // Without `CLOEXEC`, so that each child has them all.
+        let _copies: Vec<_> = (0..each).map(|_| dup(io::stdin()).unwrap()).collect();
+        for _ in 0..N / each + 1 {
+            greedy.hand_over(File::open("/dev/null").unwrap());
+        }
+        let rows = sockets.snapshot().unwrap().rows;
+        let of_modest: Vec<_> = rows.iter().filter(|row| row.netns == modest.cookie).collect();
+        assert_eq!(of_modest.iter().map(|row| row.port.get()).collect::<Vec<_>>(), [bound.port()]);
+    });
 }
 
 #[tokio::test]

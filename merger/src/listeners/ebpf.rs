@@ -100,9 +100,13 @@ impl Sockets {
         let mut rows = Rows::default();
         let mut filled = 0;
         loop {
-            match walk.read(&mut buffer[filled..])? {
-                0 => return Ok(rows),
-                n => filled += n,
+            match walk.read(&mut buffer[filled..]) {
+                Ok(0) => return Ok(rows),
+                Ok(n) => filled += n,
+                // The kernel pauses after a million files without a socket among them: `MAX_ITER_OBJECTS`
+                // in <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/bpf_iter.c>.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error.into()),
             }
             // A read may end inside a record; its rest comes with the next.
             let whole = filled - filled % size_of::<Record>();
