@@ -500,3 +500,13 @@ fn a_missing_right_is_named() {
         assert!(error.contains("CAP_SYS_ADMIN"), "{error}");
     });
 }
+
+#[test]
+fn a_right_without_which_processes_are_hidden_is_named() {
+    let test = "a_right_without_which_processes_are_hidden_is_named";
+    let without = ["setpriv", "--bounding-set", "-sys_ptrace"];
+    world::inside(test, &without, "root", async || {
+        let log = logged(|| drop(start()));
+        assert!(log.contains("CAP_SYS_PTRACE"), "{log}");
+    });
+}

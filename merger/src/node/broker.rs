@@ -25,6 +25,7 @@ use crate::{
         Connect, ConnectError, Error, Snapshot,
         counters::{Atomics, add},
         policy::{self, Caller, Known, Permit, Refusal},
+        privileges::Capability,
         processes::{self, Processes},
         rung::Source,
     },
@@ -68,6 +69,14 @@ impl Broker {
             _ => Error::NoCookie(error),
         })?;
         let table = Table::read().map_err(Error::Processes)?;
+        let n_hidden = table.processes.n_hidden();
+        if n_hidden > 0 {
+            let right = Capability::SysPtrace;
+            tracing::warn!(
+                n_hidden,
+                "processes are hidden, and with them their pods: missing {right}"
+            );
+        }
         Ok(Self { source, table, counters })
     }
 

@@ -27,6 +27,8 @@ const HELD_OPEN: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub struct Processes {
     by_pid: HashMap<u32, Process>,
+    /// Processes that this one may not look into.
+    n_hidden: usize,
 }
 
 /// The cookies of the namespaces met in one sweep.
@@ -34,6 +36,8 @@ pub struct Processes {
 /// An inode number means a namespace only while that is open, so each is kept open for the sweep.
 struct Namespaces {
     by_inode: HashMap<u64, (Cookie, Netns)>,
+    /// Processes whose namespace may not be looked at.
+    n_refused: usize,
 }
 
 // === impl Processes ===
@@ -51,13 +55,19 @@ impl Processes {
             let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
             by_pid.extend(look(pid, &mut namespaces).map(|process| (pid, process)));
         }
-        Ok(Self { by_pid })
+        Ok(Self { by_pid, n_hidden: namespaces.n_refused })
     }
 
     /// The process that was meant, and not a later one of the same id.
     #[must_use]
     pub fn get(&self, held: Held) -> Option<&Process> {
         self.by_pid.get(&held.pid).filter(|process| process.started == held.started)
+    }
+
+    /// Processes that were left out because a right is missing.
+    #[must_use]
+    pub fn n_hidden(&self) -> usize {
+        self.n_hidden
     }
 
     /// All, in no order.
@@ -85,11 +95,16 @@ impl Processes {
 impl Namespaces {
     fn new() -> io::Result<Self> {
         let own = Netns::own()?;
-        Ok(Self { by_inode: HashMap::from([(own.inode()?, (own.cookie()?, own))]) })
+        let by_inode = HashMap::from([(own.inode()?, (own.cookie()?, own))]);
+        Ok(Self { by_inode, n_refused: 0 })
     }
 
     fn cookie_of(&mut self, pid: u32) -> io::Result<Cookie> {
-        let inode = fs::metadata(format!("/proc/{pid}/ns/net"))?.ino();
+        let inode = fs::metadata(format!("/proc/{pid}/ns/net"))
+            .inspect_err(|error| {
+                self.n_refused += usize::from(error.kind() == io::ErrorKind::PermissionDenied);
+            })?
+            .ino();
         if let Some((cookie, _)) = self.by_inode.get(&inode) {
             return Ok(*cookie);
         }
