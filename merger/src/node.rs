@@ -21,7 +21,6 @@ use crate::{
     node::{
         broker::{Broker, Request},
         counters::Atomics,
-        privileges::{Capability, Rights},
     },
     target::Listener,
 };
@@ -159,7 +158,6 @@ pub fn start(options: Options) -> Result<(Node, Changes), Error> {
     let counters = Arc::new(Atomics::default());
     let rung::Opened { source, changes, rung, fallback } = rung::open(options)?;
     let broker = Broker::new(source, Arc::clone(&counters))?;
-    warn_of_blindness();
     let (requests, queue) = mpsc::channel(QUEUE);
     let thread = thread::Builder::new()
         .name("merger-node".into())
@@ -169,14 +167,6 @@ pub fn start(options: Options) -> Result<(Node, Changes), Error> {
     let (requests, thread) = (Some(requests), Some(thread));
     let inner = Inner { requests, thread, rung, fallback, counters };
     Ok((Node { inner: Arc::new(inner) }, changes))
-}
-
-/// Without the right nothing fails: the pods merely seem to have no process.
-fn warn_of_blindness() {
-    let right = Capability::SysPtrace;
-    if Rights::own().is_ok_and(|rights| !rights.has(right)) {
-        tracing::warn!("pods of other users cannot be scraped: missing {right}");
-    }
 }
 
 // === impl Error ===
