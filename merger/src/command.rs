@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
@@ -71,7 +72,9 @@ impl Arguments {
             Verb::Merge(arguments) => merge::run(&arguments),
             Verb::Completions { shell } => {
                 let mut command = Self::command();
-                clap_complete::generate(shell, &mut command, "merger", &mut io::stdout());
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut command, "merger", &mut text);
+                print(&text).context("cannot write the completions")?;
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -105,6 +108,15 @@ fn run(file: Option<&Path>, settings: Settings) -> ExitCode {
 fn refuse(error: &config::Error) -> ExitCode {
     say(cause::chain(error));
     ExitCode::from(USAGE)
+}
+
+/// Writes the output of a command. A reader that has seen enough, such as `head`, is no failure.
+fn print(output: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(output).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// Says something beside the output of a command, which is for another program.

@@ -6,7 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -33,8 +32,9 @@ pub struct Parts {
 
 /// Starts the logs on standard error. `filter` is a level, or directives like `merger=debug,info`.
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(filter).with_context(|| {
-        format!("--log {filter}: neither a level nor directives like merger=debug,info")
+    // Each layer of the reason says the same again.
+    let filter = EnvFilter::builder().parse(filter).map_err(|_| {
+        anyhow::anyhow!("--log {filter}: neither a level nor directives like merger=debug,info")
     })?;
     let terminal = io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);

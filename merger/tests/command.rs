@@ -101,12 +101,6 @@ fn a_file_that_cannot_be_read_costs_itself() {
 }
 
 #[test]
-fn standard_input_twice_is_refused() {
-    let message = "merger: standard input can be read once: name `-` once\n";
-    check(&merger_reading(&["merge", "a=-", "b=-"], b"m 1\n"), 2, "", message);
-}
-
-#[test]
 fn an_input_without_end_costs_itself() {
     let merged = merger_reading(&["merge", "/dev/zero", "-"], b"m 1\n");
     let problem = "merger: zero: left out: body larger than 1073741824 bytes\n";
@@ -115,7 +109,7 @@ fn an_input_without_end_costs_itself() {
 
 #[test]
 fn two_files_of_one_name_are_refused() {
-    let message = "merger: two inputs are named m: give one another name, as in other=m.prom\n";
+    let message = "merger: two inputs are named m: give one another name, as in other=b/m.prom\n";
     check(&merger(&["merge", "a/m.prom", "b/m.prom"]), 2, "", message);
 }
 
@@ -186,4 +180,62 @@ fn completions_are_those_of_the_shell() {
     let bash = merger(&["completions", "bash"]);
     assert_eq!(bash.code, 0);
     assert!(bash.stdout.contains("complete -F _merger"), "{}", bash.stdout);
+}
+
+#[test]
+fn standard_input_is_read_only_once() {
+    let message = "standard input can be read only once";
+    check(&merger_reading(&["merge", "a=-", "b=-"], b"m 1\n"), 2, "", message);
+}
+
+#[test]
+fn a_path_may_have_an_equals_sign() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a=b.prom");
+    fs::write(&file, "m 1\n").unwrap();
+    check(&merger(&["merge", text(&file)]), 0, "m{container=\"a=b\"} 1\n", "");
+}
+
+#[test]
+fn a_file_of_which_every_line_is_wrong_was_not_read() {
+    let page = merger_reading(&["merge", "-"], b"<html>\nlog in</html>\n");
+    check(&page, 1, "", "merger: nothing could be read\n");
+    check(&merger_reading(&["merge", "-"], b""), 0, "", "");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    for arguments in [&["completions", "bash"][..], &["merge", "-"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_merger"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(b"m 1\n").unwrap_or_default();
+        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+        assert_eq!((status.code(), String::from_utf8_lossy(&stderr).as_ref()), (Some(0), ""));
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_told() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_merger"));
+    let Output { status, stderr, .. } =
+        command.args(["completions", "bash"]).stdout(full).output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with("merger: cannot write the completions: No space left"), "{stderr}");
+}
+
+#[test]
+fn a_file_that_is_no_network_namespace_is_told_so() {
+    let message = "merger: cannot enter the namespace: it is no network namespace";
+    check(&merger(&["probe", "--netns", "/etc/passwd"]), 1, "", message);
+    let wait = merger(&["probe", "--netns", "/etc/passwd", "--timeout", "0s"]);
+    check(&wait, 2, "", "--timeout is 0: nothing could be scraped");
 }

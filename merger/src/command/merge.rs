@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     path::Path,
     process::ExitCode,
     str::FromStr,
@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::{USAGE, say};
+use super::{USAGE, print, say};
 use crate::{
     exposition::Format,
     merge::{self, LARGEST_BODY, Limits, Report, Source},
@@ -69,15 +69,14 @@ enum SourceLabels {
 /// Merges the files to standard output.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { inputs, format: Output::Text, source_labels } = arguments;
-    if let Some(name) = repeated(inputs).filter(|_| *source_labels == SourceLabels::Container) {
-        say(format_args!(
-            "two inputs are named {name}: give one another name, as in other={name}.prom"
-        ));
+    if inputs.iter().filter(|input| input.file == "-").count() > 1 {
+        say("standard input can be read only once: give `-` once");
         return Ok(ExitCode::from(USAGE));
     }
-
-    if inputs.iter().filter(|input| input.file == "-").count() > 1 {
-        say("standard input can be read once: name `-` once");
+    if let Some(Input { name, file }) =
+        repeated(inputs).filter(|_| *source_labels == SourceLabels::Container)
+    {
+        say(format_args!("two inputs are named {name}: give one another name, as in other={file}"));
         return Ok(ExitCode::from(USAGE));
     }
 
@@ -99,9 +98,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for ((name, ..), report) in read.iter().zip(&merged.reports) {
         tell(name, report);
     }
-    io::stdout().write_all(&merged.body).context("cannot write the page")?;
-    let any = merged.reports.iter().any(|report| report.failed.is_none());
-    Ok(if any { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    print(&merged.body).context("cannot write the page")?;
+    if merged.reports.iter().any(is_read) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    say("nothing could be read");
+    Ok(ExitCode::FAILURE)
+}
+
+/// An input without samples was read if it is empty, and not if all of it is wrong.
+fn is_read(Report { samples, problems, failed }: &Report) -> bool {
+    failed.is_none() && (*samples > 0 || problems.total() == 0)
 }
 
 /// Says what was wrong with one input.
@@ -118,9 +125,10 @@ fn tell(name: &str, Report { samples: _, problems, failed }: &Report) {
     }
 }
 
-fn repeated(inputs: &[Input]) -> Option<&str> {
-    let names = || inputs.iter().map(|input| input.name.as_str());
-    names().enumerate().find_map(|(at, name)| names().take(at).find(|earlier| *earlier == name))
+/// The first input whose name an earlier one has.
+fn repeated(inputs: &[Input]) -> Option<&Input> {
+    let is_taken = |at: usize, input: &Input| inputs[..at].iter().any(|i| i.name == input.name);
+    inputs.iter().enumerate().find_map(|(at, input)| is_taken(at, input).then_some(input))
 }
 
 /// Reads what is not larger than the merge reads, and one byte more, so that the merge says so.
@@ -138,7 +146,8 @@ impl FromStr for Input {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, file) = match text.split_once('=') {
+        // A path may have the sign too; a name has no slash.
+        let (name, file) = match text.split_once('=').filter(|(name, _)| !name.contains('/')) {
             Some((name, file)) => (Some(name), file),
             None => (None, text),
         };

@@ -17,7 +17,7 @@ use clap::Args;
 use futures_util::future;
 use serde::Serialize;
 
-use super::say;
+use super::{USAGE, print, say};
 use crate::{
     cause,
     config::Timeout,
@@ -111,9 +111,20 @@ struct Inside(Netns);
 
 /// Looks, and scrapes unless only the list is wanted.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.timeout.0.is_zero() {
+        say("--timeout is 0: nothing could be scraped");
+        return Ok(ExitCode::from(USAGE));
+    }
     let netns = arguments.namespace.open()?;
-    let sockets = proc::listeners_of(&netns)
-        .context("cannot enter the namespace: this takes CAP_SYS_ADMIN; run it as root")?;
+    let mut sockets = proc::listeners_of(&netns).map_err(|error| {
+        let why = match error.kind() {
+            // setns(2) on a file that is no namespace, or one of another kind.
+            io::ErrorKind::InvalidInput => "it is no network namespace; `ip netns` lists some",
+            _ => "this takes CAP_SYS_ADMIN; run it as root",
+        };
+        anyhow::Error::new(error).context(format!("cannot enter the namespace: {why}"))
+    })?;
+    sockets.sort_by_key(|socket| (socket.port, socket.address));
     if sockets.is_empty() {
         say("nothing listens in this namespace");
         return Ok(ExitCode::FAILURE);
@@ -136,6 +147,13 @@ async fn scrape(
     let Timeout(timeout) = arguments.timeout;
     let limits = scrape::Limits { timeout, ..scrape::Limits::default() };
     let scrapes = Scraper::new(Arc::new(Inside(netns)), limits)?;
+    for &port in &arguments.port {
+        if !sockets.iter().any(|socket| socket.port == port) {
+            say(format_args!("port {port}: nothing listens there; --list shows what does"));
+        } else if arguments.source(port, &[]).is_none() {
+            say(format_args!("port {port}: not asked, it is one of a mesh's proxy"));
+        }
+    }
     let reads = arguments.sources(sockets).into_iter().map(async |source| {
         let scraped = scrapes.scrape(cookie, &source, timeout).await;
         Read { source, scraped }
@@ -157,12 +175,12 @@ async fn scrape(
         say("no port answered with metrics");
         return Ok(ExitCode::FAILURE);
     }
-    io::stdout().write_all(&merged.body).context("cannot write the page")?;
+    print(&merged.body).context("cannot write the page")?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn list(sockets: &[Socket], holders: &BTreeMap<u64, Holder>, json: bool) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     if !json {
         writeln!(out, "{:<40} {:>5}  PROCESS", "ADDRESS", "PORT")?;
     }
@@ -181,7 +199,7 @@ fn list(sockets: &[Socket], holders: &BTreeMap<u64, Holder>, json: bool) -> anyh
             writeln!(out, "{address:<40} {port:>5}  {process}")?;
         }
     }
-    Ok(())
+    print(&out).context("cannot write the list")
 }
 
 /// The processes inside the namespace that hold these sockets, by the sockets' inodes.
