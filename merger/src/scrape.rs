@@ -306,7 +306,7 @@ fn request(source: &Source, address: SocketAddr, patience: Duration) -> Request<
         .header(ACCEPT_ENCODING, "gzip")
         .header("x-prometheus-scrape-timeout-seconds", patience.as_secs_f64().to_string())
         .body(Empty::new())
-        .expect("a plan's path is of visible ASCII and begins with a slash")
+        .expect("a plan's path begins with a slash and is of the ASCII of a URL")
 }
 
 /// Whether any of the causes is one, also where an [`io::Error`] hides it.
@@ -356,5 +356,33 @@ impl From<hyper::Error> for Error {
             return Self::Truncated;
         }
         Self::Http(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::{Reason, annotations};
+
+    #[test]
+    fn every_path_that_an_annotation_may_have_can_be_sent() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        for byte in 0..=u8::MAX {
+            let one = char::from(byte);
+            for asked in [format!("/a{one}b"), format!("/a?b{one}c"), one.to_string()] {
+                let Some(path) = annotations::path(&asked) else { continue };
+                let source = Source {
+                    container: String::new(),
+                    endpoint: String::new(),
+                    port: std::num::NonZeroU16::MIN,
+                    scheme: Scheme::Http,
+                    path: path.clone(),
+                    reason: Reason::Annotation,
+                    state: State::Pending,
+                };
+                let request = request(&source, address, Duration::from_secs(1));
+                assert_eq!(request.uri().to_string(), path);
+            }
+        }
     }
 }

@@ -92,7 +92,7 @@ pub struct Source {
     pub port: NonZeroU16,
     /// Whether it speaks TLS.
     pub scheme: Scheme,
-    /// Path and query, checked: it begins with one `/`, and is of visible ASCII.
+    /// Path and query, checked: it begins with one `/`, and is of the ASCII of a URL.
     pub path: String,
     /// What made it a source.
     pub reason: Reason,

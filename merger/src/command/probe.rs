@@ -222,7 +222,7 @@ fn holders(netns: u64, sockets: &[Socket]) -> BTreeMap<u64, Holder> {
 }
 
 fn path(text: &str) -> Result<String, String> {
-    annotations::path(text).ok_or_else(|| "a path of visible ASCII, as in /metrics".to_owned())
+    annotations::path(text).ok_or_else(|| "a path in a URL's ASCII, as in /metrics".to_owned())
 }
 
 fn scheme(text: &str) -> Result<Scheme, String> {

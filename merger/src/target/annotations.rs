@@ -51,7 +51,7 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Result<Asked, Malformed> 
         .map(|entry| parse(entry, port, "a port from 1 to 65535, in digits"))
         .transpose()?;
     let path = find("prometheus_io_path")
-        .map(|entry| parse(entry, path, "a path of visible ASCII like /metrics, up to 1024 bytes"))
+        .map(|entry| parse(entry, path, "a path like /metrics in a URL's ASCII, up to 1024 bytes"))
         .transpose()?;
     let scheme = find("prometheus_io_scheme")
         .map(|entry| parse(entry, scheme, "\"http\" or \"https\""))
@@ -89,7 +89,8 @@ fn port(value: &str) -> Option<NonZeroU16> {
 /// Path and query of a request; `None` for what is not to be sent.
 ///
 /// A leading `/` is put in where it is missing, as Go's `url.URL` does for Prometheus. Two of them
-/// would name a host to some servers.
+/// would name a host to some servers. Quotes and angle brackets are in no URL: the client would refuse
+/// to send them.
 #[must_use]
 pub fn path(value: &str) -> Option<String> {
     let path = match value.as_bytes() {
@@ -99,7 +100,7 @@ pub fn path(value: &str) -> Option<String> {
     };
     let sound = path.len() <= MAX_PATH
         && !path.starts_with("//")
-        && path.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+        && path.bytes().all(|b| b.is_ascii_graphic() && !b"#\"<>`".contains(&b));
     sound.then_some(path)
 }
 
@@ -208,16 +209,16 @@ mod tests {
             let message = message("prometheus.io/port", value, expected);
             check_malformed("prometheus.io/port", value, &message);
         }
-        for value in ["//host/metrics", "/a b", "/a#b", "/\u{e9}"] {
+        for value in ["//host/metrics", "/a b", "/a#b", "/a<b", "/a?b=`c`", "/\u{e9}"] {
             let shown: String = value.chars().flat_map(char::escape_default).collect();
-            let expected = "a path of visible ASCII like /metrics, up to 1024 bytes";
+            let expected = "a path like /metrics in a URL's ASCII, up to 1024 bytes";
             let message = message("prometheus.io/path", &shown, expected);
             check_malformed("prometheus.io/path", value, &message);
         }
         check_malformed(
             "prometheus.io/path",
             "/\r\nHost: evil",
-            "annotation prometheus.io/path: \"/\\r\\nHost: evil\" is not a path of visible ASCII like /metrics, up to 1024 bytes",
+            "annotation prometheus.io/path: \"/\\r\\nHost: evil\" is not a path like /metrics in a URL's ASCII, up to 1024 bytes",
         );
         check_malformed(
             "prometheus-io/scheme",
