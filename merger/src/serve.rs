@@ -31,7 +31,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use self::pages::Pages;
+use self::{outflow::Outflow, pages::Pages};
 use crate::{
     exposition::{Format, negotiate},
     inventory,
@@ -40,6 +40,7 @@ use crate::{
 };
 
 mod discovery;
+mod outflow;
 pub mod pages;
 mod status;
 
@@ -51,6 +52,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request line with headers takes a few hundred bytes.
 const MAX_HEADERS: usize = 16 << 10;
+
+/// Who does not take an answer is not waited for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What connections under way are given to end after the drain began.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -125,7 +129,7 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(MAX_HEADERS)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Outflow::new(stream, ANSWER_TIMEOUT)), service);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,
