@@ -31,8 +31,7 @@ pub(super) async fn read(
 ) -> Result<Body, Error> {
     let (head, mut incoming) = response.into_parts();
     // Where the end of the connection is the end of the body, a server that dies looks finished.
-    let framed =
-        incoming.size_hint().exact().is_some() || head.headers.contains_key(TRANSFER_ENCODING);
+    let framed = incoming.size_hint().exact().is_some() || is_chunked(&head.headers);
     let sink = Sink { body: Body::default(), limit, budget: budget.clone(), hit: None };
     let mut decoder = Decoder::new(&head.headers, sink)?;
     while let Some(frame) = incoming.frame().await {
@@ -46,6 +45,13 @@ pub(super) async fn read(
         return Err(Error::Truncated);
     }
     Ok(body)
+}
+
+/// Whether chunks tell where the body ends. With any other last transfer coding the connection does.
+fn is_chunked(headers: &HeaderMap) -> bool {
+    let last = headers.get_all(TRANSFER_ENCODING).iter().next_back();
+    let coding = last.and_then(|codings| codings.as_bytes().rsplit(|&byte| byte == b',').next());
+    coding.is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
 enum Decoder {

@@ -152,6 +152,7 @@ async fn an_answer_that_ends_early_is_no_short_page() {
         "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nm 1\n",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nm 1\n\r\n",
         "HTTP/1.1 200 OK\r\n\r\nm 1\nm{a=\"b\"} 2",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nm 1\nm 12",
         "HTTP/1.1 200 OK\r\n\r\n",
         "HTTP/1.1 200 OK\r\ncontent-le",
         "",
