@@ -10,6 +10,9 @@
 //! | `/ready` | 200 once pods and listeners are known; else 503 and what is still awaited |
 //! | `/` | this list |
 //!
+//! Until pods and listeners are known, what is said of pods is 503: an empty list would make
+//! Prometheus forget its targets, and 404 would deny a pod that is here.
+//!
 //! It answers GET and HEAD, speaks HTTP/1.1, and holds no state of its own.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -159,15 +162,18 @@ impl Server {
             [Some("metrics"), None, ..] => {
                 exposition(StatusCode::OK, (self.own_metrics)().into_bytes())
             }
-            [Some("sd"), None, ..] => {
-                json(&discovery::targets(&self.known(), &authority(request.headers(), local)))
+            [Some("sd"), None, ..] => self.known().map_or_else(not_yet, |known| {
+                json(&discovery::targets(&known, &authority(request.headers(), local)))
+            }),
+            [Some("api"), Some("pods"), None, ..] => {
+                self.known().map_or_else(not_yet, |known| json(&status::pods(&known)))
             }
-            [Some("api"), Some("pods"), None, ..] => json(&status::pods(&self.known())),
             [Some("api"), Some("pods"), Some(namespace), Some(name), None] => {
                 let pod = pod_ref(namespace, name);
-                match self.known().get(&pod) {
-                    Some(target) => json(&status::pod(target)),
-                    None => not_here(&pod),
+                match self.known().map(|known| known.get(&pod).cloned()) {
+                    Some(Some(target)) => json(&status::pod(&target)),
+                    Some(None) => not_here(&pod),
+                    None => not_yet(),
                 }
             }
             [Some("live"), None, ..] => text(StatusCode::OK, "live\n"),
@@ -179,8 +185,10 @@ impl Server {
 
     async fn page(&self, namespace: &str, name: &str, headers: &HeaderMap) -> Answer {
         let pod = pod_ref(namespace, name);
-        let Some(target) = self.known().get(&pod).cloned() else {
-            return not_here(&pod);
+        let target = match self.known().map(|known| known.get(&pod).cloned()) {
+            Some(Some(target)) => target,
+            Some(None) => return not_here(&pod),
+            None => return not_yet(),
         };
         let timeout = headers.get("x-prometheus-scrape-timeout-seconds");
         match self.pages.page(&target, timeout.and_then(|value| value.to_str().ok())).await {
@@ -199,8 +207,8 @@ impl Server {
         }
     }
 
-    fn known(&self) -> Arc<inventory::Targets> {
-        self.targets.borrow().clone().unwrap_or_default()
+    fn known(&self) -> Option<Arc<inventory::Targets>> {
+        self.targets.borrow().clone()
     }
 }
 
@@ -255,6 +263,11 @@ fn pod_ref(namespace: &str, name: &str) -> PodRef {
 fn not_here(pod: &PodRef) -> Answer {
     let message = format!("no pod {pod} on this node; /api/pods lists those that are here\n");
     text(StatusCode::NOT_FOUND, message)
+}
+
+fn not_yet() -> Answer {
+    let message = "pods and listeners are not known yet; /ready says what is awaited\n";
+    text(StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
 fn exposition(status: StatusCode, body: Vec<u8>) -> Answer {

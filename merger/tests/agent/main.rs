@@ -434,6 +434,20 @@ async fn readiness_names_what_is_awaited() {
 }
 
 #[tokio::test]
+async fn before_the_pods_are_known_none_is_denied() {
+    let agent = Agent::start_unready().await;
+    for path in ["/sd", "/api/pods", "/api/pods/ns/pod", "/pods/ns/pod/metrics"] {
+        let answer = agent.get(path).await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert_eq!(
+            answer.body,
+            "pods and listeners are not known yet; /ready says what is awaited\n"
+        );
+    }
+    assert_eq!(agent.get("/live").await.status, 200);
+}
+
+#[tokio::test]
 async fn other_paths_and_methods_are_told_what_there_is() {
     let agent = Agent::start(vec![]).await;
     for path in ["/nothing", "/pods/ns/pod", "/pods/ns/pod/metrics/", "/metrics/x", "//", "/sd/"] {

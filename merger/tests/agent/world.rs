@@ -84,13 +84,24 @@ impl Agent {
     }
 
     pub(crate) async fn start_in(namespace: Namespace, sources: Vec<Source>) -> Self {
+        Self::start_with(Some((namespace, sources))).await
+    }
+
+    /// An agent that does not know its pods yet.
+    pub(crate) async fn start_unready() -> Self {
+        Self::start_with(None).await
+    }
+
+    async fn start_with(pod: Option<(Namespace, Vec<Source>)>) -> Self {
         let own = own_cookie();
-        let netns = match namespace {
+        let netns = |namespace| match namespace {
             Namespace::Own => Ok(own),
             Namespace::Another => Ok(Cookie(own.0 + 1)),
             Namespace::Contested => Err(Unclear::Contested { other_uid: "other".to_owned() }),
         };
-        let (_, targets) = watch::channel(Some(Arc::new(mk_targets(netns, sources))));
+        let targets =
+            pod.map(|(namespace, sources)| Arc::new(mk_targets(netns(namespace), sources)));
+        let (_, targets) = watch::channel(targets);
         let limits = scrape::Limits {
             timeout: Duration::from_secs(1),
             body: 64 << 10,
