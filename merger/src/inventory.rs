@@ -147,6 +147,11 @@ fn log_differences(old: &Targets, new: &Targets) {
             continue;
         }
         let Target { pod: _, netns, plan } = &**target;
+        // A pod may open and close its ports hundreds of times a second. That fills no log.
+        if old.get(pod).is_some_and(|old| differ_in_state_alone(old, target)) {
+            debug!(%pod, "listeners of the target changed");
+            continue;
+        }
         match netns {
             Ok(netns) => info!(%pod, %netns, n_sources = plan.sources.len(), "target"),
             Err(unclear) => info!(%pod, reason = %unclear, "target without a namespace"),
@@ -155,6 +160,12 @@ fn log_differences(old: &Targets, new: &Targets) {
             debug!(%pod, "{note}");
         }
     }
+}
+
+/// Whether nothing but what listens has changed: the pod itself has said nothing new.
+fn differ_in_state_alone(old: &Target, new: &Target) -> bool {
+    let Target { pod, netns, plan: Plan { sources: _, notes } } = new;
+    (&old.pod, &old.netns, &old.plan.notes) == (pod, netns, notes)
 }
 
 #[cfg(test)]
@@ -224,6 +235,22 @@ mod tests {
             &snapshot,
             &["ns/a 7: 127.0.0.1:8080", "ns/b 8: Some(Pending)"],
         );
+    }
+
+    #[test]
+    fn a_listener_that_comes_and_goes_is_no_news_and_a_namespace_is() {
+        let of = |listeners| {
+            let processes = vec![mk_process(10, 7, "a")];
+            let snapshot = Snapshot { host: Cookie(1), processes, listeners };
+            let known = Known { pods: vec![mk_pod("a", None)], problems: vec![] };
+            targets(&known, &snapshot, "here").into_values().next().unwrap()
+        };
+        let (closed, open) = (of(vec![]), of(vec![mk_listener(7, "a")]));
+        assert_ne!(closed, open);
+        assert!(differ_in_state_alone(&closed, &open));
+        let mut elsewhere = (*open).clone();
+        elsewhere.netns = Ok(Cookie(8));
+        assert!(!differ_in_state_alone(&open, &elsewhere));
     }
 
     #[test]
