@@ -154,6 +154,14 @@ pub enum Error {
     /// No pod is bound to a node without a name.
     #[error("--node-name is empty: name the node as `kubectl get nodes` does")]
     NoNode,
+    /// Not one body of the largest size could be read.
+    #[error("--max-bytes-in-flight is {in_flight}, less than one body of --max-body-bytes, {body}")]
+    InFlight {
+        /// The bytes of all bodies.
+        in_flight: usize,
+        /// The bytes of one.
+        body: usize,
+    },
     /// The host has no name.
     #[error("the name of this host cannot be read: name the node by --node-name")]
     NodeName(#[source] io::Error),
@@ -229,6 +237,9 @@ impl Settings {
         let node_name = self.node_name.map_or_else(host_name, Ok).map_err(Error::NodeName)?;
         if node_name.is_empty() {
             return Err(Error::NoNode);
+        }
+        if in_flight < body {
+            return Err(Error::InFlight { in_flight, body });
         }
         Ok(Config {
             pods: self.pods.ok_or(Error::NoPods)?,
@@ -396,6 +407,10 @@ mod tests {
         check_refused(
             Settings { node_name: Some(String::new()), ..with_pods() },
             "--node-name is empty: name the node as `kubectl get nodes` does",
+        );
+        check_refused(
+            Settings { max_bytes_in_flight: Some(1 << 20), ..with_pods() },
+            "--max-bytes-in-flight is 1048576, less than one body of --max-body-bytes, 16777216",
         );
     }
 
