@@ -212,7 +212,9 @@ fn holders(netns: u64, sockets: &[Socket]) -> BTreeMap<u64, Holder> {
         if !inside {
             continue;
         }
-        let comm = comm().map(|comm| comm.trim_end().to_owned()).unwrap_or_default();
+        // A process names itself, and a terminal may obey what it reads.
+        let comm = comm().map(|comm| comm.trim_end().escape_debug().to_string());
+        let comm = comm.unwrap_or_default();
         let held = proc::inodes_of(pid).filter(|inode| sockets.iter().any(|s| s.inode == *inode));
         for inode in held {
             holders.entry(inode).or_insert_with(|| Holder { pid, comm: comm.clone() });
