@@ -34,7 +34,7 @@ use tokio::{
 use self::{
     body::Body,
     connect::Dial,
-    limits::{Budget, Exceeded, Metered},
+    limits::{Allowance, Budget, Exceeded, Metered},
     tls::Tls,
 };
 use crate::{
@@ -56,7 +56,7 @@ pub struct Limits {
     pub timeout: Duration,
     /// The most bytes of one decompressed body.
     pub body: usize,
-    /// The most bytes of all bodies that are being read or merged.
+    /// The most bytes of all bodies that are being read or merged, of which one namespace gets half.
     pub in_flight: usize,
 }
 
@@ -115,8 +115,8 @@ pub enum Error {
         /// The limit of the decompressed body.
         limit: usize,
     },
-    /// All the memory for bodies is in use.
-    #[error("too many bytes of other sources are in flight")]
+    /// All the memory for bodies, or the pod's half of it, is in use.
+    #[error("too many bytes are in flight, of this pod or of all")]
     Busy,
     /// The body is no exposition.
     #[error(transparent)]
@@ -158,7 +158,7 @@ impl Default for Limits {
 impl Scraper {
     /// A scraper whose connections come from `dial`.
     pub fn new(dial: Arc<dyn Dial>, limits: Limits) -> Result<Arc<Self>, rustls::Error> {
-        let budget = Budget::new(limits.in_flight);
+        let budget = Budget::new(limits.in_flight, limits.body);
         let (tls, flights, outcomes) = (Tls::new()?, Mutex::default(), Tally::default());
         Ok(Arc::new(Self { dial, limits, budget, tls, flights, outcomes }))
     }
@@ -247,23 +247,29 @@ impl Scraper {
         })?;
         let stream = Metered::for_body(stream, self.limits.body);
         let request = request(source, address, patience);
+        let allowance = self.budget.of(netns);
         match source.scheme {
-            Scheme::Http => self.exchange(stream, request).await,
+            Scheme::Http => self.exchange(stream, request, allowance).await,
             Scheme::Https => {
                 let stream = self.tls.connect(address, stream).await.map_err(Error::Tls)?;
-                self.exchange(stream, request).await
+                self.exchange(stream, request, allowance).await
             }
         }
     }
 
-    async fn exchange<S>(&self, stream: S, request: Request<Empty<Bytes>>) -> Result<Page, Error>
+    async fn exchange<S>(
+        &self,
+        stream: S,
+        request: Request<Empty<Bytes>>,
+        allowance: Allowance,
+    ) -> Result<Page, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let page = async {
             let response = sender.send_request(request).await?;
-            self.page(response).await
+            self.page(response, allowance).await
         };
         let (mut page, mut connection) = (std::pin::pin!(page), std::pin::pin!(connection));
         // The connection moves the bytes and ends with the page, or before it. Its error is the
@@ -276,12 +282,16 @@ impl Scraper {
         page.map_err(|error| self.too_large_on_the_wire(error))
     }
 
-    async fn page(&self, response: Response<Incoming>) -> Result<Page, Error> {
+    async fn page(
+        &self,
+        response: Response<Incoming>,
+        allowance: Allowance,
+    ) -> Result<Page, Error> {
         if response.status() != StatusCode::OK {
             return Err(Error::Status(response.status()));
         }
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
-        let body = body::read(response, self.limits.body, &self.budget).await?;
+        let body = body::read(response, self.limits.body, allowance).await?;
         let content_type = content_type.as_ref().map(hyper::http::HeaderValue::as_bytes);
         let format = negotiate::format_of(content_type, &body.bytes)?;
         Ok(Page { body, format })

@@ -145,7 +145,9 @@ async fn scrape(
 ) -> anyhow::Result<ExitCode> {
     let cookie = netns.cookie().context("cannot tell the namespace from others")?;
     let Timeout(timeout) = arguments.timeout;
-    let limits = scrape::Limits { timeout, ..scrape::Limits::default() };
+    let default = scrape::Limits::default();
+    // One namespace has half, and here is no other.
+    let limits = scrape::Limits { timeout, in_flight: 2 * default.in_flight, ..default };
     let scrapes = Scraper::new(Arc::new(Inside(netns)), limits)?;
     for &port in &arguments.port {
         if !sockets.iter().any(|socket| socket.port == port) {

@@ -12,7 +12,7 @@ use hyper::{
 
 use super::{
     Error,
-    limits::{Budget, Share},
+    limits::{Allowance, Share},
 };
 
 /// A body, and the memory that it holds of the budget.
@@ -27,12 +27,12 @@ pub struct Body {
 pub(super) async fn read(
     response: Response<Incoming>,
     limit: usize,
-    budget: &Budget,
+    allowance: Allowance,
 ) -> Result<Body, Error> {
     let (head, mut incoming) = response.into_parts();
     // Where the end of the connection is the end of the body, a server that dies looks finished.
     let framed = incoming.size_hint().exact().is_some() || is_chunked(&head.headers);
-    let sink = Sink { body: Body::default(), limit, budget: budget.clone(), hit: None };
+    let sink = Sink { body: Body::default(), limit, allowance, hit: None };
     let mut decoder = Decoder::new(&head.headers, sink)?;
     while let Some(frame) = incoming.frame().await {
         if let Ok(data) = frame?.into_data() {
@@ -63,7 +63,7 @@ enum Decoder {
 struct Sink {
     body: Body,
     limit: usize,
-    budget: Budget,
+    allowance: Allowance,
     hit: Option<Error>,
 }
 
@@ -112,7 +112,7 @@ impl Write for Sink {
         let length = bytes.len() + data.len();
         if length > self.limit {
             self.hit = Some(Error::TooLarge { limit: self.limit });
-        } else if self.budget.cover(share, length).is_err() {
+        } else if self.allowance.cover(share, length).is_err() {
             self.hit = Some(Error::Busy);
         }
         if self.hit.is_some() {

@@ -1,9 +1,10 @@
 //! Deadline and size: what one source may cost.
 
 use std::{
+    collections::HashMap,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, Weak},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,6 +13,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+
+use crate::identity::Cookie;
 
 /// Prometheus needs some of its own deadline to receive and parse what we answer.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -34,13 +37,27 @@ pub fn patience(header: Option<&str>, most: Duration) -> Duration {
 }
 
 /// The memory that bodies may take while they are read and merged, for all sources together.
+#[derive(Debug)]
+pub struct Budget {
+    all: Arc<Semaphore>,
+    /// The most chunks of one namespace.
+    most: usize,
+    /// What is left to each namespace that holds some.
+    own: Mutex<HashMap<Cookie, Weak<Semaphore>>>,
+}
+
+/// What one namespace may take of the [`Budget`]. A pod whose large answers come slowly, or wait for
+/// one that hangs, would otherwise hold all of it until its deadline, and the other pods had none.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Semaphore>);
+pub struct Allowance {
+    all: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+}
 
 /// A part of the [`Budget`], given back when it is dropped.
 #[derive(Debug, Default)]
 pub struct Share {
-    permits: Vec<OwnedSemaphorePermit>,
+    permits: Vec<[OwnedSemaphorePermit; 2]>,
     bytes: usize,
 }
 
@@ -66,17 +83,39 @@ pub struct Exceeded;
 // === impl Budget ===
 
 impl Budget {
-    /// A budget of `bytes`, counted in chunks of 64 KiB.
+    /// A budget of `bytes`, counted in chunks of 64 KiB. One namespace may take half of it, or as
+    /// much as one `body`.
     #[must_use]
-    pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.div_ceil(CHUNK).min(Semaphore::MAX_PERMITS))))
+    pub fn new(bytes: usize, body: usize) -> Self {
+        let chunks = |bytes: usize| bytes.div_ceil(CHUNK).min(Semaphore::MAX_PERMITS);
+        let all = Arc::new(Semaphore::new(chunks(bytes)));
+        Self { all, most: chunks((bytes / 2).max(body)), own: Mutex::default() }
     }
 
+    /// What `netns` may take.
+    #[must_use]
+    pub fn of(&self, netns: Cookie) -> Allowance {
+        let mut owns = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        owns.retain(|_, own| own.strong_count() > 0);
+        let own = owns.get(&netns).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let own = Arc::new(Semaphore::new(self.most));
+            owns.insert(netns, Arc::downgrade(&own));
+            own
+        });
+        Allowance { all: Arc::clone(&self.all), own }
+    }
+}
+
+// === impl Allowance ===
+
+impl Allowance {
     /// Makes `share` cover `bytes`. It does not wait: two that wait for each other's shares would
     /// both wait until their deadlines.
     pub fn cover(&self, share: &mut Share, bytes: usize) -> Result<(), UsedUp> {
         while share.bytes < bytes {
-            share.permits.push(Arc::clone(&self.0).try_acquire_owned().map_err(|_| UsedUp)?);
+            let take =
+                |from: &Arc<Semaphore>| Arc::clone(from).try_acquire_owned().map_err(|_| UsedUp);
+            share.permits.push([take(&self.own)?, take(&self.all)?]);
             share.bytes += CHUNK;
         }
         Ok(())
@@ -165,12 +204,24 @@ mod tests {
 
     #[test]
     fn a_share_is_given_back_when_it_is_dropped() {
-        let budget = Budget::new(2 * CHUNK);
+        let budget = Budget::new(2 * CHUNK, 2 * CHUNK).of(Cookie(1));
         let (mut first, mut second) = (Share::default(), Share::default());
         assert!(budget.cover(&mut first, CHUNK + 1).is_ok());
         assert!(budget.cover(&mut second, 1).is_err());
         drop(first);
         assert!(budget.cover(&mut second, 2 * CHUNK).is_ok());
+    }
+
+    #[test]
+    fn one_namespace_leaves_half_to_the_others() {
+        let budget = Budget::new(4 * CHUNK, CHUNK);
+        let (mut greedy, mut more, mut other) =
+            (Share::default(), Share::default(), Share::default());
+        assert!(budget.of(Cookie(1)).cover(&mut greedy, 2 * CHUNK).is_ok());
+        assert!(budget.of(Cookie(1)).cover(&mut more, 1).is_err());
+        assert!(budget.of(Cookie(2)).cover(&mut other, 2 * CHUNK).is_ok());
+        drop(greedy);
+        assert!(budget.of(Cookie(1)).cover(&mut more, 2 * CHUNK).is_ok());
     }
 
     #[tokio::test]

@@ -329,7 +329,7 @@ async fn a_reader_in_a_hurry_does_not_end_the_scrape_of_another() {
 }
 
 #[tokio::test]
-async fn memory_in_flight_is_bounded_for_all_sources_together() {
+async fn memory_in_flight_is_bounded_for_the_sources_of_a_pod_together() {
     let page = exposition(&"# comment\n".repeat(6000));
     let apps: Vec<Application> = (0..4)
         .map(|_| Application::answers_late(page.clone(), Duration::from_millis(100)))

@@ -105,7 +105,7 @@ impl Agent {
         let limits = scrape::Limits {
             timeout: Duration::from_secs(1),
             body: 64 << 10,
-            in_flight: 128 << 10,
+            in_flight: 256 << 10,
         };
         let scraper = Scraper::new(Arc::new(Plain), limits).unwrap();
         let limits = merge::Limits { samples: 100, ..merge::Limits::default() };
