@@ -35,8 +35,8 @@ use crate::exposition::Format;
 /// What one source said.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// Put into each of its series. Names are distinct and pass [`is_source_label`]; a label with
-    /// an empty value is none.
+    /// Put into each of its series. Names are distinct and pass [`is_source_label`]; of a
+    /// label with an empty value only the name is taken.
     pub labels: &'a [(&'a str, &'a str)],
     /// What the body is written in.
     pub format: Format,

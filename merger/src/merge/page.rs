@@ -57,7 +57,7 @@ fn size(names: &Names<'_>, rows: &Rows<'_>) -> usize {
         .iter()
         .map(|row| rows.line(row).bytes.len() + rows.relabel(row.source).as_bytes().len() + 3)
         .sum();
-    let header = |name: &Name<'_>| 2 * name.bytes.len() + name.help.map_or(0, <[u8]>::len) + 26;
+    let header = |name: &Name<'_>| 2 * name.bytes.len() + name.help.map_or(0, <[u8]>::len) + 28;
     n_lines + names.list.iter().map(header).sum::<usize>()
 }
 

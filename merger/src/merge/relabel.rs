@@ -32,12 +32,17 @@ pub fn is_source_label(name: &str) -> bool {
 impl Relabel {
     pub(super) fn new(labels: &[(&str, &str)]) -> Self {
         let (mut bytes, mut names) = (Vec::new(), Vec::new());
-        for (name, value) in labels.iter().filter(|(_, value)| !value.is_empty()) {
+        for (name, value) in labels {
+            // The name is the source's even where it has no value: what the pod sends under it
+            // could name another source.
+            names.push(name.as_bytes().to_vec());
+            if value.is_empty() {
+                continue;
+            }
             if !bytes.is_empty() {
                 bytes.push(b',');
             }
             labels::push_plain(&mut bytes, name, value);
-            names.push(name.as_bytes().to_vec());
         }
         Self { bytes, names }
     }
@@ -124,7 +129,7 @@ mod tests {
     fn a_label_with_an_empty_value_is_absent() {
         check(&[("c", "1")], r#"a="x",c="""#, r#"a="x""#);
         check(&[("c", "1")], r#"c="x",exported_c="""#, r#"exported_c="x""#);
-        check(&[("c", "")], r#"c="x""#, r#"c="x""#);
+        check(&[("c", "")], r#"c="x""#, r#"exported_c="x""#);
     }
 
     #[test]

@@ -7,7 +7,10 @@ fn merge_named(sources: &[(&str, &str)], limits: &Limits) -> Merged {
     let sources: Vec<_> = sources
         .iter()
         .zip(&labels)
-        .map(|((_, body), labels)| Source { labels, format: Format::Text, body: body.as_bytes() })
+        .map(|((name, body), labels)| {
+            let labels: &[_] = if name.is_empty() { &[] } else { labels };
+            Source { labels, format: Format::Text, body: body.as_bytes() }
+        })
         .collect();
     merge(&sources, limits)
 }
