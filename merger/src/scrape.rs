@@ -135,11 +135,12 @@ pub enum Error {
     Http(#[source] hyper::Error),
 }
 
-/// One endpoint of one namespace.
+/// All that decides what a scrape asks, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     netns: Cookie,
-    port: u16,
+    addresses: Vec<SocketAddr>,
+    scheme: Scheme,
     path: String,
 }
 
@@ -187,8 +188,8 @@ impl Scraper {
         let scraped = match &source.state {
             State::Pending => failed(Error::Pending(source.port.get())),
             State::Refused(refusal) => failed(Error::Refused(refusal.clone())),
-            State::Ready(_) => {
-                let flight = self.board(netns, source, patience);
+            State::Ready(addresses) => {
+                let flight = self.board(netns, source, addresses, patience);
                 let scraped = timeout_at(started + patience, flight).await;
                 scraped.unwrap_or_else(|_| failed(Error::Deadline(patience)))
             }
@@ -203,9 +204,11 @@ impl Scraper {
         self: &Arc<Self>,
         netns: Cookie,
         source: &Source,
+        addresses: &[SocketAddr],
         patience: Duration,
     ) -> Shared<Flight> {
-        let key = Key { netns, port: source.port.get(), path: source.path.clone() };
+        let Source { scheme, path, .. } = source.clone();
+        let key = Key { netns, addresses: addresses.to_vec(), scheme, path };
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(&key).and_then(WeakShared::upgrade)
             && flight.peek().is_none()

@@ -101,7 +101,7 @@ pub struct Source {
 }
 
 /// How a source is spoken to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// Plain HTTP.
     #[default]
