@@ -145,6 +145,9 @@ pub fn read(dir: &Path) -> io::Result<Known> {
         for pod in parse::pods(&text) {
             match pod {
                 Err(error) => skip(error.to_string()),
+                Ok(pod) if pods.values().any(|known: &Arc<Pod>| known.uid == pod.uid) => {
+                    skip(format!("uid {} stands in an earlier manifest already", pod.uid));
+                }
                 Ok(pod) if pods.contains_key(&pod.name) => {
                     skip(format!("pod {} stands in an earlier manifest already", pod.name));
                 }

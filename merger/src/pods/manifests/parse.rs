@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroU16};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::target::{Container, Pod, PodRef, Port};
 
@@ -25,9 +25,13 @@ pub(super) enum Error {
 #[serde(default, rename_all = "camelCase")]
 struct Document {
     kind: String,
+    #[serde(deserialize_with = "null_is_unset")]
     metadata: Metadata,
+    #[serde(deserialize_with = "null_is_unset")]
     spec: Spec,
+    #[serde(deserialize_with = "null_is_unset")]
     status: Status,
+    #[serde(deserialize_with = "null_is_unset")]
     items: Vec<Document>,
 }
 
@@ -44,7 +48,9 @@ struct Metadata {
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
     node_name: Option<String>,
+    #[serde(deserialize_with = "null_is_unset")]
     containers: Vec<ContainerSpec>,
+    #[serde(deserialize_with = "null_is_unset")]
     init_containers: Vec<ContainerSpec>,
 }
 
@@ -52,6 +58,7 @@ struct Spec {
 #[serde(default, rename_all = "camelCase")]
 struct ContainerSpec {
     name: String,
+    #[serde(deserialize_with = "null_is_unset")]
     ports: Vec<PortSpec>,
     restart_policy: Option<String>,
 }
@@ -68,7 +75,9 @@ struct PortSpec {
 #[serde(default, rename_all = "camelCase")]
 struct Status {
     phase: String,
+    #[serde(deserialize_with = "null_is_unset")]
     container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "null_is_unset")]
     init_container_statuses: Vec<ContainerStatus>,
 }
 
@@ -78,6 +87,15 @@ struct ContainerStatus {
     name: String,
     #[serde(rename = "containerID")]
     container_id: Option<String>,
+}
+
+/// As the Kubernetes API takes it.
+fn null_is_unset<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Every document of `text`, each a pod or the reason why not.

@@ -103,6 +103,14 @@ fn a_bomb_of_anchors_is_refused() {
 }
 
 #[test]
+fn null_is_unset() {
+    check(
+        "kind: Pod\nmetadata: {name: a, uid: u}\nspec: {containers: [{name: c, ports: null}], initContainers: null}\nstatus: null",
+        &["default/a u"],
+    );
+}
+
+#[test]
 fn a_pod_that_ended_says_so() {
     let pod = |phase: &str| {
         let text = format!("kind: Pod\nmetadata: {{name: a, uid: u}}\nstatus: {{phase: {phase}}}");
@@ -121,18 +129,20 @@ fn a_broken_manifest_costs_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("1.yaml"), CART).unwrap();
     fs::write(dir.path().join("2.yaml"), "kind: [").unwrap();
-    fs::write(dir.path().join("3.json"), CART).unwrap();
+    fs::write(dir.path().join("3.json"), CART.replace("u-1", "u-2")).unwrap();
+    fs::write(dir.path().join("3.yml"), CART.replace("name: cart", "name: card")).unwrap();
     fs::write(dir.path().join("4.txt"), "not looked at").unwrap();
     fs::write(dir.path().join("5.yml"), [0xff, 0xfe]).unwrap();
     let known = read(dir.path()).unwrap();
     assert_eq!(names(&known), ["shop/cart"]);
     let problems: Vec<String> = known.problems.iter().map(ToString::to_string).collect();
-    let [broken, twice, binary] = problems.as_slice() else { panic!("{problems:?}") };
+    let [broken, twice, one_uid, binary] = problems.as_slice() else { panic!("{problems:?}") };
     assert!(broken.contains("2.yaml: is neither YAML nor JSON of a Pod"), "{broken}");
     assert!(
         twice.ends_with("3.json: pod shop/cart stands in an earlier manifest already"),
         "{twice}"
     );
+    assert!(one_uid.ends_with("3.yml: uid u-1 stands in an earlier manifest already"), "{one_uid}");
     assert!(binary.contains("5.yml: cannot be read"), "{binary}");
 }
 
@@ -194,6 +204,7 @@ async fn a_directory_that_was_made_again_is_watched_again() {
     until(1).await;
     // From here on it cannot be the clock that makes it look.
     time::resume();
-    fs::write(dir.join("2.yaml"), CART.replace("name: cart", "name: card")).unwrap();
+    let other = CART.replace("name: cart", "name: card").replace("u-1", "u-2");
+    fs::write(dir.join("2.yaml"), other).unwrap();
     time::timeout(LOOK_ANYWAY / 3, until(2)).await.expect("published");
 }
