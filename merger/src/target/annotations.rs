@@ -76,7 +76,8 @@ fn parse<T>(
 fn scrape(value: &str) -> Option<bool> {
     match value {
         "true" => Some(true),
-        "false" => Some(false),
+        // As Go's `ParseBool` reads it for Istio: whoever declines is not asked for the spelling.
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
         _ => None,
     }
 }
@@ -195,8 +196,10 @@ mod tests {
 
     #[test]
     fn a_pod_that_declines_is_not_read_further() {
-        let pairs = [("prometheus.io/scrape", "false"), ("prometheus.io/port", "eighty")];
-        assert_eq!(read_pairs(&pairs).unwrap().scrape, Some(false));
+        for declined in ["false", "False", "FALSE", "f", "F", "0"] {
+            let pairs = [("prometheus.io/scrape", declined), ("prometheus.io/port", "eighty")];
+            assert_eq!(read_pairs(&pairs).unwrap().scrape, Some(false));
+        }
     }
 
     #[test]
