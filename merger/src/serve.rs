@@ -77,8 +77,11 @@ pub struct Server {
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address is taken, or is none of this machine's.
-    #[error("cannot listen on {address}: is another merger running? choose an address by --listen")]
+    /// Somebody listens there already.
+    #[error("cannot listen on {0}: is another merger running? choose an address by --listen")]
+    Taken(SocketAddr),
+    /// The address is none of this machine's, or the port takes a right.
+    #[error("cannot listen on {address}: choose an address of this machine by --listen")]
     Bind {
         /// The address of the setting `listen`.
         address: SocketAddr,
@@ -91,7 +94,10 @@ type Answer = Response<Full<Bytes>>;
 
 /// Opens the socket that [`Server::run`] serves on.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => Error::Taken(address),
+        _ => Error::Bind { address, source },
+    })
 }
 
 // === impl Server ===
@@ -166,12 +172,12 @@ impl Server {
                 json(&discovery::targets(&known, &authority(request.headers(), local)))
             }),
             [Some("api"), Some("pods"), None, ..] => {
-                self.known().map_or_else(not_yet, |known| json(&status::pods(&known)))
+                self.known().map_or_else(not_yet, |known| json(&status::pods(&known, &self.pages)))
             }
             [Some("api"), Some("pods"), Some(namespace), Some(name), None] => {
                 let pod = pod_ref(namespace, name);
                 match self.known().map(|known| known.get(&pod).cloned()) {
-                    Some(Some(target)) => json(&status::pod(&target)),
+                    Some(Some(target)) => json(&status::pod(&target, &self.pages)),
                     Some(None) => not_here(&pod),
                     None => not_yet(),
                 }
@@ -185,13 +191,12 @@ impl Server {
 
     async fn page(&self, namespace: &str, name: &str, headers: &HeaderMap) -> Answer {
         let pod = pod_ref(namespace, name);
-        let target = match self.known().map(|known| known.get(&pod).cloned()) {
-            Some(Some(target)) => target,
-            Some(None) => return not_here(&pod),
-            None => return not_yet(),
-        };
+        let Some(known) = self.known() else { return not_yet() };
+        let Some(target) = known.get(&pod) else { return not_here(&pod) };
         let timeout = headers.get("x-prometheus-scrape-timeout-seconds");
-        match self.pages.page(&target, timeout.and_then(|value| value.to_str().ok())).await {
+        let page = self.pages.page(target, timeout.and_then(|value| value.to_str().ok())).await;
+        self.pages.retain(|pod| known.contains_key(pod));
+        match page {
             Ok(body) => exposition(StatusCode::OK, body),
             Err(error) => text(error.status(), format!("{pod}: {error}\n")),
         }

@@ -67,6 +67,9 @@ impl Parts {
         page.tally("merger_scrapes_total", "outcome", scraper.outcomes());
         page.family("merger_problems_total", "counter", "Problems of scraped lines by kind.");
         page.tally("merger_problems_total", "problem", pages.problems());
+        let help = "Sources left out for what they say, by the limit that they ran into.";
+        page.family("merger_limits_hit_total", "counter", help);
+        page.tally("merger_limits_hit_total", "limit", pages.limits_hit());
         page.process();
         page.0
     }

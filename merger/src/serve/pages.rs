@@ -9,16 +9,17 @@ use futures_util::future;
 use hyper::StatusCode;
 use tracing::{debug, error};
 
-use self::fare::Fare;
+use self::{failing::Failing, fare::Fare};
 use crate::{
     identity::Unclear,
     inventory::Target,
     merge::{self, Report},
     scrape::{Page, Scraped, Scraper, limits},
     tally::Tally,
-    target::{Source, plan::Note},
+    target::{PodRef, Source, plan::Note},
 };
 
+mod failing;
 mod fare;
 
 /// Makes pages.
@@ -26,6 +27,8 @@ pub struct Pages {
     scraper: Arc<Scraper>,
     limits: merge::Limits,
     problems: Tally,
+    limits_hit: Tally,
+    failing: Failing,
 }
 
 /// Why a pod has no page.
@@ -44,7 +47,8 @@ pub enum Error {
 /// Why one source is not on the page.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    source: String,
+    container: String,
+    endpoint: String,
     reason: String,
 }
 
@@ -72,13 +76,31 @@ impl Pages {
     /// Pages of sources that `scraper` reads, each within `limits`.
     #[must_use]
     pub fn new(scraper: Arc<Scraper>, limits: merge::Limits) -> Self {
-        Self { scraper, limits, problems: Tally::default() }
+        let (problems, limits_hit) = Default::default();
+        Self { scraper, limits, problems, limits_hit, failing: Failing::default() }
     }
 
     /// What was wrong with the sources' lines, by kind.
     #[must_use]
     pub fn problems(&self) -> &Tally {
         &self.problems
+    }
+
+    /// How often a source was left out for what its page says, by the limit that it ran into.
+    #[must_use]
+    pub fn limits_hit(&self) -> &Tally {
+        &self.limits_hit
+    }
+
+    /// Why `source` was not on the newest page of `pod`; nothing where it was.
+    #[must_use]
+    pub fn failure(&self, pod: &PodRef, source: &Source) -> Option<String> {
+        self.failing.reason(pod, source)
+    }
+
+    /// Forgets the pods that are gone.
+    pub fn retain(&self, is_here: impl Fn(&PodRef) -> bool) {
+        self.failing.retain(is_here);
     }
 
     /// The merged page of `target`, for a reader whose timeout header is `timeout`.
@@ -109,10 +131,11 @@ impl Pages {
             for problem in report.problems.kept() {
                 debug!(pod = %pod.name, "{problem}");
             }
+            if let Some(exceeded) = report.failed {
+                self.limits_hit.add(exceeded.limit.as_str(), 1);
+            }
         }
-        for failure in &failures {
-            debug!(pod = %pod.name, "{failure}");
-        }
+        self.failing.replace(&pod.name, &failures);
         if failures.len() == plan.sources.len() {
             return Err(Error::AllFailed(failures));
         }
@@ -182,9 +205,15 @@ impl fmt::Display for Error {
 
 // === impl Failure ===
 
+impl Failure {
+    fn source(&self) -> (&str, &str) {
+        (&self.container, &self.endpoint)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, reason } = self;
-        write!(f, "{source}: {reason}")
+        let Self { container, endpoint, reason } = self;
+        write!(f, "{container}/{endpoint}: {reason}")
     }
 }

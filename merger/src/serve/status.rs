@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::{
     inventory::{Target, Targets},
+    serve::pages::Pages,
     target::{Source, State},
 };
 
@@ -43,15 +44,18 @@ struct Origin {
     /// Why it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<String>,
+    /// Why it was not on the newest page that somebody asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
 }
 
 /// All the pods, in the order of their names.
-pub(super) fn pods(targets: &Targets) -> Vec<Belief> {
-    targets.values().map(|target| pod(target)).collect()
+pub(super) fn pods(targets: &Targets, pages: &Pages) -> Vec<Belief> {
+    targets.values().map(|target| pod(target, pages)).collect()
 }
 
 /// One pod.
-pub(super) fn pod(target: &Target) -> Belief {
+pub(super) fn pod(target: &Target, pages: &Pages) -> Belief {
     let Target { pod, netns, plan } = target;
     Belief {
         namespace: pod.name.namespace.clone(),
@@ -60,12 +64,16 @@ pub(super) fn pod(target: &Target) -> Belief {
         node: pod.node.clone(),
         netns: netns.as_ref().ok().map(|cookie| cookie.0),
         unclear: netns.as_ref().err().map(ToString::to_string),
-        sources: plan.sources.iter().map(endpoint).collect(),
+        sources: plan
+            .sources
+            .iter()
+            .map(|source| origin(source, pages.failure(&pod.name, source)))
+            .collect(),
         notes: plan.notes.iter().map(ToString::to_string).collect(),
     }
 }
 
-fn endpoint(source: &Source) -> Origin {
+fn origin(source: &Source, failure: Option<String>) -> Origin {
     let Source { container, endpoint, port, scheme, path, reason, state } = source;
     let (state, addresses, refusal) = match state {
         State::Ready(addresses) => {
@@ -82,5 +90,6 @@ fn endpoint(source: &Source) -> Origin {
         addresses,
         reason: reason.to_string(),
         refusal,
+        failure,
     }
 }

@@ -386,6 +386,32 @@ async fn what_the_agent_believes_is_json() {
 }
 
 #[tokio::test]
+async fn why_a_source_is_not_on_the_page_is_told_beside_it() {
+    let (app, mut closed) = (sound(), mk_source("bad", "1", Application::closed().address));
+    closed.path = "/other".to_owned();
+    let sources = vec![mk_source("app", "1", app.address), closed];
+    let agent = Agent::start(sources).await;
+    let failures = async || -> Vec<serde_json::Value> {
+        let pod: serde_json::Value = agent.get("/api/pods/ns/pod").await.json();
+        pod["sources"].as_array().unwrap().iter().map(|source| source["failure"].clone()).collect()
+    };
+    assert_eq!(failures().await, [serde_json::Value::Null, serde_json::Value::Null]);
+    agent.get("/pods/ns/pod/metrics").await;
+    let failures = failures().await;
+    assert!(failures[0].is_null());
+    assert!(failures[1].as_str().unwrap().ends_with("Connection refused (os error 111)"));
+}
+
+#[tokio::test]
+async fn a_container_that_is_not_known_cannot_be_claimed() {
+    let app = Application::answers(exposition("m{container=\"sibling\"} 1\n"));
+    let page = Agent::start(vec![mk_source("", "1", app.address)]).await;
+    let page = page.get("/pods/ns/pod/metrics").await;
+    page.has("m{exported_container=\"sibling\",endpoint=\"1\"} 1");
+    page.has("merger_source_up{endpoint=\"1\"} 1");
+}
+
+#[tokio::test]
 async fn a_pod_that_is_not_here_is_not_found() {
     let agent = Agent::start(vec![]).await;
     for path in ["/pods/ns/other/metrics", "/api/pods/ns/other"] {

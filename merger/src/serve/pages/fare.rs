@@ -60,8 +60,11 @@ fn push<V: Display>(
         let Source { container, endpoint, .. } = &fare.read.source;
         text.extend_from_slice(name.as_bytes());
         text.push(b'{');
-        labels::push_plain(text, "container", container);
-        text.push(b',');
+        // A container that is not known has no label, as on the source's own series.
+        if !container.is_empty() {
+            labels::push_plain(text, "container", container);
+            text.push(b',');
+        }
         labels::push_plain(text, "endpoint", endpoint);
         text.extend_from_slice(format!("}} {}\n", value(fare)).as_bytes());
     }
@@ -74,6 +77,6 @@ impl Fare<'_> {
     pub(super) fn failure(&self) -> Option<Failure> {
         let Source { container, endpoint, .. } = &self.read.source;
         let reason = self.samples.as_ref().err()?.clone();
-        Some(Failure { source: format!("{container}/{endpoint}"), reason })
+        Some(Failure { container: container.clone(), endpoint: endpoint.clone(), reason })
     }
 }
