@@ -53,14 +53,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(read_manifests.instrument(info_span!("pods")));
     tasks.spawn(inventory.run().instrument(info_span!("inventory")));
-    let server =
+    let mut server =
         tokio::spawn(Arc::new(server).run(listener, draining).instrument(info_span!("serve")));
     info!(listen = %bound, "serving");
 
     tokio::select! {
         stop = lifecycle::asked_to_stop() => stop.context("cannot wait for signals")?,
-        // These run as long as the agent does; one that ends has panicked.
+        // These run as long as the agent does; of one that ends the log has the reason.
         Some(ended) = tasks.join_next() => anyhow::bail!("a part of the agent has ended: {ended:?}"),
+        ended = &mut server => anyhow::bail!("the server has ended: {ended:?}"),
     }
     drain.send_replace(true);
     server.await.context("the server has ended early")?;

@@ -13,6 +13,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::{
     app, cause,
     config::{self, Settings},
+    merge::Report,
     telemetry,
 };
 
@@ -123,4 +124,18 @@ fn print(output: &[u8]) -> io::Result<()> {
 pub fn say(message: impl Display) {
     // Where nobody can hear it, nothing is left to do about it.
     let _ = writeln!(io::stderr(), "merger: {message}");
+}
+
+/// Says what was wrong with the lines of one source.
+fn tell(name: &str, Report { samples: _, problems, failed }: &Report) {
+    for problem in problems.kept() {
+        say(format_args!("{name}: {problem}"));
+    }
+    let left = problems.total() - problems.kept().len();
+    if left > 0 {
+        say(format_args!("{name}: {left} more problems"));
+    }
+    if let Some(exceeded) = failed {
+        say(format_args!("{name}: left out: {exceeded}"));
+    }
 }

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use crate::{
     identity::{self, Cookie, Unclear},
     lifecycle::Latch,
-    node::{Changes, Node, Snapshot},
+    node::{self, Changes, Node, Snapshot},
     pods::{self, Known},
     target::{
         Listener, Pod, PodRef,
@@ -89,7 +89,8 @@ impl Inventory {
         (Self { node, changes, pods, node_name, publish, awaited }, reader)
     }
 
-    /// Keeps the targets true until every reader is gone or the source of pods has ended.
+    /// Keeps the targets true until every reader is gone, or the source of pods or the privileged
+    /// side has ended.
     pub async fn run(self) {
         let Self { node, mut changes, mut pods, node_name, publish, awaited } = self;
         let mut awaited = Some(awaited);
@@ -97,6 +98,7 @@ impl Inventory {
         loop {
             match node.snapshot().await {
                 Ok(new) => snapshot = Some(new),
+                Err(node::Error::Ended) => return,
                 // What was known stays known: a failed look has not closed a listener.
                 Err(error) => warn!(%error, "cannot look at the node"),
             }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::{USAGE, print, say};
+use super::{USAGE, print, say, tell};
 use crate::{
     exposition::Format,
     merge::{self, LARGEST_BODY, Limits, Report, Source},
@@ -42,6 +42,10 @@ pub(super) struct Arguments {
     /// first is kept
     #[arg(long, value_enum, default_value_t)]
     source_labels: SourceLabels,
+
+    /// The most samples of one file
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().samples)]
+    max_samples: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +72,7 @@ enum SourceLabels {
 
 /// Merges the files to standard output.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { inputs, format: Output::Text, source_labels } = arguments;
+    let Arguments { inputs, format: Output::Text, source_labels, max_samples } = arguments;
     if inputs.iter().filter(|input| input.file == "-").count() > 1 {
         say("standard input can be read only once: give `-` once");
         return Ok(ExitCode::from(USAGE));
@@ -94,7 +98,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Source { labels, format: Format::Text, body }
         })
         .collect();
-    let merged = merge::merge(&sources, &Limits::default());
+    let limits = Limits { samples: *max_samples, ..Limits::default() };
+    let merged = merge::merge(&sources, &limits);
     for ((name, ..), report) in read.iter().zip(&merged.reports) {
         tell(name, report);
     }
@@ -109,20 +114,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// An input without samples was read if it is empty, and not if all of it is wrong.
 fn is_read(Report { samples, problems, failed }: &Report) -> bool {
     failed.is_none() && (*samples > 0 || problems.total() == 0)
-}
-
-/// Says what was wrong with one input.
-fn tell(name: &str, Report { samples: _, problems, failed }: &Report) {
-    for problem in problems.kept() {
-        say(format_args!("{name}: {problem}"));
-    }
-    let left = problems.total() - problems.kept().len();
-    if left > 0 {
-        say(format_args!("{name}: {left} more problems"));
-    }
-    if let Some(exceeded) = failed {
-        say(format_args!("{name}: left out: {exceeded}"));
-    }
 }
 
 /// The first input whose name an earlier one has.

@@ -17,7 +17,7 @@ use clap::Args;
 use futures_util::future;
 use serde::Serialize;
 
-use super::{USAGE, print, say};
+use super::{USAGE, print, say, tell};
 use crate::{
     cause,
     config::Timeout,
@@ -149,31 +149,18 @@ async fn scrape(
     // One namespace has half, and here is no other.
     let limits = scrape::Limits { timeout, in_flight: 2 * default.in_flight, ..default };
     let scrapes = Scraper::new(Arc::new(Inside(netns)), limits)?;
-    for &port in &arguments.port {
-        if !sockets.iter().any(|socket| socket.port == port) {
-            say(format_args!("port {port}: nothing listens there; --list shows what does"));
-        } else if arguments.source(port, &[]).is_none() {
-            say(format_args!("port {port}: not asked, it is one of a mesh's proxy"));
-        }
-    }
+    arguments.tell_unasked(sockets);
     let reads = arguments.sources(sockets).into_iter().map(async |source| {
         let scraped = scrapes.scrape(cookie, &source, timeout).await;
         Read { source, scraped }
     });
     let mut reads = future::join_all(reads).await;
-    reads.retain(|Read { source, scraped }| match &scraped.page {
-        Ok(_) => true,
-        Err(error) => {
-            let Source { port, path, .. } = source;
-            say(format_args!("port {port}, {path}: {}", cause::chain(&**error)));
-            false
-        }
-    });
+    reads.retain(answered);
     let merged = pages::merged(&reads, &Limits::default());
-    for failure in &merged.failures {
-        say(failure);
+    for (Read { source, .. }, report) in reads.iter().zip(&merged.reports) {
+        tell(&format!("port {}", source.port), report);
     }
-    if merged.failures.len() == reads.len() {
+    if merged.reports.iter().all(|report| report.failed.is_some()) {
         say("no port answered with metrics");
         return Ok(ExitCode::FAILURE);
     }
@@ -233,9 +220,29 @@ fn scheme(text: &str) -> Result<Scheme, String> {
     annotations::scheme(text).ok_or_else(|| "http or https".to_owned())
 }
 
+/// Whether a port answered; says why where it did not.
+fn answered(Read { source, scraped }: &Read) -> bool {
+    let Source { port, path, .. } = source;
+    if let Err(error) = &scraped.page {
+        say(format_args!("port {port}, {path}: {}", cause::chain(&**error)));
+    }
+    scraped.page.is_ok()
+}
+
 // === impl Arguments ===
 
 impl Arguments {
+    /// Says which ports were asked for and are not asked.
+    fn tell_unasked(&self, sockets: &[Socket]) {
+        for &port in &self.port {
+            if !sockets.iter().any(|socket| socket.port == port) {
+                say(format_args!("port {port}: nothing listens there; --list shows what does"));
+            } else if self.source(port, &[]).is_none() {
+                say(format_args!("port {port}: not asked, it is one of a mesh's proxy"));
+            }
+        }
+    }
+
     /// One source for each port that listens and is wanted.
     fn sources(&self, sockets: &[Socket]) -> Vec<Source> {
         let mut ports: BTreeMap<NonZeroU16, Vec<IpAddr>> = BTreeMap::new();
@@ -273,7 +280,8 @@ impl Namespace {
         match (self.pid, &self.netns) {
             (Some(pid), _) => Netns::of_pid(pid).with_context(|| {
                 format!(
-                    "cannot open the namespace of process {pid}: does it run, and are you root?"
+                    "cannot open the namespace of process {pid}: does it run? another user's takes \
+                     CAP_SYS_PTRACE, which root has"
                 )
             }),
             (None, Some(path)) => Netns::open(path)
