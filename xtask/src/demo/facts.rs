@@ -36,6 +36,7 @@ pub(super) fn show(
     let start = Instant::now();
     let facts = [from_outside(), from_merger(services), from_prometheus(services)];
     let facts: Vec<Fact<'_>> = facts.into_iter().flatten().collect();
+    screen::line(&format!("       {}", row("FACT", "EXPECTED", "FOUND")));
     let mut n_holding = 0;
     for fact in &facts {
         let came = fact.settle(start + fact.patience, &mut go_on)?;
@@ -46,6 +47,10 @@ pub(super) fn show(
     let seconds = start.elapsed().as_secs();
     screen::step(&format!("{n_holding} of {} facts hold, after {seconds} s", facts.len()));
     Ok(n_holding == facts.len())
+}
+
+fn row(what: &str, expected: &str, found: &str) -> String {
+    format!("{what:<58} {expected:<18} {found}")
 }
 
 /// What the mesh does to those who come without it, and with it: from the first moment.
@@ -81,14 +86,14 @@ fn from_outside<'a>() -> Vec<Fact<'a>> {
 /// The same pods through merger.
 fn from_merger(services: &Services) -> Vec<Fact<'_>> {
     vec![
-        fact("merger's page of cart", "series of cart and istio-proxy", || {
+        fact("merger's page of cart", "series of both", || {
             from_containers(services, "cart", ["cart", "istio-proxy"])
         }),
         fact("promtool check metrics of that page", "no error", || check_metrics(services)),
         fact("prometheus-parse of that page and of its sources", "as many samples", || {
             read_by_another(services)
         }),
-        fact("merger's page of multi", "series of web and worker", || {
+        fact("merger's page of multi", "series of both", || {
             from_containers(services, "multi", ["web", "worker"])
         }),
     ]
@@ -112,14 +117,14 @@ fn from_prometheus(services: &Services) -> Vec<Fact<'_>> {
 }
 
 fn reset(url: &str) -> anyhow::Result<String> {
-    refused(&[], url, "reset by peer")
+    refused(&[], url, "Connection reset by peer")
 }
 
 /// Asks from outside for what must not be answered, and why.
 fn refused(options: &[&str], url: &str, reason: &str) -> anyhow::Result<String> {
     match http::get_inside(OUTSIDE, options, url) {
         Ok(answer) => bail!("it answered: HTTP {}", answer.status),
-        Err(error) if error.to_string().contains(reason) => Ok(error.to_string()),
+        Err(error) if error.to_string().contains(reason) => Ok(reason.to_owned()),
         Err(error) => Err(error),
     }
 }
@@ -246,7 +251,7 @@ impl Fact<'_> {
             Ok(came) => (true, came),
             Err(came) => (false, came),
         };
-        screen::verdict(good, &format!("{what:<56} {expected:<32} {came}"));
+        screen::verdict(good, &row(what, expected, came));
     }
 }
 

@@ -84,7 +84,10 @@ impl Services {
 /// The loopback address with this port, or with any other where this one is taken.
 fn free_address(port: u16) -> anyhow::Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", port))
-        .or_else(|_| TcpListener::bind("127.0.0.1:0"))
+        .or_else(|error| {
+            screen::step(&format!("port {port} of 127.0.0.1 is not free ({error}): another one"));
+            TcpListener::bind("127.0.0.1:0")
+        })
         .context("no free port on 127.0.0.1")?;
     Ok(listener.local_addr()?.to_string())
 }
