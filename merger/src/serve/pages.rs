@@ -3,10 +3,11 @@
 //! A source that fails costs itself: the page says so in `merger_source_up` and has the others.
 //! Only where none is left is there no page.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, num::NonZeroUsize, sync::Arc, thread};
 
 use futures_util::future;
 use hyper::StatusCode;
+use tokio::sync::Semaphore;
 use tracing::{debug, error};
 
 use self::{failing::Failing, fare::Fare};
@@ -29,6 +30,8 @@ pub struct Pages {
     problems: Tally,
     limits_hit: Tally,
     failing: Failing,
+    /// A merge takes memory beside the bodies, and a core: more at once would not be sooner.
+    merges: Semaphore,
 }
 
 /// Why a pod has no page.
@@ -77,7 +80,9 @@ impl Pages {
     #[must_use]
     pub fn new(scraper: Arc<Scraper>, limits: merge::Limits) -> Self {
         let (problems, limits_hit) = Default::default();
-        Self { scraper, limits, problems, limits_hit, failing: Failing::default() }
+        let n_cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let merges = Semaphore::new(n_cores);
+        Self { scraper, limits, problems, limits_hit, failing: Failing::default(), merges }
     }
 
     /// What was wrong with the sources' lines, by kind.
@@ -118,6 +123,7 @@ impl Pages {
         let reads = future::join_all(scrapes).await;
 
         let limits = self.limits;
+        let _turn = self.merges.acquire().await.map_err(|_| Error::Merge)?;
         // Megabytes take milliseconds, and the runtime's threads wait for the network.
         let merged = tokio::task::spawn_blocking(move || merged(&reads, &limits)).await;
         let Merged { body, reports, failures } = merged.map_err(|error| {
