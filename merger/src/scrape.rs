@@ -7,8 +7,6 @@
 
 use std::{
     collections::HashMap,
-    error::Error as StdError,
-    io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -18,34 +16,27 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared, WeakShared},
 };
-use http_body_util::Empty;
-use hyper::{
-    Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    client::conn::http1,
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT},
-};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
+pub use self::error::Error;
 use self::{
     body::Body,
     connect::Dial,
-    limits::{Allowance, Budget, Exceeded, Metered},
+    exchange::Exchange,
+    limits::{Budget, Metered},
     tls::Tls,
 };
 use crate::{
-    exposition::{Format, negotiate},
+    exposition::Format,
     identity::Cookie,
     tally::Tally,
-    target::{Refusal, Scheme, Source, State},
+    target::{Scheme, Source, State},
 };
 
 pub mod body;
 pub mod connect;
+mod error;
+mod exchange;
 pub mod limits;
 mod tls;
 
@@ -86,53 +77,6 @@ pub struct Scraped {
     pub page: Result<Arc<Page>, Arc<Error>>,
     /// How long it took.
     pub duration: Duration,
-}
-
-/// Why a source gave nothing. The label of the agent's failure counter is the variant.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Nothing listens on its port.
-    #[error("nothing listens on port {0} yet")]
-    Pending(u16),
-    /// What listens on its port is not to be asked.
-    #[error(transparent)]
-    Refused(Refusal),
-    /// No connection.
-    #[error(transparent)]
-    Connect(#[from] connect::Error),
-    /// No TLS on a port whose scheme is https.
-    #[error("no TLS handshake: does the port speak https?")]
-    Tls(#[source] io::Error),
-    /// Too slow.
-    #[error("no whole answer within {0:?}")]
-    Deadline(Duration),
-    /// Any status but 200.
-    #[error("answered with HTTP status {0}")]
-    Status(StatusCode),
-    /// A body, or what carries it, past the limit.
-    #[error("body larger than {limit} bytes")]
-    TooLarge {
-        /// The limit of the decompressed body.
-        limit: usize,
-    },
-    /// All the memory for bodies, or the pod's half of it, is in use.
-    #[error("too many bytes are in flight, of this pod or of all")]
-    Busy,
-    /// The body is no exposition.
-    #[error(transparent)]
-    Content(#[from] negotiate::Error),
-    /// A Content-Encoding that was not offered.
-    #[error("compressed as \"{0}\", which was not offered")]
-    Encoding(String),
-    /// The compressed body is broken.
-    #[error("body cannot be decompressed")]
-    Corrupt(#[source] io::Error),
-    /// The connection ended before the body did.
-    #[error("the connection closed before the end of the answer")]
-    Truncated,
-    /// No HTTP.
-    #[error("no valid HTTP")]
-    Http(#[source] hyper::Error),
 }
 
 /// All that decides what a scrape asks, and where.
@@ -248,153 +192,15 @@ impl Scraper {
             let address = addresses[0];
             connect::Error::Connect { address, source }
         })?;
-        let stream = Metered::for_body(stream, self.limits.body);
-        let request = request(source, address, patience);
+        let limit = self.limits.body;
+        let stream = Metered::for_body(stream, limit);
         let allowance = self.budget.of(netns);
+        let exchange = Exchange { source, address, patience, limit, allowance };
         match source.scheme {
-            Scheme::Http => self.exchange(stream, request, allowance).await,
+            Scheme::Http => exchange.over(stream).await,
             Scheme::Https => {
                 let stream = self.tls.connect(address, stream).await.map_err(Error::Tls)?;
-                self.exchange(stream, request, allowance).await
-            }
-        }
-    }
-
-    async fn exchange<S>(
-        &self,
-        stream: S,
-        request: Request<Empty<Bytes>>,
-        allowance: Allowance,
-    ) -> Result<Page, Error>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
-    {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let page = async {
-            let response = sender.send_request(request).await?;
-            self.page(response, allowance).await
-        };
-        let (mut page, mut connection) = (std::pin::pin!(page), std::pin::pin!(connection));
-        // The connection moves the bytes and ends with the page, or before it. Its error is the
-        // page's as well. Both are dropped at the deadline.
-        let page = tokio::select! {
-            biased;
-            page = &mut page => page,
-            _ = &mut connection => page.await,
-        };
-        page.map_err(|error| self.too_large_on_the_wire(error))
-    }
-
-    async fn page(
-        &self,
-        response: Response<Incoming>,
-        allowance: Allowance,
-    ) -> Result<Page, Error> {
-        if response.status() != StatusCode::OK {
-            return Err(Error::Status(response.status()));
-        }
-        let content_type = response.headers().get(CONTENT_TYPE).cloned();
-        let body = body::read(response, self.limits.body, allowance).await?;
-        let content_type = content_type.as_ref().map(hyper::http::HeaderValue::as_bytes);
-        let format = negotiate::format_of(content_type, &body.bytes)?;
-        Ok(Page { body, format })
-    }
-
-    fn too_large_on_the_wire(&self, error: Error) -> Error {
-        match &error {
-            Error::Http(cause) if caused_by(cause, |cause| cause.is::<Exceeded>()) => {
-                Error::TooLarge { limit: self.limits.body }
-            }
-            _ => error,
-        }
-    }
-}
-
-#[expect(clippy::expect_used, reason = "the plan has checked the path")]
-fn request(source: &Source, address: SocketAddr, patience: Duration) -> Request<Empty<Bytes>> {
-    Request::get(&source.path)
-        .header(HOST, address.to_string())
-        .header(USER_AGENT, concat!("merger/", env!("CARGO_PKG_VERSION")))
-        .header(ACCEPT, negotiate::ACCEPT)
-        .header(ACCEPT_ENCODING, "gzip")
-        .header("x-prometheus-scrape-timeout-seconds", patience.as_secs_f64().to_string())
-        .body(Empty::new())
-        .expect("a plan's path begins with a slash and is of the ASCII of a URL")
-}
-
-/// Whether any of the causes is one, also where an [`io::Error`] hides it.
-fn caused_by(error: &hyper::Error, is_one: impl Fn(&(dyn StdError + 'static)) -> bool) -> bool {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = next {
-        let hidden = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if is_one(error) || hidden.is_some_and(|hidden| is_one(hidden)) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
-// === impl Error ===
-
-impl Error {
-    /// The variant, as a label.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Pending(_) => "pending",
-            Self::Refused(_) => "refused",
-            Self::Connect(_) => "connect",
-            Self::Tls(_) => "tls",
-            Self::Deadline(_) => "deadline",
-            Self::Status(_) => "status",
-            Self::TooLarge { .. } => "too_large",
-            Self::Busy => "busy",
-            Self::Content(_) => "content",
-            Self::Encoding(_) => "encoding",
-            Self::Corrupt(_) => "corrupt",
-            Self::Truncated => "truncated",
-            Self::Http(_) => "http",
-        }
-    }
-}
-
-impl From<hyper::Error> for Error {
-    fn from(error: hyper::Error) -> Self {
-        let is_early_end = |cause: &(dyn StdError + 'static)| {
-            let cause = cause.downcast_ref::<io::Error>();
-            cause.is_some_and(|cause| cause.kind() == io::ErrorKind::UnexpectedEof)
-        };
-        if error.is_incomplete_message() || caused_by(&error, is_early_end) {
-            return Self::Truncated;
-        }
-        Self::Http(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::target::{Reason, annotations};
-
-    #[test]
-    fn every_path_that_an_annotation_may_have_can_be_sent() {
-        let address = SocketAddr::from(([127, 0, 0, 1], 80));
-        for byte in 0..=u8::MAX {
-            let one = char::from(byte);
-            for asked in [format!("/a{one}b"), format!("/a?b{one}c"), one.to_string()] {
-                let Some(path) = annotations::path(&asked) else { continue };
-                let source = Source {
-                    container: String::new(),
-                    endpoint: String::new(),
-                    port: std::num::NonZeroU16::MIN,
-                    scheme: Scheme::Http,
-                    path: path.clone(),
-                    reason: Reason::Annotation,
-                    state: State::Pending,
-                };
-                let request = request(&source, address, Duration::from_secs(1));
-                assert_eq!(request.uri().to_string(), path);
+                exchange.over(stream).await
             }
         }
     }

@@ -1,0 +1,119 @@
+//! One request and its answer, over a connection that is there.
+
+use std::{net::SocketAddr, time::Duration};
+
+use http_body_util::Empty;
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT},
+};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    Error, Page, body,
+    error::caused_by,
+    limits::{Allowance, Exceeded},
+};
+use crate::{exposition::negotiate, target::Source};
+
+/// What is asked, and what the answer may take.
+pub(super) struct Exchange<'a> {
+    pub(super) source: &'a Source,
+    /// The other end of the connection.
+    pub(super) address: SocketAddr,
+    /// How long the reader waits, for the source to know.
+    pub(super) patience: Duration,
+    /// The most bytes of the decompressed body.
+    pub(super) limit: usize,
+    pub(super) allowance: Allowance,
+}
+
+// === impl Exchange ===
+
+impl Exchange<'_> {
+    pub(super) async fn over<S>(self, stream: S) -> Result<Page, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let Self { source, address, patience, limit, allowance } = self;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let page = async {
+            let response = sender.send_request(request(source, address, patience)).await?;
+            page(response, limit, allowance).await
+        };
+        let (mut page, mut connection) = (std::pin::pin!(page), std::pin::pin!(connection));
+        // The connection moves the bytes and ends with the page, or before it. Its error is the
+        // page's as well. Both are dropped at the deadline.
+        let page = tokio::select! {
+            biased;
+            page = &mut page => page,
+            _ = &mut connection => page.await,
+        };
+        page.map_err(|error| match &error {
+            Error::Http(cause) if caused_by(cause, |cause| cause.is::<Exceeded>()) => {
+                Error::TooLarge { limit }
+            }
+            _ => error,
+        })
+    }
+}
+
+#[expect(clippy::expect_used, reason = "the plan has checked the path")]
+fn request(source: &Source, address: SocketAddr, patience: Duration) -> Request<Empty<Bytes>> {
+    Request::get(&source.path)
+        .header(HOST, address.to_string())
+        .header(USER_AGENT, concat!("merger/", env!("CARGO_PKG_VERSION")))
+        .header(ACCEPT, negotiate::ACCEPT)
+        .header(ACCEPT_ENCODING, "gzip")
+        .header("x-prometheus-scrape-timeout-seconds", patience.as_secs_f64().to_string())
+        .body(Empty::new())
+        .expect("a plan's path begins with a slash and is of the ASCII of a URL")
+}
+
+async fn page(
+    response: Response<Incoming>,
+    limit: usize,
+    allowance: Allowance,
+) -> Result<Page, Error> {
+    if response.status() != StatusCode::OK {
+        return Err(Error::Status(response.status()));
+    }
+    let content_type = response.headers().get(CONTENT_TYPE).cloned();
+    let body = body::read(response, limit, allowance).await?;
+    let content_type = content_type.as_ref().map(HeaderValue::as_bytes);
+    let format = negotiate::format_of(content_type, &body.bytes)?;
+    Ok(Page { body, format })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use super::*;
+    use crate::target::{Reason, Scheme, State, annotations};
+
+    #[test]
+    fn every_path_that_an_annotation_may_have_can_be_sent() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        for byte in 0..=u8::MAX {
+            let one = char::from(byte);
+            for asked in [format!("/a{one}b"), format!("/a?b{one}c"), one.to_string()] {
+                let Some(path) = annotations::path(&asked) else { continue };
+                let source = Source {
+                    container: String::new(),
+                    endpoint: String::new(),
+                    port: NonZeroU16::MIN,
+                    scheme: Scheme::Http,
+                    path: path.clone(),
+                    reason: Reason::Annotation,
+                    state: State::Pending,
+                };
+                let request = request(&source, address, Duration::from_secs(1));
+                assert_eq!(request.uri().to_string(), path);
+            }
+        }
+    }
+}
