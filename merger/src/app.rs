@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use tokio::{runtime, sync::watch, task::JoinSet};
+use anyhow::{Context as _, bail};
+use tokio::{net::TcpListener, runtime, sync::watch, task::JoinSet};
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     inventory::Inventory,
     lifecycle::{self, Readiness},
     merge,
-    node::{self, Options},
+    node::{self, Changes, Node, Options, Rungs},
     pods::manifests,
     scrape::Scraper,
     serve::{self, Server, pages::Pages},
@@ -21,51 +21,72 @@ use crate::{
 /// Runs the agent until a signal asks it to stop.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(serve(config))
+    let runtime = runtime.context("cannot start the runtime")?;
+    runtime.block_on(async { Agent::build(config).await?.run().await })
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
-    let Config { pods, listen, node_name, listeners, scrape: limits, max_samples } = config;
-    // What a person gets wrong most easily comes first: the flag, the port, then the rights.
-    let PodSource::Manifests(dir) = pods;
-    let (pods, read_manifests) = manifests::watch(dir)?;
-    let listener = serve::bind(listen).await?;
-    // Port 0 became one that the kernel chose.
-    let bound = listener.local_addr().unwrap_or(listen);
-    let (node, changes) = node::start(Options { rung: listeners, ..Options::default() })?;
+/// All parts of the agent, of which the server does not run yet.
+struct Agent {
+    listener: TcpListener,
+    server: Server,
+    /// What keeps the targets true.
+    tasks: JoinSet<()>,
+}
+
+// === impl Agent ===
+
+impl Agent {
+    /// What a person gets wrong most easily comes first: the flag, the port, then the rights.
+    async fn build(config: Config) -> anyhow::Result<Self> {
+        let Config { pods, listen, node_name, listeners, scrape: limits, max_samples } = config;
+        let PodSource::Manifests(dir) = pods;
+        let (pods, read_manifests) = manifests::watch(dir)?;
+        let listener = serve::bind(listen).await?;
+        let (node, changes) = start_node(listeners)?;
+
+        let readiness = Readiness::default();
+        let awaited = readiness.await_for("pods and listeners");
+        let (inventory, targets) = Inventory::new(node.clone(), changes, pods, node_name, awaited);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(read_manifests.instrument(info_span!("pods")));
+        tasks.spawn(inventory.run().instrument(info_span!("inventory")));
+
+        let scraper = Scraper::new(Arc::new(node.clone()), limits).context("cannot prepare TLS")?;
+        let limits = merge::Limits { samples: max_samples, ..merge::Limits::default() };
+        let pages = Arc::new(Pages::new(Arc::clone(&scraper), limits));
+        let parts = Parts { node, scraper, pages: Arc::clone(&pages), targets: targets.clone() };
+        let own_metrics = Box::new(move || parts.gather());
+        let server = Server { targets, pages, readiness, own_metrics };
+        Ok(Self { listener, server, tasks })
+    }
+
+    async fn run(self) -> anyhow::Result<()> {
+        let Self { listener, server, mut tasks } = self;
+        // Port 0 became one that the kernel chose.
+        info!(listen = %listener.local_addr()?, "serving");
+        let (drain, draining) = watch::channel(false);
+        let server = Arc::new(server).run(listener, draining).instrument(info_span!("serve"));
+        let mut server = tokio::spawn(server);
+        tokio::select! {
+            stop = lifecycle::asked_to_stop() => stop.context("cannot wait for signals")?,
+            // These run as long as the agent does; of one that ends the log has the reason.
+            Some(ended) = tasks.join_next() => bail!("a part of the agent has ended: {ended:?}"),
+            ended = &mut server => bail!("the server has ended: {ended:?}"),
+        }
+        drain.send_replace(true);
+        server.await.context("the server has ended early")?;
+        tasks.shutdown().await;
+        info!("drained");
+        Ok(())
+    }
+}
+
+fn start_node(rung: Rungs) -> Result<(Node, Changes), node::Error> {
+    let (node, changes) = node::start(Options { rung, ..Options::default() })?;
     info!(rung = %node.rung(), "listeners are known");
     if let Some(reason) = node.fallback() {
         warn!(rung = %node.rung(), reason, "a better rung is not in use");
     }
     info!("one process holds all rights: the split into loader, broker and agent is not there yet");
-
-    let readiness = Readiness::default();
-    let awaited = readiness.await_for("pods and listeners");
-    let (inventory, targets) = Inventory::new(node.clone(), changes, pods, node_name, awaited);
-    let scraper = Scraper::new(Arc::new(node.clone()), limits).context("cannot prepare TLS")?;
-    let limits = merge::Limits { samples: max_samples, ..merge::Limits::default() };
-    let pages = Arc::new(Pages::new(Arc::clone(&scraper), limits));
-    let parts = Parts { node, scraper, pages: Arc::clone(&pages), targets: targets.clone() };
-    let own_metrics = Box::new(move || parts.gather());
-    let server = Server { targets: targets.clone(), pages, readiness, own_metrics };
-
-    let (drain, draining) = watch::channel(false);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(read_manifests.instrument(info_span!("pods")));
-    tasks.spawn(inventory.run().instrument(info_span!("inventory")));
-    let mut server =
-        tokio::spawn(Arc::new(server).run(listener, draining).instrument(info_span!("serve")));
-    info!(listen = %bound, "serving");
-
-    tokio::select! {
-        stop = lifecycle::asked_to_stop() => stop.context("cannot wait for signals")?,
-        // These run as long as the agent does; of one that ends the log has the reason.
-        Some(ended) = tasks.join_next() => anyhow::bail!("a part of the agent has ended: {ended:?}"),
-        ended = &mut server => anyhow::bail!("the server has ended: {ended:?}"),
-    }
-    drain.send_replace(true);
-    server.await.context("the server has ended early")?;
-    tasks.shutdown().await;
-    info!("drained");
-    Ok(())
+    Ok((node, changes))
 }
