@@ -1,8 +1,11 @@
 //! How long a listener in a fresh namespace stays unknown: from the call of listen(2), in a process
 //! that has just started, to a snapshot that has it.
 //!
-//! `cargo bench --bench listen` as root, on a quiet machine. It prints one line and judges it, and
-//! always succeeds: speed is not tested.
+//! It is asked of the machine as it is, and of one with a thousand processes more that do nothing:
+//! a look that reads all of `/proc` pays for each of them.
+//!
+//! `cargo bench --bench listen` as root, on a quiet machine. It prints a line for each and judges
+//! it, and always succeeds: speed is not tested.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, or ends")]
 
 use std::{
@@ -28,7 +31,8 @@ use rustix::{
 };
 use tokio::{runtime, sync::watch};
 
-const N: usize = 1000;
+/// Processes that do nothing, and listeners that are waited for beside them.
+const ROWS: [(usize, usize); 2] = [(0, 1000), (1000, 200)];
 
 /// What the project promises of the slowest in a hundred.
 const PROMISE: Duration = Duration::from_millis(100);
@@ -38,6 +42,9 @@ const LISTEN: &str = "--listen";
 
 /// A snapshot, and when it was there.
 type Published = (Duration, Arc<Vec<Listener>>);
+
+/// Processes that do nothing and listen to nobody. They end when this is dropped, and soon anyway.
+struct Idle(Vec<Child>);
 
 /// A process that listens in a namespace of its own. It ends when its input does.
 struct Pod {
@@ -51,23 +58,28 @@ fn main() {
         return listen();
     }
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime needs no right").block_on(measure());
+    let runtime = runtime.expect("a runtime needs no right");
+    println!("{:<8} {:>6} {:>6} {:>9} {:>9} {:>9}  p99", "rung", "idle", "n", "p50", "p99", "max");
+    for (n_idle, n) in ROWS {
+        let _idle = Idle::start(n_idle);
+        runtime.block_on(measure(n_idle, n));
+    }
 }
 
-async fn measure() {
+async fn measure(n_idle: usize, n: usize) {
     let options = Options { rung: Rungs::Only(Rung::Ebpf), ..Options::default() };
     let (node, changes) = node::start(options).unwrap_or_else(|error| panic!("{error}"));
     let (publish, mut published) = watch::channel((now(), Arc::default()));
     let looks = tokio::spawn(look(node.clone(), changes, publish));
-    let mut waited = Vec::with_capacity(N);
-    for _ in 0..N {
+    let mut waited = Vec::with_capacity(n);
+    for _ in 0..n {
         let pod = tokio::task::spawn_blocking(Pod::start).await.expect("the thread does not panic");
         let has = |(_, listeners): &Published| listeners.iter().any(|one| one.netns == pod.netns);
         let seen = published.wait_for(has).await.expect("the looks go on").0;
         waited.push(seen.saturating_sub(pod.listened));
     }
     waited.sort();
-    report(node.rung(), &waited);
+    report(node.rung(), n_idle, &waited);
     looks.abort();
 }
 
@@ -79,15 +91,33 @@ async fn look(node: Node, mut changes: Changes, publish: watch::Sender<Published
     }
 }
 
-fn report(rung: Rung, sorted: &[Duration]) {
+fn report(rung: Rung, n_idle: usize, sorted: &[Duration]) {
     let percentile = |n: usize| sorted[(sorted.len() * n / 100).min(sorted.len() - 1)];
     let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
     let times = [percentile(50), percentile(99), percentile(100)].map(milliseconds);
     let verdict = if percentile(99) <= PROMISE { "within 100 ms" } else { "NOT within 100 ms" };
     let rung = format!("{} {rung}", rung.number());
-    println!("{:<8} {:>6} {:>9} {:>9} {:>9}  p99", "rung", "n", "p50", "p99", "max");
     let [p50, p99, max] = times;
-    println!("{rung:<8} {:>6} {p50:>9} {p99:>9} {max:>9}  {verdict}", sorted.len());
+    let n = sorted.len();
+    println!("{rung:<8} {n_idle:>6} {n:>6} {p50:>9} {p99:>9} {max:>9}  {verdict}");
+}
+
+// === impl Idle ===
+
+impl Idle {
+    fn start(n: usize) -> Self {
+        let sleep = |_| Command::new("sleep").arg("600").stdin(Stdio::null()).spawn();
+        Self((0..n).map(|n| sleep(n).expect("sleep is of any Linux")).collect())
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        for process in &mut self.0 {
+            process.kill().expect("an own child may be killed");
+            process.wait().expect("an own child may be waited for");
+        }
+    }
 }
 
 // === impl Pod ===
