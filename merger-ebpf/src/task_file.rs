@@ -57,7 +57,8 @@ fn task_file(ctx: *const Context) -> i32 {
         return 0;
     };
     // SAFETY: the row is initialised, without padding, and as long as it says.
-    // A full buffer is the kernel's to handle: it grows it and calls again for the same file.
+    // A full buffer is the kernel's to handle: it hands over what was there before this row, and
+    // calls again for the same file.
     unsafe {
         let seq = ptr::read_volatile(&raw const (*meta).seq);
         bpf_seq_write(seq, (&raw const row).cast(), size_of::<Row>() as u32);

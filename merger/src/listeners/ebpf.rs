@@ -28,7 +28,8 @@ use crate::{
     listeners::{Held, Row, Rows},
 };
 
-/// Records that one read of the iterator asks for: as much as the kernel gives at a time.
+/// Records that one read of the iterator asks for: more than the 32 KiB that the kernel gives at a
+/// time, `PAGE_SIZE << 3` in <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/bpf_iter.c>.
 const RECORDS_PER_READ: usize = 1024;
 
 /// The programs, and with them the snapshots.
