@@ -36,10 +36,8 @@ pub(crate) fn open(options: Options) -> Result<Opened, Error> {
     }
     match (ebpf(options.n_marks), options.rung) {
         (Ok(opened), _) => Ok(opened),
-        (Err(reason), Rungs::Auto) => {
-            tracing::warn!(%reason, "listeners are known by /proc, every 10 s");
-            Ok(proc(Some(reason)))
-        }
+        // Whoever starts the node tells people: see `Node::fallback`.
+        (Err(reason), Rungs::Auto) => Ok(proc(Some(reason))),
         (Err(reason), Rungs::Only(rung)) => Err(Error::Rung { rung, reason }),
     }
 }
