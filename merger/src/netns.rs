@@ -20,7 +20,10 @@ use std::{
     process, ptr,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    fs::{Mode, OFlags, openat},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 
 use crate::identity::Cookie;
 
@@ -55,6 +58,13 @@ impl Netns {
     /// Opens the namespace that a process is in. Of another user's process: needs `CAP_SYS_PTRACE`.
     pub fn of_pid(pid: u32) -> io::Result<Self> {
         Self::open(format!("/proc/{pid}/ns/net"))
+    }
+
+    /// Opens the namespace of the process whose directory in `/proc` is open as `process`. Where
+    /// that has ended it fails, and does not open that of a later process of the same id.
+    pub fn of_process(process: &impl AsFd) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(Self { fd: openat(process, "ns/net", flags, Mode::empty())? })
     }
 
     /// Opens the namespace that the calling thread is in.

@@ -35,11 +35,13 @@ mod counters;
 pub mod loader;
 #[cfg(feature = "ebpf")]
 pub mod offsets;
+mod pace;
 pub mod policy;
 pub mod privileges;
 pub mod processes;
 mod rung;
 pub mod stat;
+mod table;
 
 /// Requests that may wait for the privileged thread. The next one waits for room.
 const QUEUE: usize = 64;
@@ -85,7 +87,8 @@ struct Inner {
 pub struct Snapshot {
     /// The host's own namespace: that of the first process, else of this one.
     pub host: Cookie,
-    /// Every process that is no thread of the kernel, at most a second old.
+    /// Every process that is no thread of the kernel. Those that hold a listener are as they were
+    /// when they did; what became of the others meanwhile is seen within ten seconds.
     pub processes: Vec<Process>,
     /// Every listening TCP socket, by namespace, address and port.
     pub listeners: Vec<Listener>,
@@ -106,6 +109,9 @@ pub enum Error {
     /// Namespaces cannot be entered.
     #[error("cannot enter network namespaces: missing {}", privileges::Capability::SysAdmin)]
     NoRight(#[source] io::Error),
+    /// Namespaces cannot be told apart for another reason.
+    #[error("cannot enter network namespaces")]
+    Namespaces(#[source] io::Error),
     /// This kernel does not tell one namespace from the next: `SO_NETNS_COOKIE`.
     #[error("cannot tell network namespaces apart: needs kernel 5.14 or later")]
     NoCookie(#[source] io::Error),

@@ -8,32 +8,32 @@ use std::{
     net::{SocketAddr, TcpStream},
     os::fd::OwnedFd,
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, connect, socket_with},
     process::{getegid, geteuid},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{
     identity::Cookie,
-    listeners::{self, Held, Row, Rows, proc},
+    listeners::{self, Row, Rows, proc},
     netns::{self, Netns},
     node::{
         Connect, ConnectError, Error, Snapshot,
-        counters::{Atomics, add},
-        policy::{self, Caller, Known, Permit, Refusal},
+        counters::{Atomics, Look, add},
+        pace::{Pace, Sweep},
+        policy::{self, Caller, Permit, Refusal},
         privileges::Capability,
         processes::{self, Processes},
         rung::Source,
+        table::{Holder, Table},
     },
 };
-
-/// How old the table of processes may be in a snapshot, where nobody new holds a listener. A process
-/// that changes its cgroup or its namespace otherwise is seen so with this delay.
-const AGE: Duration = Duration::from_secs(1);
 
 /// What the agent asks for.
 pub(crate) enum Request {
@@ -45,18 +45,8 @@ pub(crate) enum Request {
 pub(crate) struct Broker {
     source: Source,
     table: Table,
+    pace: Pace,
     counters: Arc<Atomics>,
-}
-
-/// The last sweep over the processes.
-struct Table {
-    processes: Processes,
-    known: Known,
-    read: Instant,
-    /// Who held a listener, and where, before the sweep. What the sweep says of these is what they
-    /// were when they listened already; of any other it may be what they were before, such as a
-    /// container's first process that had not entered its cgroup yet.
-    seen: HashSet<(Held, Cookie)>,
 }
 
 // === impl Broker ===
@@ -66,9 +56,10 @@ impl Broker {
     pub(crate) fn new(source: Source, counters: Arc<Atomics>) -> Result<Self, Error> {
         Netns::own().and_then(|own| own.cookie()).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => Error::NoRight(error),
-            _ => Error::NoCookie(error),
+            _ if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Error::NoCookie(error),
+            _ => Error::Namespaces(error),
         })?;
-        let table = Table::read().map_err(Error::Processes)?;
+        let table = Table::read(HashSet::new()).map_err(Error::Processes)?;
         let n_hidden = table.processes.n_hidden();
         if n_hidden > 0 {
             let right = Capability::SysPtrace;
@@ -77,7 +68,7 @@ impl Broker {
                 "processes are hidden, and with them their pods: missing {right}"
             );
         }
-        Ok(Self { source, table, counters })
+        Ok(Self { source, table, pace: Pace::new(), counters })
     }
 
     /// Answers until nobody can ask any more.
@@ -94,29 +85,51 @@ impl Broker {
     fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let start = Instant::now();
         let snapshot = self.look();
-        self.counters.took(start.elapsed());
+        let (took, sweep) = match snapshot {
+            // A sweep has a share of its own, and is no reason to pause.
+            Ok((_, Sweep::New | Sweep::All)) => {
+                (start.elapsed().saturating_sub(self.pace.took), None)
+            }
+            Ok((_, Sweep::At(sweep))) => (start.elapsed(), Some(sweep)),
+            _ => (start.elapsed(), None),
+        };
+        self.counters.looked(Look { ended: Instant::now(), took, sweep });
         let Atomics { snapshots, snapshots_failed, .. } = &*self.counters;
         add(if snapshot.is_ok() { snapshots } else { snapshots_failed }, 1);
-        snapshot
+        snapshot.map(|(snapshot, _)| snapshot)
     }
 
-    fn look(&mut self) -> Result<Snapshot, Error> {
-        let Rows { rows, n_left_out, .. } = self.rows()?;
+    fn look(&mut self) -> Result<(Snapshot, Sweep), Error> {
+        let Rows { mut rows, n_left_out, .. } = self.rows()?;
         add(&self.counters.rows_left_out, n_left_out);
         let holder = |row: &Row| Some((row.held_by?, row.netns));
         let holders: HashSet<_> = rows.iter().filter_map(holder).collect();
-        if self.table.read.elapsed() > AGE || !holders.is_subset(&self.table.seen) {
+        let enough = self.meet(&holders)?;
+        let sweep = self.pace.next(Instant::now(), enough);
+        if matches!(sweep, Sweep::New | Sweep::All) {
             // Read after the rows, so that every holder that still lives is found.
-            self.sweep()?;
-            self.table.seen = holders;
+            self.sweep(sweep, holders)?;
         }
-        let Table { processes, known, .. } = &self.table;
-        let cgroup_of = |held| processes.get(held).map(|process| process.cgroup.clone());
-        Ok(Snapshot {
-            host: known.host,
+        let Self { table, .. } = self;
+        // Whose listener it is shows the sweep that is awaited, and until then it is nobody's.
+        rows.retain(|row| holder(row).is_none_or(|holder| table.has_seen(holder)));
+        let cgroup_of = |held| table.processes.get(held).map(|process| process.cgroup.clone());
+        let snapshot = Snapshot {
+            host: table.known.host,
             listeners: listeners::join(&rows, cgroup_of),
-            processes: processes.iter().cloned().collect(),
-        })
+            processes: table.processes.iter().cloned().collect(),
+        };
+        Ok((snapshot, sweep))
+    }
+
+    /// Looks at the holders that are not known, and says whether that was enough to know them.
+    fn meet(&mut self, holders: &HashSet<Holder>) -> Result<bool, Error> {
+        let unknown = self.table.unknown(holders);
+        if unknown.is_empty() {
+            return Ok(true);
+        }
+        let now = Processes::some(self.table.suspects(&unknown)).map_err(Error::Processes)?;
+        Ok(self.table.learn(&unknown, &now))
     }
 
     fn rows(&mut self) -> Result<Rows, Error> {
@@ -128,7 +141,7 @@ impl Broker {
                 rows.map_err(Error::kernel)
             }
             Source::Proc => {
-                self.sweep()?;
+                self.sweep(Sweep::All, HashSet::new())?;
                 Ok(proc::sweep(&self.tables(), &self.table.processes.held()))
             }
         }
@@ -149,9 +162,15 @@ impl Broker {
         self.table.known.netns.iter().flat_map(of_one).collect()
     }
 
-    fn sweep(&mut self) -> Result<(), Error> {
+    fn sweep(&mut self, sweep: Sweep, holders: HashSet<Holder>) -> Result<(), Error> {
         add(&self.counters.sweeps, 1);
-        self.table = Table::read().map_err(Error::Processes)?;
+        let start = Instant::now();
+        let table = match sweep {
+            Sweep::New => self.table.refresh(holders),
+            _ => Table::read(holders),
+        };
+        self.table = table.map_err(Error::Processes)?;
+        self.pace.ended(start, sweep);
         Ok(())
     }
 
@@ -188,22 +207,6 @@ impl Broker {
             }
         }
         Err(refused.map_or(ConnectError::Gone(netns), ConnectError::Namespace))
-    }
-}
-
-// === impl Table ===
-
-impl Table {
-    fn read() -> io::Result<Self> {
-        let read = Instant::now();
-        let processes = Processes::sweep()?;
-        let netns = processes.iter().map(|process| process.netns).collect();
-        let first = processes.iter().find(|process| process.pid == 1);
-        let host = match first {
-            Some(first) => first.netns,
-            None => Netns::own()?.cookie()?,
-        };
-        Ok(Self { processes, known: Known { host, netns }, read, seen: HashSet::new() })
     }
 }
 

@@ -6,12 +6,14 @@
 //!
 //! A pod that loops over listen and close calls without end. The pause between looks is therefore
 //! [`SHARE`] times what the last one took, and the node spends at most a fifth of one core on it.
+//! Sweeps over `/proc` are paced apart, with a fifth of their own: a look that has to wait for one
+//! is repeated when it may be.
 
 use std::{future, sync::Arc};
 
 use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::node::counters::{self, Atomics};
+use crate::node::counters::{self, Atomics, Look};
 
 /// From an event to the look.
 const SETTLE: Duration = Duration::from_millis(2);
@@ -59,21 +61,26 @@ impl Changes {
     /// changed, nor that a listener is still there. Cancel safe: a change is not forgotten.
     pub async fn changed(&mut self) {
         let due = *self.due.get_or_insert_with(|| Instant::now() + self.hints.interval());
+        let sweep = self.counters.last().and_then(|look| look.sweep).unwrap_or(due);
         let hinted = tokio::select! {
             () = self.hints.hinted() => true,
-            () = sleep_until(due) => false,
+            () = sleep_until(due.min(sweep)) => false,
         };
         let settled = Instant::now() + if hinted { SETTLE } else { Duration::ZERO };
         sleep_until(settled.max(self.rested())).await;
         counters::add(&self.counters.changes, self.hints.clear());
-        let interval = if hinted { SECOND_LOOK } else { self.hints.interval() };
-        self.due = Some(Instant::now() + interval);
+        let now = Instant::now();
+        if hinted {
+            self.due = Some(now + SECOND_LOOK);
+        } else if due <= now {
+            self.due = Some(now + self.hints.interval());
+        }
     }
 
     /// When the pause after the last look ends.
     fn rested(&self) -> Instant {
         match self.counters.last() {
-            Some((ended, took)) => ended + (took * SHARE).max(SETTLE),
+            Some(Look { ended, took, .. }) => ended + (took * SHARE).max(SETTLE),
             None => Instant::now(),
         }
     }
@@ -133,9 +140,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_look_is_followed_by_a_longer_pause() {
         let (mut changes, start) = (clock(), Instant::now());
-        changes.counters.took(SWEEP);
+        changes.counters.looked(Look { ended: start, took: SWEEP, sweep: None });
         changes.changed().await;
         assert_eq!(start.elapsed(), SWEEP * SHARE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_that_is_awaited_calls_beside_the_clock() {
+        let (mut changes, start) = (clock(), Instant::now());
+        let look = Look { ended: start, took: SETTLE, sweep: Some(start + SWEEP / 4) };
+        changes.counters.looked(look);
+        changes.changed().await;
+        assert_eq!(start.elapsed(), SWEEP / 4);
+        changes.counters.looked(Look { sweep: None, ..look });
+        changes.changed().await;
+        assert_eq!(start.elapsed(), SWEEP);
     }
 
     #[tokio::test(start_paused = true)]

@@ -42,8 +42,18 @@ pub(crate) struct Atomics {
     pub(crate) connects: AtomicU64,
     pub(crate) connects_refused: AtomicU64,
     pub(crate) connects_failed: AtomicU64,
-    /// When the last snapshot ended and how long it took: who asks for the next waits accordingly.
-    last: Mutex<Option<(Instant, Duration)>>,
+    /// Who asks for the next snapshot waits accordingly.
+    last: Mutex<Option<Look>>,
+}
+
+/// The last snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) ended: Instant,
+    /// Without the sweep over the processes, where it had one that it asked for.
+    pub(crate) took: Duration,
+    /// When the sweep that it would have needed may be: look again then, whatever happens.
+    pub(crate) sweep: Option<Instant>,
 }
 
 /// Adds to one of them.
@@ -78,13 +88,12 @@ impl Atomics {
         }
     }
 
-    pub(crate) fn took(&self, duration: Duration) {
-        // A poisoned lock holds two plain values, each as good as before.
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((Instant::now(), duration));
+    pub(crate) fn looked(&self, look: Look) {
+        // A poisoned lock holds plain values, each as good as before.
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
     }
 
-    pub(crate) fn last(&self) -> Option<(Instant, Duration)> {
+    pub(crate) fn last(&self) -> Option<Look> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

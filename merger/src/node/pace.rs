@@ -1,0 +1,100 @@
+//! How often all processes may be gone through, and when they must be.
+//!
+//! A sweep costs in proportion to the processes of the node, a look does not. So sweeps have a share
+//! of their own: were they counted as a part of the look, each would hold up the looks that follow.
+
+use tokio::time::{Duration, Instant};
+
+/// How old the table of processes may be in a snapshot. It is the delay with which a process that
+/// does not listen anew is seen to have ended, or to have changed its cgroup or namespace; of one
+/// that does, no table is believed. While nothing happens a snapshot is older than that anyway.
+const AGE: Duration = Duration::from_secs(10);
+
+/// How many times the duration of the last sweep passes before the next.
+const SHARE: u32 = 4;
+
+/// The last sweep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// When everything of every process was read.
+    read: Instant,
+    ended: Instant,
+    pub(crate) took: Duration,
+}
+
+/// Whether there is to be a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    /// The table will do.
+    No,
+    /// At once, and of what is known no more than has to be.
+    New,
+    /// At once, and everything.
+    All,
+    /// Not before this moment; whoever waits for it is to look again then.
+    At(Instant),
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// At the start. Nothing is to be paused for yet.
+    pub(crate) fn new() -> Self {
+        let now = Instant::now();
+        Self { read: now, ended: now, took: Duration::ZERO }
+    }
+
+    /// The sweep that ends now.
+    pub(crate) fn ended(&mut self, start: Instant, sweep: Sweep) {
+        let read = if sweep == Sweep::All { start } else { self.read };
+        *self = Self { read, ended: Instant::now(), took: start.elapsed() };
+    }
+
+    /// `enough`: the table explains every holder of a listener.
+    pub(crate) fn next(self, now: Instant, enough: bool) -> Sweep {
+        let Self { read, ended, took } = self;
+        let rested = ended + took * SHARE;
+        match (enough, now < read + AGE) {
+            (true, true) => Sweep::No,
+            _ if now < rested => Sweep::At(rested),
+            (false, true) => Sweep::New,
+            (_, false) => Sweep::All,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOOK: Duration = Duration::from_millis(50);
+
+    #[track_caller]
+    fn check(age: Duration, enough: bool, expected: impl Fn(Instant) -> Sweep) {
+        let ended = Instant::now();
+        let pace = Pace { read: ended, ended, took: TOOK };
+        assert_eq!(pace.next(ended + age, enough), expected(ended), "{age:?}");
+    }
+
+    #[test]
+    fn a_table_that_is_young_and_explains_all_will_do() {
+        check(Duration::ZERO, true, |_| Sweep::No);
+        check(AGE - TOOK, true, |_| Sweep::No);
+    }
+
+    #[test]
+    fn what_it_does_not_explain_is_swept_for_at_once() {
+        check(TOOK * SHARE, false, |_| Sweep::New);
+    }
+
+    #[test]
+    fn but_not_beyond_the_share() {
+        check(TOOK, false, |ended| Sweep::At(ended + TOOK * SHARE));
+    }
+
+    #[test]
+    fn an_old_table_is_renewed_though_it_explains_all() {
+        check(AGE, true, |_| Sweep::All);
+        check(AGE, false, |_| Sweep::All);
+    }
+}
