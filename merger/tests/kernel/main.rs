@@ -13,12 +13,11 @@ use std::{
     time::Duration,
 };
 
-use btf_rs::{Backend, Btf};
 use merger::{
     identity::Cookie,
     listeners::{self, Rung},
     netns::Netns,
-    node::{self, Changes, Node, Options, Rungs, Snapshot, loader, offsets},
+    node::{self, Changes, Node, Options, Rungs, Snapshot},
     target::Listener,
 };
 use rustix::{
@@ -31,10 +30,12 @@ use tokio::time::timeout;
 
 use self::pod::Pod;
 
-#[path = "support/pod.rs"]
+#[path = "../support/pod.rs"]
 mod pod;
 
-#[path = "support/world.rs"]
+mod start_up;
+
+#[path = "../support/world.rs"]
 mod world;
 
 /// Below the resync of 30 s: what is seen by then was told by the kernel part.
@@ -457,56 +458,4 @@ fn program_ids() -> BTreeSet<u32> {
         text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
     };
     texts.filter_map(id).collect()
-}
-
-#[test]
-fn offsets_are_found_through_anonymous_members_and_typedefs() {
-    let btf = Btf::from_file_with_backend(loader::BTF, Backend::Mmap).unwrap();
-    let offset = |structure, path| offsets::offset_of(&btf, structure, path);
-    // `struct sock_common` begins with the addresses, a hash and the ports: 16 bytes, everywhere.
-    assert_eq!(offset("sock", "__sk_common.skc_rcv_saddr"), Some(4));
-    assert_eq!(offset("sock", "__sk_common.skc_num"), Some(14));
-    assert_eq!(offset("sock", "__sk_common.skc_family"), Some(16));
-    assert_eq!(offset("sock", "__sk_common.skc_state"), Some(18));
-    assert!(offset("sock", "__sk_common.skc_net.net").is_some_and(|bytes| bytes % 8 == 0));
-    assert_eq!(offset("sock", "__sk_common.no_such_member"), None);
-    assert_eq!(offset("no_such_struct", "member"), None);
-    let all = offsets::resolve(&btf).unwrap();
-    let zero: Vec<_> = all.iter().filter(|offset| offset.bytes == 0).map(|o| o.global).collect();
-    assert!(zero.iter().all(|&global| global == "CGROUP_NODE"), "{all:?}");
-}
-
-#[test]
-fn a_foreign_pid_namespace_is_told_and_not_used() {
-    let test = "a_foreign_pid_namespace_is_told_and_not_used";
-    let foreign = ["unshare", "--pid", "--fork", "--mount-proc"];
-    world::inside(test, &foreign, "root", async || {
-        let (node, _changes) = start_with(Options::default());
-        assert_eq!(node.rung(), Rung::Proc);
-        let reason = node.fallback().unwrap();
-        assert!(reason.contains("hostPID: true"), "{reason}");
-    });
-}
-
-#[test]
-fn a_missing_right_is_named() {
-    let test = "a_missing_right_is_named";
-    let without = ["setpriv", "--bounding-set", "-sys_admin,-bpf,-perfmon"];
-    world::inside(test, &without, "root", async || {
-        let options = Options { rung: Rungs::Only(Rung::Ebpf), ..Options::default() };
-        let error = node::start(options).err().unwrap().to_string();
-        assert!(error.contains("CAP_BPF") && error.contains("CAP_PERFMON"), "{error}");
-        let error = node::start(Options::default()).err().unwrap().to_string();
-        assert!(error.contains("CAP_SYS_ADMIN"), "{error}");
-    });
-}
-
-#[test]
-fn a_right_without_which_processes_are_hidden_is_named() {
-    let test = "a_right_without_which_processes_are_hidden_is_named";
-    let without = ["setpriv", "--bounding-set", "-sys_ptrace"];
-    world::inside(test, &without, "root", async || {
-        let log = logged(|| drop(start()));
-        assert!(log.contains("CAP_SYS_PTRACE"), "{log}");
-    });
 }

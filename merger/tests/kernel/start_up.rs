@@ -1,0 +1,79 @@
+//! What the start finds out: offsets, rights, and whose processes can be seen.
+
+use btf_rs::{Backend, Btf};
+use merger::{
+    listeners::Rung,
+    node::{self, Options, Rungs, loader, offsets},
+};
+
+use super::{logged, start, start_with, world};
+
+#[test]
+fn offsets_are_found_through_anonymous_members_and_typedefs() {
+    let btf = Btf::from_file_with_backend(loader::BTF, Backend::Mmap).unwrap();
+    let offset = |structure, path| offsets::offset_of(&btf, structure, path);
+    // `struct sock_common` begins with the addresses, a hash and the ports: 16 bytes, everywhere.
+    assert_eq!(offset("sock", "__sk_common.skc_rcv_saddr"), Some(4));
+    assert_eq!(offset("sock", "__sk_common.skc_num"), Some(14));
+    assert_eq!(offset("sock", "__sk_common.skc_family"), Some(16));
+    assert_eq!(offset("sock", "__sk_common.skc_state"), Some(18));
+    assert!(offset("sock", "__sk_common.skc_net.net").is_some_and(|bytes| bytes % 8 == 0));
+    assert_eq!(offset("sock", "__sk_common.no_such_member"), None);
+    assert_eq!(offset("no_such_struct", "member"), None);
+    let all = offsets::resolve(&btf).unwrap();
+    let zero: Vec<_> = all.iter().filter(|offset| offset.bytes == 0).map(|o| o.global).collect();
+    assert!(zero.iter().all(|&global| global == "CGROUP_NODE"), "{all:?}");
+}
+
+#[test]
+fn a_kernel_without_btf_is_told_and_read_by_proc() {
+    let test = "start_up::a_kernel_without_btf_is_told_and_read_by_proc";
+    let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
+    let without = ["unshare", "--mount", "sh", "-c", hide, "sh"];
+    world::inside(test, &without, "root", async || {
+        let (node, _changes) = start_with(Options::default());
+        assert_eq!(node.rung(), Rung::Proc);
+        let reason = node.fallback().unwrap();
+        let next_step =
+            "no BTF at /sys/kernel/btf/vmlinux: needs a kernel with CONFIG_DEBUG_INFO_BTF";
+        assert!(reason.contains(next_step), "{reason}");
+        let options = Options { rung: Rungs::Only(Rung::Ebpf), ..Options::default() };
+        let error = node::start(options).err().unwrap().to_string();
+        assert!(error.contains(next_step), "{error}");
+    });
+}
+
+#[test]
+fn a_foreign_pid_namespace_is_told_and_not_used() {
+    let test = "start_up::a_foreign_pid_namespace_is_told_and_not_used";
+    let foreign = ["unshare", "--pid", "--fork", "--mount-proc"];
+    world::inside(test, &foreign, "root", async || {
+        let (node, _changes) = start_with(Options::default());
+        assert_eq!(node.rung(), Rung::Proc);
+        let reason = node.fallback().unwrap();
+        assert!(reason.contains("hostPID: true"), "{reason}");
+    });
+}
+
+#[test]
+fn a_missing_right_is_named() {
+    let test = "start_up::a_missing_right_is_named";
+    let without = ["setpriv", "--bounding-set", "-sys_admin,-bpf,-perfmon"];
+    world::inside(test, &without, "root", async || {
+        let options = Options { rung: Rungs::Only(Rung::Ebpf), ..Options::default() };
+        let error = node::start(options).err().unwrap().to_string();
+        assert!(error.contains("CAP_BPF") && error.contains("CAP_PERFMON"), "{error}");
+        let error = node::start(Options::default()).err().unwrap().to_string();
+        assert!(error.contains("CAP_SYS_ADMIN"), "{error}");
+    });
+}
+
+#[test]
+fn a_right_without_which_processes_are_hidden_is_named() {
+    let test = "start_up::a_right_without_which_processes_are_hidden_is_named";
+    let without = ["setpriv", "--bounding-set", "-sys_ptrace"];
+    world::inside(test, &without, "root", async || {
+        let log = logged(|| drop(start()));
+        assert!(log.contains("CAP_SYS_PTRACE"), "{log}");
+    });
+}
