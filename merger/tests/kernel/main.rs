@@ -17,7 +17,7 @@ use merger::{
     identity::Cookie,
     listeners::{self, Rung},
     netns::Netns,
-    node::{self, Changes, Node, Options, Rungs, Snapshot},
+    node::{self, Changes, Node, Options, Rungs, Snapshot, loader},
     target::Listener,
 };
 use rustix::{
