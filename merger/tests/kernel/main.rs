@@ -23,7 +23,10 @@ use merger::{
 use rustix::{
     fs::{MemfdFlags, memfd_create},
     io::dup,
-    net::{AddressFamily, SocketType, bind, ipproto, listen, socket, sockopt},
+    net::{
+        AddressFamily, Protocol, SocketFlags, SocketType, bind, ipproto, listen, socket_with,
+        sockopt,
+    },
     process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit},
 };
 use tokio::time::timeout;
@@ -40,6 +43,11 @@ mod world;
 
 /// Below the resync of 30 s: what is seen by then was told by the kernel part.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A socket that no program inherits which another test starts meanwhile.
+fn mk_socket(protocol: Option<Protocol>) -> rustix::io::Result<OwnedFd> {
+    socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, protocol)
+}
 
 #[track_caller]
 fn start() -> (Node, Changes) {
@@ -139,7 +147,7 @@ async fn a_socket_that_is_bound_and_does_not_listen_is_not_seen() {
     let _alone = world::alone().await;
     let pod = Pod::new();
     let bound = pod.netns().within(|| {
-        let bound = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        let bound = mk_socket(None)?;
         bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 4711)))?;
         Ok(bound)
     });
@@ -173,7 +181,7 @@ async fn two_sockets_that_share_a_port_are_one_listener() {
     let address = SocketAddr::from(([0, 0, 0, 0], 4711));
     let sharing = || -> OwnedFd {
         let sharing = pod.netns().within(|| {
-            let sharing = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+            let sharing = mk_socket(None)?;
             sockopt::set_socket_reuseport(&sharing, true)?;
             bind(&sharing, &address)?;
             listen(&sharing, 1)?;
@@ -196,7 +204,7 @@ async fn an_mptcp_listener_is_one_listener() {
     let pod = Pod::new();
     let address = SocketAddr::from(([127, 0, 0, 1], 4711));
     let listener = pod.netns().within(|| {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP))?;
+        let socket = mk_socket(Some(ipproto::MPTCP))?;
         bind(&socket, &address)?;
         listen(&socket, 1)?;
         Ok(socket)
@@ -226,7 +234,7 @@ async fn a_process_that_moves_and_then_listens_is_seen_where_it_is() {
     let (left, mut entered) = (Pod::new(), Pod::new());
     let address = SocketAddr::from(([127, 0, 0, 1], 4711));
     let socket = entered.netns().within(|| {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        let socket = mk_socket(None)?;
         bind(&socket, &address)?;
         Ok(socket)
     });
@@ -402,7 +410,7 @@ fn millions_of_files_that_are_no_sockets_hide_no_listener() {
         let each = maximum.unwrap_or(1 << 16).min(1 << 16) - 200;
         // Without `CLOEXEC`, so that each child has them all.
         let _copies: Vec<_> = (0..each).map(|_| dup(io::stdin()).unwrap()).collect();
-        for _ in 0..N / each + 1 {
+        for _ in 0..=(N / each) {
             greedy.hand_over(File::open("/dev/null").unwrap());
         }
         let rows = sockets.snapshot().unwrap().rows;
