@@ -123,6 +123,9 @@ pub enum Error {
         /// Why not, and the next step.
         reason: String,
     },
+    /// No connection would be made for whom this runs as.
+    #[error(transparent)]
+    Caller(#[from] Refusal),
     /// The thread could not be started.
     #[error("cannot start the privileged thread")]
     Thread(#[source] io::Error),

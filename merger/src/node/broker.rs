@@ -59,6 +59,7 @@ impl Broker {
             _ if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Error::NoCookie(error),
             _ => Error::Namespaces(error),
         })?;
+        policy::admit(caller())?;
         let table = Table::read(HashSet::new()).map_err(Error::Processes)?;
         let n_hidden = table.processes.n_hidden();
         if n_hidden > 0 {
@@ -175,8 +176,7 @@ impl Broker {
     }
 
     fn connect(&mut self, request: Connect) -> Result<TcpStream, ConnectError> {
-        let caller = Caller { uid: geteuid().as_raw(), gid: getegid().as_raw() };
-        let permit = policy::permit(request, &self.table.known, caller);
+        let permit = policy::permit(request, &self.table.known, caller());
         let stream = permit.map_err(ConnectError::from).and_then(|permit| {
             let netns = self.open(request.netns)?;
             netns.within(|| Ok(dial(request, permit))).map_err(ConnectError::Namespace)?
@@ -208,6 +208,10 @@ impl Broker {
         }
         Err(refused.map_or(ConnectError::Gone(netns), ConnectError::Namespace))
     }
+}
+
+fn caller() -> Caller {
+    Caller { uid: geteuid().as_raw(), gid: getegid().as_raw() }
 }
 
 /// Begins a permitted connection in the namespace that the thread is in now.

@@ -63,9 +63,7 @@ pub enum Refusal {
 /// Decides, as far as that can be done from outside.
 pub fn permit(request: Connect, known: &Known, caller: Caller) -> Result<Permit, Refusal> {
     let Connect { netns, address } = request;
-    if let Some(&proxy) = PROXIES.iter().find(|id| [caller.uid, caller.gid].contains(id)) {
-        return Err(Refusal::Proxy(proxy));
-    }
+    admit(caller)?;
     if netns == known.host {
         return Err(Refusal::Host);
     }
@@ -76,6 +74,14 @@ pub fn permit(request: Connect, known: &Known, caller: Caller) -> Result<Permit,
         return Err(Refusal::NoPort);
     }
     destination(address.ip())
+}
+
+/// Refuses whoever no connection would be made for.
+pub fn admit(caller: Caller) -> Result<(), Refusal> {
+    match PROXIES.iter().find(|id| [caller.uid, caller.gid].contains(id)) {
+        Some(&proxy) => Err(Refusal::Proxy(proxy)),
+        None => Ok(()),
+    }
 }
 
 /// Of 127.0.0.0/8 only the first: the meshes' exceptions are for it alone.

@@ -77,3 +77,15 @@ fn a_right_without_which_processes_are_hidden_is_named() {
         assert!(log.contains("CAP_SYS_PTRACE"), "{log}");
     });
 }
+
+#[test]
+fn a_group_of_a_meshs_proxy_is_refused_at_the_start() {
+    let test = "start_up::a_group_of_a_meshs_proxy_is_refused_at_the_start";
+    let proxy = ["setpriv", "--regid=1337", "--clear-groups"];
+    world::inside(test, &proxy, "root", async || {
+        let error = node::start(Options::default()).err().unwrap().to_string();
+        let next_step =
+            "running as user or group 1337, which belongs to a mesh's proxy: run as another";
+        assert_eq!(error, next_step);
+    });
+}
