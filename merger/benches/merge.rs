@@ -14,7 +14,7 @@ use std::{
 };
 
 use merger::{
-    exposition::Format,
+    exposition::{Format, Output},
     merge::{Limits, Source, merge},
 };
 use prometheus_parse::Scrape;
@@ -84,7 +84,7 @@ fn merged(sidecar: &str, app: &str) -> (Vec<u8>, usize) {
     let source = |labels, body| Source { labels, format: Format::Text, body };
     let sources =
         [source(&sidecar_labels, sidecar.as_bytes()), source(&app_labels, app.as_bytes())];
-    let merged = merge(&sources, &Limits::default());
+    let merged = merge(&sources, &Limits::default(), Output::default());
     assert!(merged.reports.iter().all(|report| report.failed.is_none()), "{:?}", merged.reports);
     let n_samples = merged.reports.iter().map(|report| report.samples).sum();
     (merged.body, n_samples)

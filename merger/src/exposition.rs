@@ -5,17 +5,23 @@
 //! Readers and writers meet in [`Entry`] and know nothing else of each other; who combines several
 //! expositions knows the insides of neither. Which source an entry came from is left to that one.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+pub mod escaping;
 pub mod family;
 pub mod labels;
 pub mod negotiate;
 pub mod number;
+pub mod openmetrics;
+pub mod point;
 pub mod problem;
+pub mod protobuf;
 pub mod text;
 
 pub use self::{
+    escaping::Escaping,
     labels::{Label, Labels},
+    point::Point,
     problem::{Defect, Problem},
 };
 
@@ -24,6 +30,38 @@ pub use self::{
 pub enum Format {
     /// The Prometheus text format 0.0.4.
     Text,
+    /// The Prometheus text format 1.0.0: 0.0.4, and names in quotes may be any UTF-8.
+    Text1,
+    /// `OpenMetrics` 0.0.1, which differs from 1.0.0 in nothing that is read or written here.
+    OpenMetrics0,
+    /// `OpenMetrics` 1.0.0.
+    OpenMetrics,
+    /// Messages `io.prometheus.client.MetricFamily`, each behind its length.
+    Protobuf,
+}
+
+/// What a page is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Output {
+    /// The format of the page.
+    pub format: Format,
+    /// What becomes of names that are no identifiers. Text 0.0.4 has no place for them, so that
+    /// [`Escaping::AllowUtf8`] means [`Escaping::Underscores`] there.
+    pub escaping: Escaping,
+}
+
+/// What stands before the samples of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The name in the words of text and protobuf: a counter has its `_total`, an info its `_info`.
+    /// In the strict spelling, as all names.
+    pub name: &'a [u8],
+    /// The kind that all sources together come to; nothing where none said one.
+    pub kind: Option<Kind>,
+    /// What it is for: plain UTF-8, not empty.
+    pub help: Option<&'a [u8]>,
+    /// Its unit.
+    pub unit: Option<&'a [u8]>,
 }
 
 /// The kind of a family, in the words of all formats together.
@@ -50,14 +88,14 @@ pub enum Kind {
 }
 
 /// One statement of an exposition. All slices are slices of the source's buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry<'a> {
     /// What a family is for.
     Help {
         /// A metric name.
         family: &'a [u8],
-        /// UTF-8, escaped as the source did it; may be empty.
-        help: &'a [u8],
+        /// Plain UTF-8, for which an escape has to be taken out; may be empty.
+        help: Cow<'a, [u8]>,
     },
     /// What kind a family is of.
     Type {
@@ -66,8 +104,17 @@ pub enum Entry<'a> {
         /// The kind that the source says.
         kind: Kind,
     },
-    /// One sample of one series.
+    /// What unit a family is in.
+    Unit {
+        /// A metric name.
+        family: &'a [u8],
+        /// The unit; not empty.
+        unit: &'a [u8],
+    },
+    /// One sample of one series, as the formats of lines say it.
     Sample(Sample<'a>),
+    /// All that is said of one label set at one time, as protobuf says it.
+    Metric(protobuf::Metric<'a>),
 }
 
 /// One sample of one series. What is not parsed cannot be altered, so its parts stay bytes.
@@ -104,7 +151,21 @@ pub enum Fault {
     /// It costs this line; the next is read.
     Line(Defect),
     /// It costs the source; nothing more is read.
-    Source(Exceeded),
+    Source(Failure),
+}
+
+/// Why nothing of a source is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It says too much.
+    Exceeded(Exceeded),
+    /// A page of `OpenMetrics` whose last line is not `# EOF`: it was cut off.
+    NoEof,
+    /// The last message is shorter than it says.
+    CutOff {
+        /// Where the message begins in the body.
+        at: usize,
+    },
 }
 
 /// How much one source may say. The defaults are those of the design, section 7.
@@ -155,8 +216,10 @@ pub enum Limit {
 /// Reads one body in its format: an iterator of entries and faults.
 #[derive(Debug)]
 pub enum Reader<'a> {
-    /// Lines of text.
+    /// Lines.
     Text(text::Reader<'a>),
+    /// Messages.
+    Protobuf(protobuf::Reader<'a>),
 }
 
 // === impl Entry ===
@@ -168,7 +231,9 @@ impl<'a> Entry<'a> {
         match self {
             Self::Help { family: name, .. }
             | Self::Type { family: name, .. }
-            | Self::Sample(Sample { name, .. }) => name,
+            | Self::Unit { family: name, .. }
+            | Self::Sample(Sample { name, .. })
+            | Self::Metric(protobuf::Metric { family: name, .. }) => name,
         }
     }
 }
@@ -180,8 +245,20 @@ impl Format {
     #[must_use]
     pub fn read<'a>(self, body: &'a [u8], limits: &Limits) -> Reader<'a> {
         match self {
-            Self::Text => Reader::Text(text::Reader::new(body, limits)),
+            Self::Text | Self::Text1 | Self::OpenMetrics0 | Self::OpenMetrics => {
+                Reader::Text(text::Reader::new(body, limits))
+            }
+            Self::Protobuf => Reader::Protobuf(protobuf::Reader::new(body, limits)),
         }
+    }
+}
+
+// === impl Output ===
+
+impl Default for Output {
+    /// Text 0.0.4: what every reader takes.
+    fn default() -> Self {
+        Self { format: Format::Text, escaping: Escaping::Underscores }
     }
 }
 
@@ -250,6 +327,30 @@ impl Default for Limits {
     }
 }
 
+// === impl Failure ===
+
+impl Failure {
+    /// Why, as a metric label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exceeded(Exceeded { limit, .. }) => limit.as_str(),
+            Self::NoEof => "no_eof",
+            Self::CutOff { .. } => "cut_off",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exceeded(exceeded) => exceeded.fmt(f),
+            Self::NoEof => f.write_str("the last line is not `# EOF`: the page was cut off"),
+            Self::CutOff { at } => write!(f, "the message at byte {at} is cut off"),
+        }
+    }
+}
+
 // === impl Exceeded ===
 
 impl fmt::Display for Exceeded {
@@ -293,6 +394,7 @@ impl<'a> Reader<'a> {
     pub fn place(&self) -> Place<'a> {
         match self {
             Self::Text(reader) => reader.place(),
+            Self::Protobuf(reader) => reader.place(),
         }
     }
 
@@ -301,6 +403,7 @@ impl<'a> Reader<'a> {
     pub fn labels(&self) -> &[Label<'a>] {
         match self {
             Self::Text(reader) => reader.labels(),
+            Self::Protobuf(_) => &[],
         }
     }
 }
@@ -311,6 +414,7 @@ impl<'a> Iterator for Reader<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Text(reader) => reader.next(),
+            Self::Protobuf(reader) => reader.next(),
         }
     }
 }

@@ -30,7 +30,7 @@ pub use self::{
 pub use crate::exposition::Limits;
 
 use self::intake::Intake;
-use crate::exposition::Format;
+use crate::exposition::{Format, Output};
 
 /// What one source said.
 #[derive(Clone, Copy, Debug)]
@@ -47,16 +47,17 @@ pub struct Source<'a> {
 /// One page, and what became of each source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merged {
-    /// The page in text 0.0.4. Empty where no source said anything.
+    /// The page. Empty where no source said anything.
     pub body: Vec<u8>,
     /// One for each source, in the same order.
     pub reports: Vec<Report>,
 }
 
-/// Merges what the sources said. The order of the sources is the order of the page.
+/// Merges what the sources said to a page in `output`. The order of the sources is the order of the
+/// page.
 #[must_use]
-pub fn merge(sources: &[Source<'_>], limits: &Limits) -> Merged {
-    merge_with(sources, limits, "", |_| Vec::new())
+pub fn merge(sources: &[Source<'_>], limits: &Limits, output: Output) -> Merged {
+    merge_with(sources, limits, output, "", |_| Vec::new())
 }
 
 /// Merges what the sources said, and last what is to be stated about them: text 0.0.4, without
@@ -67,6 +68,7 @@ pub fn merge(sources: &[Source<'_>], limits: &Limits) -> Merged {
 pub fn merge_with(
     sources: &[Source<'_>],
     limits: &Limits,
+    output: Output,
     reserved: &str,
     state: impl FnOnce(&[Report]) -> Vec<u8>,
 ) -> Merged {
@@ -75,6 +77,7 @@ pub fn merge_with(
     let mut intake = Intake::new();
     let mut reports: Vec<Report> =
         sources.iter().map(|source| intake.take(source, limits, reserved)).collect();
+    let _ = output;
     statement = state(&reports);
     let stated = Source { labels: &[], format: Format::Text, body: &statement };
     reports.push(intake.take(&stated, &Limits::NONE, ""));

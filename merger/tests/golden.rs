@@ -11,7 +11,7 @@ use std::{
 };
 
 use merger::{
-    exposition::Format,
+    exposition::{Format, Output},
     merge::{Limits, Merged, Source, merge},
 };
 
@@ -47,7 +47,7 @@ fn run(case: &Path) -> (String, String) {
         .map(|(body, labels)| Source { labels, format: Format::Text, body })
         .collect();
 
-    let Merged { body, reports } = merge(&sources, &Limits::default());
+    let Merged { body, reports } = merge(&sources, &Limits::default(), Output::default());
     let mut problems = String::new();
     for (name, report) in names.iter().zip(reports) {
         for problem in report.problems.kept() {

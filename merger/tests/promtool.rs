@@ -14,7 +14,7 @@ use std::{
 };
 
 use merger::{
-    exposition::Format,
+    exposition::{Format, Output},
     merge::{Limits, Source, merge},
 };
 
@@ -53,7 +53,7 @@ fn merged(bodies: &[Vec<u8>]) -> Vec<u8> {
         .enumerate()
         .map(|(n, body)| Source { labels: &labels[n % 2], format: Format::Text, body })
         .collect();
-    merge(&sources, &Limits::default()).body
+    merge(&sources, &Limits::default(), Output::default()).body
 }
 
 fn files(directory: &str) -> Vec<std::path::PathBuf> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use merger::{
-    exposition::{Defect, Entry, Format},
+    exposition::{Defect, Entry, Format, Output},
     merge::{Limits, Merged, Report, Source, merge},
 };
 use prometheus_parse::{Scrape, Value};
@@ -32,7 +32,7 @@ fn merged(sources: &[Labelled<'_>]) -> Merged {
         .iter()
         .map(|(labels, body)| Source { labels, format: Format::Text, body })
         .collect();
-    merge(&sources, &Limits::default())
+    merge(&sources, &Limits::default(), Output::default())
 }
 
 fn merged_alone(body: &[u8]) -> (Vec<u8>, Report) {

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 
 use super::{USAGE, print, say, tell};
 use crate::{
-    exposition::Format,
+    exposition::{self, Format},
     merge::{self, LARGEST_BODY, Limits, Report, Source},
 };
 
@@ -99,7 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         })
         .collect();
     let limits = Limits { samples: *max_samples, ..Limits::default() };
-    let merged = merge::merge(&sources, &limits);
+    let merged = merge::merge(&sources, &limits, exposition::Output::default());
     for ((name, ..), report) in read.iter().zip(&merged.reports) {
         tell(name, report);
     }

@@ -47,6 +47,12 @@ pub fn format_of(content_type: Option<&[u8]>, body: &[u8]) -> Result<Format, Err
 pub fn content_type(format: Format) -> &'static str {
     match format {
         Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+        Format::Text1 => "text/plain; version=1.0.0; charset=utf-8",
+        Format::OpenMetrics0 => "application/openmetrics-text; version=0.0.1; charset=utf-8",
+        Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        Format::Protobuf => {
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+        }
     }
 }
 

@@ -67,6 +67,24 @@ pub enum Defect {
     ForeignKind,
     /// The sample is kept, its exemplar left out: the format has no place for it.
     Exemplar,
+    /// Nothing is lost.
+    BlankLine,
+    /// Nothing is lost.
+    Comment,
+    /// Nothing is lost: what follows is read.
+    EarlyEof,
+    /// The metric, or where it cannot be told from its neighbours the family, is dropped.
+    Message,
+    /// The sample is kept without it.
+    BadExemplar,
+    /// Nothing else is lost.
+    Unit,
+    /// The metric is dropped.
+    NativeHistogram,
+    /// The family has lost its type and keeps every sample.
+    Misfit,
+    /// The sample is dropped.
+    MixedTimestamps,
 }
 
 // === impl Problem ===
@@ -106,7 +124,7 @@ fn printable(text: &[u8]) -> String {
 
 impl Defect {
     /// Every kind, in the order of the declaration.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 32] = [
         Self::NotUtf8,
         Self::Nul,
         Self::MetricName,
@@ -130,6 +148,15 @@ impl Defect {
         Self::KindConflict,
         Self::ForeignKind,
         Self::Exemplar,
+        Self::BlankLine,
+        Self::Comment,
+        Self::EarlyEof,
+        Self::Message,
+        Self::BadExemplar,
+        Self::Unit,
+        Self::NativeHistogram,
+        Self::Misfit,
+        Self::MixedTimestamps,
     ];
 
     /// The kind as a metric label, and in words.
@@ -158,10 +185,27 @@ impl Defect {
             Self::KindConflict => {
                 ("kind_conflict", "type differs from an earlier one, now untyped")
             }
-            Self::ForeignKind => {
-                ("foreign_kind", "type has no word in text 0.0.4, written as untyped")
+            Self::ForeignKind => ("foreign_kind", "type has no word in the page's format"),
+            Self::Exemplar => {
+                ("exemplar", "exemplar is left out, the page's format has no place for it")
             }
-            Self::Exemplar => ("exemplar", "exemplar is left out, text 0.0.4 has no place for it"),
+            Self::BlankLine => ("blank_line", "line is blank, which OpenMetrics forbids"),
+            Self::Comment => ("comment", "line is a comment, which OpenMetrics forbids"),
+            Self::EarlyEof => ("early_eof", "`# EOF` is not the last line"),
+            Self::Message => ("message", "message is malformed"),
+            Self::BadExemplar => ("bad_exemplar", "exemplar is malformed and left out"),
+            Self::Unit => ("unit", "unit is left out, the page's format has no place for it"),
+            Self::NativeHistogram => (
+                "native_histogram",
+                "native histogram without classic buckets is left out, the page's format has no place for it",
+            ),
+            Self::Misfit => {
+                ("misfit", "sample does not fit the type of its family, now without one")
+            }
+            Self::MixedTimestamps => (
+                "mixed_timestamps",
+                "sample is left out: in OpenMetrics all samples of a metric have timestamps that grow, or none has",
+            ),
         }
     }
 

@@ -7,7 +7,7 @@
 use memchr::memchr;
 
 use crate::exposition::{
-    Defect, Entry, Exceeded, Fault, Kind, Label, Limit, Limits, Place, labels,
+    Defect, Entry, Exceeded, Failure, Fault, Kind, Label, Limit, Limits, Place, labels,
 };
 
 pub mod line;
@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
             return Err(self.exceeded(Limit::Name, self.limits.name));
         }
         match (word, rest.trim_ascii_end()) {
-            (b"HELP", _) => Ok(Some(Entry::Help { family, help: rest })),
+            (b"HELP", _) => Ok(Some(Entry::Help { family, help: rest.into() })),
             // expfmt takes a TYPE line that ends here for a comment.
             (_, []) => Ok(None),
             (_, word) => match Kind::from_word(word) {
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
     }
 
     fn exceeded(&self, limit: Limit, allowed: usize) -> Fault {
-        Fault::Source(Exceeded { limit, allowed, line: self.place.line })
+        Fault::Source(Failure::Exceeded(Exceeded { limit, allowed, line: self.place.line }))
     }
 }
 

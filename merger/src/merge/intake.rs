@@ -5,7 +5,7 @@
 
 use crate::{
     exposition::{
-        Defect, Entry, Exceeded, Fault, Kind, Label, Limit, Limits, Place, Sample, number,
+        Defect, Entry, Exceeded, Failure, Fault, Kind, Label, Limit, Limits, Place, Sample, number,
         text::line,
     },
     merge::{
@@ -53,10 +53,10 @@ impl<'a> Intake<'a> {
                 });
                 report.samples = rows.list.len() - n_rows;
             }
-            Err(exceeded) => {
+            Err(failure) => {
                 self.names.truncate(n_names);
                 self.rows.discard(n_rows, position);
-                report.failed = Some(exceeded);
+                report.failed = Some(failure);
             }
         }
         report
@@ -70,9 +70,10 @@ impl<'a> Intake<'a> {
         limits: &Limits,
         reserved: &str,
         report: &mut Report,
-    ) -> Result<Declarations<'a>, Exceeded> {
+    ) -> Result<Declarations<'a>, Failure> {
         if source.body.len() > LARGEST_BODY {
-            return Err(Exceeded { limit: Limit::Body, allowed: LARGEST_BODY, line: 0 });
+            let exceeded = Exceeded { limit: Limit::Body, allowed: LARGEST_BODY, line: 0 };
+            return Err(Failure::Exceeded(exceeded));
         }
         let mut declarations = Declarations::default();
         let mut reader = source.format.read(source.body, limits);
@@ -91,6 +92,7 @@ impl<'a> Intake<'a> {
                     self.add(position, &sample, reader.labels(), place);
                 }
                 Ok(Entry::Help { family, help }) => {
+                    let std::borrow::Cow::Borrowed(help) = help else { continue };
                     declarations.helps.push((self.names.number(family), help));
                 }
                 Ok(Entry::Type { family, kind }) => {
@@ -98,8 +100,9 @@ impl<'a> Intake<'a> {
                     let declared = Declared { kind, source: position, line, text };
                     declarations.kinds.push((self.names.number(family), declared));
                 }
+                Ok(Entry::Unit { .. } | Entry::Metric(_)) => {}
                 Err(Fault::Line(what)) => report.problems.add(place.line, what, place.text),
-                Err(Fault::Source(exceeded)) => return Err(exceeded),
+                Err(Fault::Source(failure)) => return Err(failure),
             }
         }
         Ok(declarations)

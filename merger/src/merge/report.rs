@@ -1,6 +1,6 @@
 //! What became of one source.
 
-use crate::exposition::{Defect, Exceeded, Problem};
+use crate::exposition::{Defect, Failure, Problem};
 
 /// How many problems of a source are kept with their text. All are counted.
 const KEPT: usize = 20;
@@ -12,9 +12,8 @@ pub struct Report {
     pub samples: usize,
     /// What was wrong with its lines.
     pub problems: Problems,
-    /// The limit that the source ran into. Then nothing of it is in the page, and the problems
-    /// are those up to there.
-    pub failed: Option<Exceeded>,
+    /// Why nothing of it is in the page. The problems are those up to there.
+    pub failed: Option<Failure>,
 }
 
 /// What was wrong with the lines of one source: the first 20 in words, all by number.

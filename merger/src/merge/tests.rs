@@ -1,5 +1,5 @@
 use super::*;
-use crate::exposition::{Defect, Limit};
+use crate::exposition::{Defect, Output};
 
 /// Merges sources with the label `c`; a source without a name has none.
 fn merge_named(sources: &[(&str, &str)], limits: &Limits) -> Merged {
@@ -12,7 +12,7 @@ fn merge_named(sources: &[(&str, &str)], limits: &Limits) -> Merged {
             Source { labels, format: Format::Text, body: body.as_bytes() }
         })
         .collect();
-    merge(&sources, limits)
+    merge(&sources, limits, Output::default())
 }
 
 /// Each problem as `source: problem`.
@@ -204,8 +204,8 @@ fn a_source_that_hits_a_limit_leaves_nothing() {
     let bad = ("b", "x\nm 1\n# HELP m Bad.\n# TYPE m counter\nnew 1\nnew{ a=\"\"} 2\n");
     let Merged { body, reports } = merge_named(&[good, bad, ("c", "new 1\n")], &limits);
     assert_eq!(String::from_utf8(body).unwrap(), "# TYPE m gauge\nm{c=\"a\"} 1\nnew{c=\"c\"} 1\n");
-    let failed = reports[1].failed.unwrap();
-    assert_eq!((failed.limit, failed.line), (Limit::Samples, 6));
+    let failed = reports[1].failed.map(|failure| failure.to_string());
+    assert_eq!(failed.as_deref(), Some("line 6: more than 2 samples"));
     assert_eq!(reports[1].problems.count(Defect::NoValue), 1);
     assert_eq!(reports.iter().map(|report| report.samples).collect::<Vec<_>>(), [1, 0, 1]);
 }
@@ -214,15 +214,18 @@ fn a_source_that_hits_a_limit_leaves_nothing() {
 fn a_body_whose_offsets_do_not_fit_is_not_read() {
     let body = vec![b'\0'; LARGEST_BODY + 1];
     let source = Source { labels: &[], format: Format::Text, body: &body };
-    let reports = merge(&[source], &Limits::default()).reports;
-    let failed = reports[0].failed.map(|exceeded| exceeded.to_string());
+    let reports = merge(&[source], &Limits::default(), Output::default()).reports;
+    let failed = reports[0].failed.map(|failure| failure.to_string());
     assert_eq!(failed.as_deref(), Some("body larger than 1073741824 bytes"));
 }
 
 #[test]
 fn an_empty_source_has_no_samples_and_no_problem() {
     check(&[("a", "")], "", &[]);
-    assert_eq!(merge(&[], &Limits::default()), Merged { body: Vec::new(), reports: Vec::new() });
+    assert_eq!(
+        merge(&[], &Limits::default(), Output::default()),
+        Merged { body: Vec::new(), reports: Vec::new() }
+    );
 }
 
 #[test]
@@ -242,7 +245,8 @@ fn a_statement_stands_last_and_has_no_labels() {
         let samples: Vec<String> = reports.iter().map(|r| format!("s {}\n", r.samples)).collect();
         samples[0].clone().into_bytes()
     };
-    let Merged { body, reports } = merge_with(&sources, &Limits::default(), "", state);
+    let Merged { body, reports } =
+        merge_with(&sources, &Limits::default(), Output::default(), "", state);
     assert_eq!(String::from_utf8_lossy(&body), "m{c=\"1\"} 1\nn{c=\"1\"} 3\ns 2\n");
     assert_eq!(reports.len(), 2);
 }
@@ -256,7 +260,8 @@ fn a_source_does_not_speak_under_a_reserved_name() {
         assert_eq!((reports[0].samples, reports[0].problems.count(Defect::ReservedName)), (1, 4));
         b"# TYPE own_up gauge\nown_up{c=\"1\"} 1\n".to_vec()
     };
-    let Merged { body, .. } = merge_with(&[source], &Limits::default(), "own_", state);
+    let Merged { body, .. } =
+        merge_with(&[source], &Limits::default(), Output::default(), "own_", state);
     let expected = "owner{c=\"1\"} 1\n# TYPE own_up gauge\nown_up{c=\"1\"} 1\n";
     assert_eq!(String::from_utf8_lossy(&body), expected);
 }

@@ -12,6 +12,7 @@ use tracing::{debug, error};
 
 use self::{failing::Failing, fare::Fare};
 use crate::{
+    exposition::Output,
     identity::Unclear,
     inventory::Target,
     merge::{self, Report},
@@ -137,8 +138,8 @@ impl Pages {
             for problem in report.problems.kept() {
                 debug!(pod = %pod.name, "{problem}");
             }
-            if let Some(exceeded) = report.failed {
-                self.limits_hit.add(exceeded.limit.as_str(), 1);
+            if let Some(failure) = report.failed {
+                self.limits_hit.add(failure.as_str(), 1);
             }
         }
         self.failing.replace(&pod.name, &failures);
@@ -169,7 +170,7 @@ pub fn merged(reads: &[Read], limits: &merge::Limits) -> Merged {
 
     let mut failures = Vec::new();
     let merge::Merged { body, reports } =
-        merge::merge_with(&sources, limits, fare::PREFIX, |reports| {
+        merge::merge_with(&sources, limits, Output::default(), fare::PREFIX, |reports| {
             let fares = fare::all(reads, reports);
             failures = fares.iter().filter_map(Fare::failure).collect();
             fare::statement(&fares)

@@ -9,7 +9,7 @@ fn read(body: &[u8], limits: &Limits) -> Vec<String> {
     while let Some(item) = reader.next() {
         let Place { line, text, .. } = reader.place();
         said.push(match item {
-            Ok(Entry::Help { family, help }) => format!("help {}: {}", lossy(family), lossy(help)),
+            Ok(Entry::Help { family, help }) => format!("help {}: {}", lossy(family), lossy(&help)),
             Ok(Entry::Type { family, kind }) => format!("type {}: {kind:?}", lossy(family)),
             Ok(Entry::Sample(sample)) => {
                 let mut words = vec![lossy(sample.name)];
@@ -21,6 +21,7 @@ fn read(body: &[u8], limits: &Limits) -> Vec<String> {
                 words.extend(sample.strict.then(|| "strict".to_owned()));
                 words.join(" ")
             }
+            Ok(Entry::Unit { .. } | Entry::Metric(_)) => unreachable!(),
             Err(Fault::Line(what)) => Problem::new(line, what, text).to_string(),
             Err(Fault::Source(exceeded)) => exceeded.to_string(),
         });

@@ -22,7 +22,7 @@ pub(super) fn all<'a>(reads: &'a [Read], reports: &[Report]) -> Vec<Fare<'a>> {
     let mut samples_of = |Read { source: _, scraped }: &Read| match &scraped.page {
         Err(error) => Err(cause::chain(&**error)),
         Ok(_) => match reports.next() {
-            Some(Report { failed: Some(exceeded), .. }) => Err(exceeded.to_string()),
+            Some(Report { failed: Some(failure), .. }) => Err(failure.to_string()),
             report => Ok(report.map_or(0, |report| report.samples)),
         },
     };
