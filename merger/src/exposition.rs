@@ -18,6 +18,7 @@ pub mod problem;
 pub mod protobuf;
 pub mod text;
 
+use self::text::Dialect;
 pub use self::{
     escaping::Escaping,
     labels::{Label, Labels},
@@ -120,16 +121,18 @@ pub enum Entry<'a> {
 /// One sample of one series. What is not parsed cannot be altered, so its parts stay bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample<'a> {
-    /// A metric name.
+    /// A metric name. One that stood in quotes is without them, escaped as the source did it.
     pub name: &'a [u8],
     /// The label set, in the order of the source; no name occurs twice.
     pub labels: Labels<'a>,
     /// A number, as [`number::is_float`] knows it.
     pub value: &'a [u8],
-    /// Milliseconds since 1970, in digits.
+    /// The time since 1970: in text milliseconds in digits, in `OpenMetrics` seconds.
     pub timestamp: Option<&'a [u8]>,
     /// What follows the `#` of an exemplar, unchecked.
     pub exemplar: Option<&'a [u8]>,
+    /// The name, or that of a label, stands in quotes.
+    pub is_quoted: bool,
     /// Whether its line, without its end, is byte for byte what the strict writer of its format writes.
     pub strict: bool,
 }
@@ -245,8 +248,11 @@ impl Format {
     #[must_use]
     pub fn read<'a>(self, body: &'a [u8], limits: &Limits) -> Reader<'a> {
         match self {
-            Self::Text | Self::Text1 | Self::OpenMetrics0 | Self::OpenMetrics => {
-                Reader::Text(text::Reader::new(body, limits))
+            Self::Text | Self::Text1 => {
+                Reader::Text(text::Reader::new(body, Dialect::Text, limits))
+            }
+            Self::OpenMetrics0 | Self::OpenMetrics => {
+                Reader::Text(text::Reader::new(body, Dialect::OpenMetrics, limits))
             }
             Self::Protobuf => Reader::Protobuf(protobuf::Reader::new(body, limits)),
         }
@@ -404,6 +410,15 @@ impl<'a> Reader<'a> {
         match self {
             Self::Text(reader) => reader.labels(),
             Self::Protobuf(_) => &[],
+        }
+    }
+
+    /// How many of [`Self::labels`], from the first on, are byte for byte those of the sample before.
+    #[must_use]
+    pub fn n_shared(&self) -> usize {
+        match self {
+            Self::Text(reader) => reader.n_shared(),
+            Self::Protobuf(_) => 0,
         }
     }
 }

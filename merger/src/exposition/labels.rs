@@ -4,9 +4,9 @@
 //! nobody has to look at is copied whole. Values stay escaped: in the strict spelling each value
 //! is escaped in one way only, and two values are equal where their bytes are.
 
-use memchr::{memchr, memchr2};
+use std::borrow::Cow;
 
-use crate::exposition::Defect;
+use memchr::{memchr, memchr3};
 
 /// A checked label set, in the order of the source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,11 +19,11 @@ pub struct Labels<'a> {
 /// One label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Label<'a> {
-    /// A label name.
+    /// A label name. One that stood in quotes is without them, escaped as the source did it.
     pub name: &'a [u8],
     /// The value as the source escaped it, without the quotes.
     pub value: &'a [u8],
-    /// From the name to the end of the value: in a strict set two labels with equal bytes are
+    /// From the name to the quote behind the value: in a strict set two labels with equal bytes are
     /// equal, and no others.
     pub bytes: &'a [u8],
 }
@@ -31,14 +31,6 @@ pub struct Label<'a> {
 /// Walks the labels of a set.
 #[derive(Clone, Debug)]
 pub struct Walk<'a> {
-    rest: &'a [u8],
-}
-
-/// One label at the beginning of some bytes, and what its reader saw on the way.
-struct Found<'a> {
-    label: Label<'a>,
-    /// No blank, no needless escape.
-    is_strict: bool,
     rest: &'a [u8],
 }
 
@@ -83,17 +75,44 @@ pub(super) fn push_strict(out: &mut Vec<u8>, escaped: &[u8], known: &[u8]) {
     out.extend_from_slice(rest);
 }
 
+/// What was escaped, plain: `\\\\`, `\\n`, and a backslash before one of `known`. Another backslash stands for
+/// itself.
+#[must_use]
+pub fn unescape<'a>(text: &'a [u8], known: &[u8]) -> Cow<'a, [u8]> {
+    let Some(first) = memchr(b'\\', text) else { return Cow::Borrowed(text) };
+    let mut plain = Vec::with_capacity(text.len());
+    plain.extend_from_slice(&text[..first]);
+    let mut rest = &text[first..];
+    while let [byte, after @ ..] = rest {
+        let (byte, after) = match (byte, after) {
+            (b'\\', [b'n', after @ ..]) => (b'\n', after),
+            (b'\\', [b'\\', after @ ..]) => (b'\\', after),
+            (b'\\', [other, after @ ..]) if known.contains(other) => (*other, after),
+            _ => (*byte, after),
+        };
+        plain.push(byte);
+        rest = after;
+    }
+    Cow::Owned(plain)
+}
+
+/// Writes plain text escaped: a backslash, the end of a line, and a quote if `is_quoted`.
+pub fn push_escaped(out: &mut Vec<u8>, plain: &[u8], is_quoted: bool) {
+    for byte in plain {
+        match byte {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'"' if is_quoted => out.extend_from_slice(b"\\\""),
+            _ => out.push(*byte),
+        }
+    }
+}
+
 /// Writes `name="value"` for a plain value, which is escaped on the way.
 pub fn push_plain(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"=\"");
-    for byte in value.bytes() {
-        match byte {
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\\' | b'"' => out.extend_from_slice(&[b'\\', byte]),
-            _ => out.push(byte),
-        }
-    }
+    push_escaped(out, value.as_bytes(), true);
     out.push(b'"');
 }
 
@@ -106,35 +125,9 @@ impl<'a> Labels<'a> {
         Self { bytes, is_strict: true }
     }
 
-    /// Reads a label set that begins behind its opening brace; gives it and what follows it.
-    ///
-    /// Each label is shown to `see` once, which may refuse it.
-    pub(super) fn read<E: From<Defect>>(
-        text: &'a [u8],
-        mut see: impl FnMut(Label<'a>) -> Result<(), E>,
-    ) -> Result<(Self, &'a [u8]), E> {
-        let mut rest = text;
-        let mut is_strict = true;
-        loop {
-            let blanks = skip_blanks(rest);
-            is_strict &= blanks.len() == rest.len();
-            if let [b'}', after @ ..] = blanks {
-                let bytes = &text[..text.len() - rest.len()];
-                is_strict &= !bytes.is_empty() && bytes.last() != Some(&b',');
-                return Ok((Self { bytes, is_strict }, after));
-            }
-            let found = Found::at(blanks)?;
-            see(found.label)?;
-            is_strict &= found.is_strict;
-            let blanks = skip_blanks(found.rest);
-            is_strict &= blanks.len() == found.rest.len();
-            rest = match blanks {
-                [b',', rest @ ..] => rest,
-                [b'}', ..] => blanks,
-                [] => return Err(Defect::LabelsOpen.into()),
-                _ => return Err(Defect::LabelComma.into()),
-            };
-        }
+    /// Bytes that a reader has checked.
+    pub(super) fn new(bytes: &'a [u8], is_strict: bool) -> Self {
+        Self { bytes, is_strict }
     }
 
     /// The bytes between the braces.
@@ -163,61 +156,60 @@ impl<'a> Iterator for Walk<'a> {
     type Item = Label<'a>;
 
     fn next(&mut self) -> Option<Label<'a>> {
-        // The set was checked, so what stands between two labels is blanks and one comma.
-        let skipped = self.rest.iter().position(|b| !matches!(b, b' ' | b'\t' | b','))?;
-        let Found { label, rest, .. } = Found::at(&self.rest[skipped..]).ok()?;
-        self.rest = rest;
-        Some(label)
-    }
-}
-
-// === impl Found ===
-
-impl<'a> Found<'a> {
-    /// Inlined: the parts of a label then stay in registers, which a page of long label sets feels.
-    #[inline]
-    fn at(text: &'a [u8]) -> Result<Self, Defect> {
-        let (name, rest) = text.split_at(name_len(text));
-        if name.is_empty() {
-            return Err(if text.is_empty() { Defect::LabelsOpen } else { Defect::LabelName });
+        loop {
+            // The set was checked, so what stands between two labels is blanks and one comma.
+            let skipped = self.rest.iter().position(|b| !matches!(b, b' ' | b'\t' | b','))?;
+            let text = &self.rest[skipped..];
+            let (name, name_end) = match text {
+                [b'"', ..] => {
+                    let (end, _) = closing_quote(text, 1)?;
+                    (&text[1..end], end + 1)
+                }
+                _ => text.split_at_checked(name_len(text)).map(|(name, _)| (name, name.len()))?,
+            };
+            let Some(value) = open_quote(&text[name_end..]) else {
+                // A metric name, which stands among the labels where it is no identifier.
+                self.rest = &text[name_end..];
+                continue;
+            };
+            let start = text.len() - value.len();
+            let (end, _) = closing_quote(text, start)?;
+            self.rest = &text[end + 1..];
+            return Some(Label { name, value: &text[start..end], bytes: &text[..=end] });
         }
-        let (is_tight, value) = match rest {
-            [b'=', b'"', value @ ..] => (true, value),
-            _ => (false, open_quote(rest).ok_or(Defect::LabelValue)?),
-        };
-        let (end, is_escaped_well) = closing_quote(value).ok_or(Defect::LabelValueOpen)?;
-        let bytes = &text[..text.len() - value.len() + end];
-        Ok(Self {
-            label: Label { name, value: &value[..end], bytes },
-            is_strict: is_tight && is_escaped_well,
-            rest: &value[end + 1..],
-        })
     }
 }
 
-fn open_quote(text: &[u8]) -> Option<&[u8]> {
+/// What follows `="` with blanks around.
+pub(super) fn open_quote(text: &[u8]) -> Option<&[u8]> {
     let text = skip_blanks(text).strip_prefix(b"=")?;
     skip_blanks(text).strip_prefix(b"\"")
 }
 
-/// The offset of the quote that ends a value, and whether all escapes before it are known.
-fn closing_quote(text: &[u8]) -> Option<(usize, bool)> {
-    let mut at = 0;
+/// The offset of the quote that ends the string which goes on at `from`, and whether all escapes
+/// before it are known. A string does not go on in the next line.
+#[inline]
+pub(super) fn closing_quote(text: &[u8], from: usize) -> Option<(usize, bool)> {
+    let mut at = from;
     let mut is_escaped_well = true;
     loop {
-        at += memchr2(b'"', b'\\', &text[at..])?;
-        if text[at] == b'"' {
-            return Some((at, is_escaped_well));
+        at += memchr3(b'"', b'\\', b'\n', text.get(at..)?)?;
+        match text[at] {
+            b'"' => return Some((at, is_escaped_well)),
+            b'\n' => return None,
+            _ => {}
         }
-        is_escaped_well &= matches!(text.get(at + 1)?, b'\\' | b'n' | b'"');
-        at += 2;
-        if at > text.len() {
+        let escaped = *text.get(at + 1)?;
+        if escaped == b'\n' {
             return None;
         }
+        is_escaped_well &= matches!(escaped, b'\\' | b'n' | b'"');
+        at += 2;
     }
 }
 
-fn name_len(text: &[u8]) -> usize {
+/// How many bytes at the beginning are a label name.
+pub(super) fn name_len(text: &[u8]) -> usize {
     match text.first() {
         Some(b'0'..=b'9') => 0,
         _ => name_run(text),
@@ -237,65 +229,6 @@ pub(super) fn skip_blanks(text: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The labels, whether they are strict, and what follows them.
-    type Read<'a> = (&'a [(&'a str, &'a str)], bool, &'a str);
-
-    #[track_caller]
-    fn check(text: &str, expected: Result<Read<'_>, Defect>) {
-        let found = Labels::read::<Defect>(text.as_bytes(), |_| Ok(()));
-        let found = found.map(|(labels, rest)| {
-            let pairs = labels.walk().map(|l| (l.name, l.value)).collect::<Vec<_>>();
-            (pairs, labels.is_strict(), rest)
-        });
-        let expected = expected.map(|(pairs, is_strict, rest)| {
-            let pairs = pairs.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
-            (pairs, is_strict, rest.as_bytes())
-        });
-        assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn a_label_value_may_hold_a_closing_brace() {
-        check("path=\"/{id}\"} 1", Ok((&[("path", "/{id}")], true, " 1")));
-    }
-
-    #[test]
-    fn a_label_value_may_hold_a_comma_an_equals_sign_a_hash_and_escaped_quotes() {
-        check(r#"a=",=#",b="\"}\\"} 1"#, Ok((&[("a", ",=#"), ("b", r#"\"}\\"#)], true, " 1")));
-    }
-
-    #[test]
-    fn blanks_and_a_trailing_comma_are_read_and_are_not_strict() {
-        check("\ta = \"1\" , b=\"2\" , }", Ok((&[("a", "1"), ("b", "2")], false, "")));
-        check("a=\"1\",}", Ok((&[("a", "1")], false, "")));
-    }
-
-    #[test]
-    fn an_empty_set_is_read_and_is_not_strict() {
-        check("} 1", Ok((&[], false, " 1")));
-    }
-
-    #[test]
-    fn an_unknown_escape_is_read_and_is_not_strict() {
-        check(r#"a="\d"}"#, Ok((&[("a", r"\d")], false, "")));
-    }
-
-    #[test]
-    fn what_is_no_label_set_is_named() {
-        check("", Err(Defect::LabelsOpen));
-        check("a=\"1\"", Err(Defect::LabelsOpen));
-        check("a=\"1\",", Err(Defect::LabelsOpen));
-        check("a=\"1\" b=\"2\"}", Err(Defect::LabelComma));
-        check(",}", Err(Defect::LabelName));
-        check("1a=\"1\"}", Err(Defect::LabelName));
-        check("a:b=\"1\"}", Err(Defect::LabelValue));
-        check("a=1}", Err(Defect::LabelValue));
-        check("a}", Err(Defect::LabelValue));
-        check("a=\"1}", Err(Defect::LabelValueOpen));
-        check("a=\"1\\", Err(Defect::LabelValueOpen));
-        check("a=\"1\\\"", Err(Defect::LabelValueOpen));
-    }
 
     #[test]
     fn a_value_is_written_in_one_spelling() {

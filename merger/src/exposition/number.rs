@@ -31,6 +31,12 @@ pub fn is_timestamp(text: &[u8]) -> bool {
     !text.is_empty() && is_short && text.iter().all(u8::is_ascii_digit)
 }
 
+/// Whether it is a timestamp of `OpenMetrics`: seconds, maybe with a fraction, not before 1970.
+#[must_use]
+pub fn is_seconds(text: &[u8]) -> bool {
+    text.first().is_some_and(|b| b.is_ascii_digit() || *b == b'.') && is_float(text)
+}
+
 fn is_decimal(text: &[u8]) -> bool {
     let (whole, rest) = split_digits(text);
     let (fraction, rest) = match rest {

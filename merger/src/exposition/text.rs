@@ -1,8 +1,9 @@
-//! Text 0.0.4: lines to entries, and entries to lines.
+//! The formats of lines, text 0.0.4 and 1.0.0 and `OpenMetrics`: lines to entries.
 //!
 //! The reader takes what the servers take, and more: CRLF, blanks around everything, comments,
-//! blank lines, `# EOF`, exemplars, the kinds of `OpenMetrics`. The writer ([`mod@line`]) writes what
-//! both `promtool check metrics` and the server's textparse read, in one spelling.
+//! blank lines, exemplars, the kinds of `OpenMetrics`, names in quotes, in whichever of the formats a
+//! page is. The formats differ in the unit of a timestamp and in what the end of a page is
+//! ([`Dialect`]). Strict lines are written by [`mod@line`].
 
 use memchr::memchr;
 
@@ -12,20 +13,33 @@ use crate::exposition::{
 
 pub mod line;
 mod sample;
+mod set;
 
-/// Reads lines. Ends behind the last one, and where a limit of the source is reached.
+/// What the formats of lines differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Timestamps in milliseconds; comments and blank lines say nothing.
+    Text,
+    /// Timestamps in seconds; the last line is `# EOF`, without which the page was cut off.
+    OpenMetrics,
+}
+
+/// Reads lines. Ends behind the last one, and where nothing of the source is to be read.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    rest: &'a [u8],
-    place: Place<'a>,
-    /// The offset of `rest` in the body.
+    body: &'a [u8],
+    /// The offset of the next line.
     at: usize,
+    place: Place<'a>,
+    dialect: Dialect,
     limits: Limits,
     n_samples: usize,
     n_metadata: usize,
     /// The whole body is UTF-8 and holds no NUL, so that no line has to be looked at for that.
     is_clean: bool,
-    seen: sample::Seen<'a>,
+    /// Nothing more has to be seen for the page to be whole.
+    is_whole: bool,
+    before: sample::Before<'a>,
 }
 
 // === impl Reader ===
@@ -33,16 +47,19 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Begins at the first line of `body`.
     #[must_use]
-    pub fn new(body: &'a [u8], limits: &Limits) -> Self {
+    pub fn new(body: &'a [u8], dialect: Dialect, limits: &Limits) -> Self {
         Self {
-            rest: body,
+            body,
+            // A byte order mark is no part of the first line.
+            at: if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 },
             place: Place::default(),
-            at: 0,
+            dialect,
             limits: *limits,
             n_samples: 0,
             n_metadata: 0,
             is_clean: memchr(0, body).is_none() && std::str::from_utf8(body).is_ok(),
-            seen: sample::Seen::default(),
+            is_whole: dialect == Dialect::Text,
+            before: sample::Before::default(),
         }
     }
 
@@ -55,83 +72,135 @@ impl<'a> Reader<'a> {
     /// The labels of the sample that was the last item.
     #[must_use]
     pub fn labels(&self) -> &[Label<'a>] {
-        self.seen.labels()
+        self.before.set.labels()
     }
 
-    fn next_line(&mut self) -> Option<&'a [u8]> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let end = memchr(b'\n', self.rest);
-        let mut line = &self.rest[..end.unwrap_or(self.rest.len())];
-        // All of them: what is written of a line must not end in what is a line end to a reader.
-        while let [text @ .., b'\r'] = line {
-            line = text;
-        }
-        let next = end.map_or(self.rest.len(), |end| end + 1);
-        self.place = Place { line: self.place.line + 1, at: self.at, text: line };
-        self.rest = &self.rest[next..];
-        self.at += next;
-        Some(line)
+    /// How many of these, from the first on, are byte for byte those of the sample before.
+    #[must_use]
+    pub fn n_shared(&self) -> usize {
+        self.before.set.n_shared()
     }
 
-    /// The entry of a line, if it has one.
-    fn read(&mut self, line: &'a [u8]) -> Result<Option<Entry<'a>>, Fault> {
-        if line.len() > self.limits.line {
-            return Err(self.exceeded(Limit::Line, self.limits.line));
-        }
-        let text = labels::skip_blanks(line);
-        match text {
-            [] => Ok(None),
-            [b'#', comment @ ..] => self.read_comment(comment),
-            _ => self.read_sample(text).map(Some),
+    /// What the next line says, if anything.
+    fn read(&mut self) -> Result<Option<Entry<'a>>, Fault> {
+        let rest = &self.body[self.at..];
+        self.place = Place { line: self.place.line + 1, at: self.at, text: &[] };
+        match rest.first() {
+            Some(b'#' | b' ' | b'\t' | b'\n' | b'\r') => {
+                let line = self.take_line(rest);
+                self.check_length(line)?;
+                match labels::skip_blanks(line) {
+                    [] if self.dialect == Dialect::OpenMetrics => {
+                        Err(Fault::Line(Defect::BlankLine))
+                    }
+                    [] => Ok(None),
+                    [b'#', comment @ ..] => self.read_comment(comment),
+                    indented => self.read_sample(indented, false).map(Some),
+                }
+            }
+            _ if self.is_clean => self.read_sample(rest, true).map(Some),
+            _ => {
+                let line = self.take_line(rest);
+                self.check_length(line)?;
+                self.read_sample(line, true).map(Some)
+            }
         }
     }
 
-    fn read_sample(&mut self, text: &'a [u8]) -> Result<Entry<'a>, Fault> {
-        self.check_bytes(text)?;
-        let sample = match sample::read(text, &self.limits, &mut self.seen) {
-            Ok(sample) => sample,
-            Err(sample::Error::Defect(what)) => return Err(Fault::Line(what)),
-            Err(sample::Error::Limit(limit, allowed)) => return Err(self.exceeded(limit, allowed)),
+    /// Reads the sample at the beginning of `text`. `strict` says: no blanks were before it.
+    #[inline]
+    fn read_sample(&mut self, text: &'a [u8], strict: bool) -> Result<Entry<'a>, Fault> {
+        if !self.is_clean {
+            self.check_bytes(text)?;
+        }
+        let read = sample::read(text, self.dialect, &self.limits, &mut self.before);
+        let sample = match read {
+            Ok((sample, len)) => {
+                if self.place.text.is_empty() {
+                    self.take(len, &text[..len]);
+                    self.check_length(&text[..len])?;
+                }
+                sample
+            }
+            Err(error) => return Err(self.fault(error)),
         };
         self.n_samples += 1;
         if self.n_samples > self.limits.samples {
             return Err(self.exceeded(Limit::Samples, self.limits.samples));
         }
-        // Blanks before the name are no part of a strict line.
-        let strict = sample.strict && text.len() == self.place.text.len();
-        Ok(Entry::Sample(super::Sample { strict, ..sample }))
+        Ok(Entry::Sample(super::Sample { strict: sample.strict && strict, ..sample }))
     }
 
-    /// HELP and TYPE say something; every other comment, `# EOF` and `# UNIT` included, does not.
+    /// HELP, TYPE and UNIT say something, every other comment does not.
     fn read_comment(&mut self, comment: &'a [u8]) -> Result<Option<Entry<'a>>, Fault> {
         let (word, rest) = split_word(labels::skip_blanks(comment));
-        if !matches!(word, b"HELP" | b"TYPE") || rest.is_empty() {
-            return Ok(None);
+        let is_openmetrics = self.dialect == Dialect::OpenMetrics;
+        match word {
+            b"HELP" | b"TYPE" if !rest.is_empty() => self.read_metadata(word, rest),
+            b"UNIT" if is_openmetrics && !rest.is_empty() => self.read_metadata(word, rest),
+            b"EOF" if is_openmetrics && rest.is_empty() => {
+                self.is_whole = self.body[self.at..].trim_ascii_start().is_empty();
+                if self.is_whole { Ok(None) } else { Err(Fault::Line(Defect::EarlyEof)) }
+            }
+            _ if is_openmetrics => Err(Fault::Line(Defect::Comment)),
+            _ => Ok(None),
         }
-        self.check_bytes(comment)?;
+    }
+
+    fn read_metadata(&mut self, word: &[u8], rest: &'a [u8]) -> Result<Option<Entry<'a>>, Fault> {
+        self.check_bytes(rest)?;
         self.n_metadata += 1;
         let allowed = self.limits.samples.saturating_mul(2);
         if self.n_metadata > allowed {
             return Err(self.exceeded(Limit::Metadata, allowed));
         }
-        let (family, rest) = split_word(rest);
-        if family.is_empty() || sample::name_len(family) != family.len() {
-            return Err(Fault::Line(Defect::FamilyName));
-        }
+        let (family, rest) = family_name(rest).ok_or(Fault::Line(Defect::FamilyName))?;
         if family.len() > self.limits.name {
             return Err(self.exceeded(Limit::Name, self.limits.name));
         }
         match (word, rest.trim_ascii_end()) {
-            (b"HELP", _) => Ok(Some(Entry::Help { family, help: rest.into() })),
+            (b"HELP", _) => {
+                let quote: &[u8] = if self.dialect == Dialect::Text { b"" } else { b"\"" };
+                Ok(Some(Entry::Help { family, help: labels::unescape(rest, quote) }))
+            }
             // expfmt takes a TYPE line that ends here for a comment.
             (_, []) => Ok(None),
+            (b"UNIT", unit) => Ok(Some(Entry::Unit { family, unit })),
             (_, word) => match Kind::from_word(word) {
                 Some(kind) => Ok(Some(Entry::Type { family, kind })),
                 None => Err(Fault::Line(Defect::Type)),
             },
         }
+    }
+
+    /// Goes behind the line at the beginning of `rest`, and gives it without its end.
+    fn take_line(&mut self, rest: &'a [u8]) -> &'a [u8] {
+        let end = memchr(b'\n', rest).unwrap_or(rest.len());
+        let mut line = &rest[..end];
+        // All of them: what is written of a line must not end in what is a line end to a reader.
+        while let [text @ .., b'\r'] = line {
+            line = text;
+        }
+        self.take(end, line);
+        line
+    }
+
+    /// Goes behind a line that says `text`, and that is `len` bytes long without its end.
+    #[inline]
+    fn take(&mut self, len: usize, text: &'a [u8]) {
+        self.place.text = text;
+        self.at += len;
+        while self.body.get(self.at) == Some(&b'\r') {
+            self.at += 1;
+        }
+        self.at += usize::from(self.at < self.body.len());
+    }
+
+    fn check_length(&self, line: &[u8]) -> Result<(), Fault> {
+        if line.len() > self.limits.line {
+            return Err(self.exceeded(Limit::Line, self.limits.line));
+        }
+        Ok(())
     }
 
     fn check_bytes(&self, text: &[u8]) -> Result<(), Fault> {
@@ -145,8 +214,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What is wrong with a line that may not have been taken yet.
+    #[cold]
+    fn fault(&mut self, error: sample::Error) -> Fault {
+        if self.place.text.is_empty() {
+            let line = self.take_line(&self.body[self.at..]);
+            if let Err(fault) = self.check_length(line) {
+                return fault;
+            }
+        }
+        match error {
+            sample::Error::Defect(what) => Fault::Line(what),
+            sample::Error::Limit(limit, allowed) => self.exceeded(limit, allowed),
+        }
+    }
+
     fn exceeded(&self, limit: Limit, allowed: usize) -> Fault {
-        Fault::Source(Failure::Exceeded(Exceeded { limit, allowed, line: self.place.line }))
+        let exceeded = Exceeded { limit, allowed, line: self.place.line };
+        Fault::Source(Failure::Exceeded(exceeded))
     }
 }
 
@@ -154,17 +239,32 @@ impl<'a> Iterator for Reader<'a> {
     type Item = Result<Entry<'a>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while let Some(line) = self.next_line() {
-            let found = self.read(line);
+        while self.at < self.body.len() {
+            let found = self.read();
             if let Err(Fault::Source(_)) = found {
-                self.rest = &[];
+                (self.at, self.is_whole) = (self.body.len(), true);
             }
             if let Some(item) = found.transpose() {
                 return Some(item);
             }
         }
-        None
+        if self.is_whole {
+            return None;
+        }
+        self.is_whole = true;
+        Some(Err(Fault::Source(Failure::NoEof)))
     }
+}
+
+/// The name that a line of metadata is for, maybe in quotes, and what follows it.
+fn family_name(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    if text.starts_with(b"\"") {
+        let (end, _) = labels::closing_quote(text, 1)?;
+        return (end > 1).then(|| (&text[1..end], labels::skip_blanks(&text[end + 1..])));
+    }
+    let (family, rest) = split_word(text);
+    let is_name = !family.is_empty() && sample::name_len(family) == family.len();
+    is_name.then_some((family, rest))
 }
 
 /// What stands before the first blank, and what follows the blanks.

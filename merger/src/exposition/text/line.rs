@@ -17,7 +17,7 @@ pub fn push_help(out: &mut Vec<u8>, family: &[u8], help: &[u8]) {
     out.extend_from_slice(family);
     out.push(b' ');
     // expfmt knows two escapes in a help text; `\"` is an error there.
-    labels::push_strict(out, help, b"\\n");
+    labels::push_escaped(out, help, false);
     out.push(b'\n');
 }
 
@@ -140,8 +140,8 @@ mod tests {
     #[test]
     fn help_knows_two_escapes() {
         let mut out = Vec::new();
-        push_help(&mut out, b"m", br#"a\nb\\c\"d\"#);
-        assert_eq!(out, b"# HELP m a\\nb\\\\c\\\\\"d\\\\\n");
+        push_help(&mut out, b"m", b"a\nb\\c\"d");
+        assert_eq!(out, b"# HELP m a\\nb\\\\c\"d\n");
     }
 
     #[test]

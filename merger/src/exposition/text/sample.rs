@@ -1,9 +1,15 @@
-//! One sample line of text 0.0.4 to its parts.
+//! One sample line to its parts.
+
+use memchr::memchr;
 
 use crate::exposition::{
     Defect, Labels, Limit, Limits, Sample,
-    labels::{self, Label, skip_blanks},
+    labels::{self, skip_blanks},
     number,
+    text::{
+        Dialect,
+        set::{self, Set},
+    },
 };
 
 /// Why a line is no sample.
@@ -15,63 +21,128 @@ pub(super) enum Error {
     Limit(Limit, usize),
 }
 
-/// The labels of one sample, none of which has the name of another.
-///
-/// Most lines have the label names of the line before, in the same order. Then none of them has to
-/// be compared with each other.
+/// The sample before, against which the next is read.
 #[derive(Debug, Default)]
-pub(super) struct Seen<'a> {
-    labels: Vec<Label<'a>>,
-    /// The labels of the sample before, as far as they were read.
-    before: Vec<Label<'a>>,
-    is_as_before: bool,
+pub(super) struct Before<'a> {
+    name: &'a [u8],
+    pub set: Set<'a>,
 }
 
-/// Reads a line without the blanks before it. `strict` says: this text is a strict line.
+/// What follows the labels.
+struct Tail<'a> {
+    value: &'a [u8],
+    timestamp: Option<&'a [u8]>,
+    exemplar: Option<&'a [u8]>,
+    /// How many bytes it has, without the line end.
+    len: usize,
+    is_strict: bool,
+}
+
+/// Reads the line at the beginning of `text`, whose first byte is no blank. Gives the sample, and how
+/// long the line is without its end.
 pub(super) fn read<'a>(
     text: &'a [u8],
+    dialect: Dialect,
     limits: &Limits,
-    seen: &mut Seen<'a>,
-) -> Result<Sample<'a>, Error> {
-    let (name, rest) = text.split_at(name_len(text));
+    before: &mut Before<'a>,
+) -> Result<(Sample<'a>, usize), Error> {
+    let name = read_name(text, before.name);
+    if name.len() > limits.name {
+        return Err(Error::Limit(Limit::Name, limits.name));
+    }
+    let rest = &text[name.len()..];
+    let (set, is_tight) = match rest {
+        [b'{', set @ ..] => (before.set.read(set, name.is_empty(), limits)?, true),
+        // Without braces only a blank ends the name: `a-b 1` is no sample of `a`.
+        [b' ' | b'\t', ..] => match skip_blanks(rest) {
+            [b'{', set @ ..] => (before.set.read(set, name.is_empty(), limits)?, false),
+            _ => (none(rest, &mut before.set), true),
+        },
+        [] | [b'\n' | b'\r', ..] => (none(rest, &mut before.set), true),
+        _ => return Err(Defect::MetricName.into()),
+    };
+    let set::Read { labels, name: quoted, is_quoted, rest } = set;
+    let name = quoted.unwrap_or(name);
     if name.is_empty() {
         return Err(Defect::MetricName.into());
     }
     if name.len() > limits.name {
         return Err(Error::Limit(Limit::Name, limits.name));
     }
-    let braces = skip_blanks(rest);
-    seen.clear();
-    let (labels, rest) = match braces {
-        [b'{', rest @ ..] => Labels::read(rest, |label| see(label, limits, seen))?,
-        // Without braces only a blank ends the name: `a-b 1` is no sample of `a`.
-        _ if braces.len() == rest.len() && !rest.is_empty() => {
-            return Err(Defect::MetricName.into());
-        }
-        _ => (Labels::default(), rest),
-    };
-    let (value, timestamp, exemplar) = read_values(rest)?;
-    let is_head_strict = match braces {
-        [b'{', ..] => labels.is_strict() && text[name.len()] == b'{',
-        _ => true,
-    };
-    let strict = is_head_strict && is_tail_strict(rest, value, timestamp);
-    Ok(Sample { name, labels, value, timestamp, exemplar, strict })
+    let tail = read_tail(rest, dialect)?;
+    before.name = if quoted.is_some() { &[] } else { name };
+    before.set.keep();
+    let is_quoted = is_quoted || quoted.is_some();
+    let has_braces = rest.len() + name.len() < text.len();
+    let strict = tail.is_strict && is_tight && (labels.is_strict() || !has_braces);
+    let Tail { value, timestamp, exemplar, len, .. } = tail;
+    let sample = Sample { name, labels, value, timestamp, exemplar, is_quoted, strict };
+    Ok((sample, text.len() - rest.len() + len))
 }
 
-/// Whether what follows the labels is a blank, the value and maybe a blank and the timestamp.
-/// A text of that length that holds these parts in this order has one byte before each of them.
-fn is_tail_strict(tail: &[u8], value: &[u8], timestamp: Option<&[u8]>) -> bool {
-    tail.len() == 1 + value.len() + timestamp.map_or(0, |timestamp| 1 + timestamp.len())
-        && tail[0] == b' '
-        && tail[1 + value.len()..].first() != Some(&b'\t')
+/// A line without labels.
+fn none<'a>(rest: &'a [u8], set: &mut Set<'a>) -> set::Read<'a> {
+    set.clear();
+    set::Read { labels: Labels::default(), name: None, is_quoted: false, rest }
+}
+
+/// The metric name at the beginning, which mostly is that of the sample before.
+#[inline]
+fn read_name<'a>(text: &'a [u8], before: &[u8]) -> &'a [u8] {
+    match text.strip_prefix(before) {
+        Some([b'{' | b' ', ..]) if !before.is_empty() => &text[..before.len()],
+        _ => &text[..name_len(text)],
+    }
+}
+
+/// How many bytes at the beginning are a metric name: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
+pub(in crate::exposition) fn name_len(text: &[u8]) -> usize {
+    let mut len = labels::name_run(text);
+    while text.get(len) == Some(&b':') {
+        len += 1 + labels::name_run(&text[len + 1..]);
+    }
+    if text.first().is_some_and(u8::is_ascii_digit) { 0 } else { len }
+}
+
+/// Reads what follows the labels, up to the end of the line.
+#[inline]
+fn read_tail(text: &[u8], dialect: Dialect) -> Result<Tail<'_>, Defect> {
+    if let [b' ', rest @ ..] = text {
+        // A counter mostly is a few digits, and nothing follows.
+        let n = rest.iter().take(32).position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
+        if (1..32).contains(&n) && matches!(rest.get(n), None | Some(b'\n')) {
+            let value = &rest[..n];
+            return Ok(Tail {
+                value,
+                timestamp: None,
+                exemplar: None,
+                len: 1 + n,
+                is_strict: true,
+            });
+        }
+    }
+    read_any_tail(text, dialect)
+}
+
+fn read_any_tail(text: &[u8], dialect: Dialect) -> Result<Tail<'_>, Defect> {
+    let mut line = &text[..memchr(b'\n', text).unwrap_or(text.len())];
+    // All of them: what is written of a line must not end in what is a line end to a reader.
+    while let [rest @ .., b'\r'] = line {
+        line = rest;
+    }
+    let (value, timestamp, exemplar) = read_values(line, dialect)?;
+    // A line of that length that holds these parts in this order has one byte before each of them.
+    let is_strict = line.len() == 1 + value.len() + timestamp.map_or(0, |t| 1 + t.len())
+        && line[0] == b' '
+        && line[1 + value.len()..].first() != Some(&b'\t');
+    Ok(Tail { value, timestamp, exemplar, len: line.len(), is_strict })
 }
 
 type Values<'a> = (&'a [u8], Option<&'a [u8]>, Option<&'a [u8]>);
 
-/// The value, the timestamp and the exemplar, from what follows name and labels.
-fn read_values(text: &[u8]) -> Result<Values<'_>, Defect> {
-    let (value, rest) = super::split_word(skip_blanks(text));
+/// The value, the timestamp and the exemplar.
+fn read_values(line: &[u8], dialect: Dialect) -> Result<Values<'_>, Defect> {
+    let (value, rest) = super::split_word(skip_blanks(line));
     if value.is_empty() {
         return Err(Defect::NoValue);
     }
@@ -82,7 +153,11 @@ fn read_values(text: &[u8]) -> Result<Values<'_>, Defect> {
         return Ok((value, None, exemplar(rest)?));
     }
     let (timestamp, rest) = super::split_word(rest);
-    if !number::is_timestamp(timestamp) {
+    let is_timestamp = match dialect {
+        Dialect::Text => number::is_timestamp(timestamp),
+        Dialect::OpenMetrics => number::is_seconds(timestamp),
+    };
+    if !is_timestamp {
         return Err(Defect::Timestamp);
     }
     Ok((value, Some(timestamp), exemplar(rest)?))
@@ -98,67 +173,10 @@ fn exemplar(text: &[u8]) -> Result<Option<&[u8]>, Defect> {
     }
 }
 
-#[inline]
-fn see<'a>(label: Label<'a>, limits: &Limits, seen: &mut Seen<'a>) -> Result<(), Error> {
-    let Label { name, value, bytes: _ } = label;
-    if name.len() > limits.name {
-        return Err(Error::Limit(Limit::Name, limits.name));
-    }
-    if value.len() > limits.value {
-        return Err(Error::Limit(Limit::Value, limits.value));
-    }
-    if name == b"__name__" {
-        return Err(Defect::ReservedLabel.into());
-    }
-    if !seen.add(label) {
-        return Err(Defect::LabelTwice.into());
-    }
-    if seen.labels.len() > limits.labels {
-        return Err(Error::Limit(Limit::Labels, limits.labels));
-    }
-    Ok(())
-}
-
-/// How many bytes at the beginning are a metric name: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
-pub(super) fn name_len(text: &[u8]) -> usize {
-    let mut len = labels::name_run(text);
-    while text.get(len) == Some(&b':') {
-        len += 1 + labels::name_run(&text[len + 1..]);
-    }
-    if text.first().is_some_and(u8::is_ascii_digit) { 0 } else { len }
-}
-
 // === impl Error ===
 
 impl From<Defect> for Error {
     fn from(what: Defect) -> Self {
         Self::Defect(what)
-    }
-}
-
-// === impl Seen ===
-
-impl<'a> Seen<'a> {
-    pub(super) fn labels(&self) -> &[Label<'a>] {
-        &self.labels
-    }
-
-    /// Begins with the next sample.
-    fn clear(&mut self) {
-        std::mem::swap(&mut self.labels, &mut self.before);
-        self.labels.clear();
-        self.is_as_before = true;
-    }
-
-    /// Adds a label if its name is new; says whether it is.
-    #[inline]
-    fn add(&mut self, label: Label<'a>) -> bool {
-        let before = self.before.get(self.labels.len());
-        self.is_as_before &= before.is_some_and(|before| before.name == label.name);
-        let is_new = self.is_as_before || self.labels.iter().all(|seen| seen.name != label.name);
-        if is_new {
-            self.labels.push(label);
-        }
-        is_new
     }
 }

@@ -3,8 +3,12 @@ use crate::exposition::Problem;
 
 /// What a body says, one line for each item.
 fn read(body: &[u8], limits: &Limits) -> Vec<String> {
+    read_in(Dialect::Text, body, limits)
+}
+
+fn read_in(dialect: Dialect, body: &[u8], limits: &Limits) -> Vec<String> {
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut reader = Reader::new(body, limits);
+    let mut reader = Reader::new(body, dialect, limits);
     let mut said = Vec::new();
     while let Some(item) = reader.next() {
         let Place { line, text, .. } = reader.place();
@@ -21,7 +25,8 @@ fn read(body: &[u8], limits: &Limits) -> Vec<String> {
                 words.extend(sample.strict.then(|| "strict".to_owned()));
                 words.join(" ")
             }
-            Ok(Entry::Unit { .. } | Entry::Metric(_)) => unreachable!(),
+            Ok(Entry::Unit { family, unit }) => format!("unit {}: {}", lossy(family), lossy(unit)),
+            Ok(Entry::Metric(_)) => unreachable!(),
             Err(Fault::Line(what)) => Problem::new(line, what, text).to_string(),
             Err(Fault::Source(exceeded)) => exceeded.to_string(),
         });
@@ -144,6 +149,12 @@ fn a_name_may_hold_colons_and_a_value_may_be_utf8() {
 fn each_malformed_line_costs_itself_and_says_why() {
     for (line, message) in [
         ("{a=\"b\"} 1", "line begins with no metric name: `{a=\"b\"} 1`"),
+        ("{} 1", "line begins with no metric name: `{} 1`"),
+        ("{\"\"} 1", "line begins with no metric name: `{\"\"} 1`"),
+        ("m{\"n\"} 1", "label name is not followed by `=\"`: `m{\"n\"} 1`"),
+        ("{\"m\",\"n\"} 1", "label name is not followed by `=\"`: `{\"m\",\"n\"} 1`"),
+        ("{\"m} 1", "label has no valid name: `{\"m} 1`"),
+        ("m{\"\"=\"b\"} 1", "label has no valid name: `m{\"\"=\"b\"} 1`"),
         ("1m 1", "line begins with no metric name: `1m 1`"),
         ("m-n 1", "line begins with no metric name: `m-n 1`"),
         ("upstream connect error", "value is not a number: `upstream connect error`"),
@@ -160,7 +171,6 @@ fn each_malformed_line_costs_itself_and_says_why() {
         ("m{", "label set is not closed: `m{`"),
         ("m{a=\"b\" c=\"d\"} 1", "labels are not separated by a comma: `m{a=\"b\" c=\"d\"} 1`"),
         ("m{,} 1", "label has no valid name: `m{,} 1`"),
-        ("m{\"a\"=\"b\"} 1", "label has no valid name: `m{\"a\"=\"b\"} 1`"),
         ("m{__name__=\"n\"} 1", "label name `__name__` is reserved: `m{__name__=\"n\"} 1`"),
         ("m{a=b} 1", "label name is not followed by `=\"`: `m{a=b} 1`"),
         ("m{a.b=\"c\"} 1", "label name is not followed by `=\"`: `m{a.b=\"c\"} 1`"),
@@ -172,6 +182,8 @@ fn each_malformed_line_costs_itself_and_says_why() {
         ("# TYPE m number", "type is not a known one: `# TYPE m number`"),
         ("# TYPE m gauge x", "type is not a known one: `# TYPE m gauge x`"),
         ("# TYPE m-n gauge", "HELP or TYPE is for no metric name: `# TYPE m-n gauge`"),
+        ("# HELP \"\" x", "HELP or TYPE is for no metric name: `# HELP \"\" x`"),
+        ("# TYPE \"m gauge", "HELP or TYPE is for no metric name: `# TYPE \"m gauge`"),
         ("# HELP 1 x", "HELP or TYPE is for no metric name: `# HELP 1 x`"),
         ("m{a=\"\0\"} 1", "line holds a NUL byte: `m{a=\"\\0\"} 1`"),
         ("# HELP m \0", "line holds a NUL byte: `# HELP m \\0`"),
@@ -179,6 +191,95 @@ fn each_malformed_line_costs_itself_and_says_why() {
     ] {
         check_malformed(line.as_bytes(), &format!("line 2: {message}"));
     }
+}
+
+#[test]
+fn names_in_quotes_are_read() {
+    check(
+        "{\"a.b\",c=\"1\"} 1\n{ \"a.b\" , \"c.d\" = \"2\" } 1\nm{\"c.d\"=\"3\"} 1\n{c=\"4\",\"é\"} 1 2\n",
+        &["a.b c=1 1", "a.b c.d=2 1", "m c.d=3 1 strict", "é c=4 1 at 2"],
+    );
+    check("# HELP \"a.b\" x\n# TYPE \"a \\\"b\" gauge\n", &["help a.b: x", "type a \\\"b: Gauge"]);
+    // An identifier needs no quotes, and quotes are not to be taken for what was said without.
+    check("m{\"a\"=\"b\"} 1\n", &["m a=b 1"]);
+    check_malformed(
+        b"m{a.b=\"c\"} 1",
+        "line 2: label name is not followed by `=\"`: `m{a.b=\"c\"} 1`",
+    );
+    let body = "m{\"a.b\"=\"c\"} 1\nm{a.b=\"c\"} 1\n";
+    let problem = "line 2: label name is not followed by `=\"`: `m{a.b=\"c\"} 1`";
+    check(body, &["m a.b=c 1 strict", problem]);
+}
+
+#[test]
+fn a_set_is_read_against_the_one_before_it() {
+    check(
+        "m{a=\"1\",b=\"22\",c=\"3\"} 1\nm{a=\"1\",b=\"2\",c=\"3\"} 1\nm{a=\"1\",b=\"2\"} 1\nm{a=\"1\"} 1\nm 1\nm{a=\"1\",b=\"2\\\\\"} 1\nm{a=\"1\",b=\"2\\\"\"} 1\nn{a=\"1\",bb=\"2\"} 1\n",
+        &[
+            "m a=1 b=22 c=3 1 strict",
+            "m a=1 b=2 c=3 1 strict",
+            "m a=1 b=2 1 strict",
+            "m a=1 1 strict",
+            "m 1 strict",
+            "m a=1 b=2\\\\ 1 strict",
+            "m a=1 b=2\\\" 1 strict",
+            "n a=1 bb=2 1 strict",
+        ],
+    );
+    let open = |line: usize| format!("line {line}: label value is not closed: `m{{a=\"1\",b=\"2`");
+    check(
+        "m{a=\"1\",b=\"2\"} 1\nm{a=\"1\",b=\"2\nm{a=\"1\",b=\"2\"} x\nm{a=\"1\",b=\"2\"} 3\n",
+        &[
+            "m a=1 b=2 1 strict",
+            &open(2),
+            "line 3: value is not a number: `m{a=\"1\",b=\"2\"} x`",
+            "m a=1 b=2 3 strict",
+        ],
+    );
+}
+
+#[test]
+fn labels_that_are_shared_are_counted_from_the_last_sample_that_was_read() {
+    let body = b"m{a=\"1\",b=\"2\",c=\"3\"} 1\nm{a=\"1\",b=\"2\",c=\"4\"} 1\nm{a=\"1\",b=\"x\",c=\"4\"} x\n\
+                 m{a=\"1\",b=\"2\",c=\"4\"} 1\nm 1\nm{a=\"1\"} 1\n";
+    let mut reader = Reader::new(body, Dialect::Text, &Limits::default());
+    let mut shared = Vec::new();
+    while let Some(item) = reader.next() {
+        shared.extend(item.is_ok().then(|| reader.n_shared()));
+    }
+    assert_eq!(shared, [0, 2, 1, 0, 0]);
+}
+
+#[test]
+fn openmetrics_says_units_and_seconds_and_ends() {
+    let check = |body: &str, expected: &[&str]| {
+        let said = read_in(Dialect::OpenMetrics, body.as_bytes(), &Limits::default());
+        assert_eq!(said, expected, "{body}");
+    };
+    check(
+        "# HELP m a\\\"b\\\\n\\n\n# UNIT m s\nm 1 1.5\nm 1 2\n# EOF\n",
+        &["help m: a\"b\\n\n", "unit m: s", "m 1 at 1.5 strict", "m 1 at 2 strict"],
+    );
+    check("# EOF", &[]);
+    let cut_off = "the last line is not `# EOF`: the page was cut off";
+    check("m 1\n", &["m 1 strict", cut_off]);
+    check("", &[cut_off]);
+    check(
+        "m 1\n\n# x\n# EOF\nn 1\n# EOF\n\n",
+        &[
+            "m 1 strict",
+            "line 2: line is blank, which OpenMetrics forbids: ``",
+            "line 3: line is a comment, which OpenMetrics forbids: `# x`",
+            "line 4: `# EOF` is not the last line: `# EOF`",
+            "n 1 strict",
+            "line 7: line is blank, which OpenMetrics forbids: ``",
+        ],
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_page() {
+    check("\u{feff}m 1\n", &["m 1 strict"]);
 }
 
 #[test]
