@@ -244,17 +244,31 @@ impl<'a> Entry<'a> {
 // === impl Format ===
 
 impl Format {
+    /// Every format, for tables and tests.
+    pub const ALL: [Self; 5] =
+        [Self::Text, Self::Text1, Self::OpenMetrics0, Self::OpenMetrics, Self::Protobuf];
+
+    /// Whose unit the timestamps of its lines have; those of protobuf are in milliseconds, too.
+    #[must_use]
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Text | Self::Text1 | Self::Protobuf => Dialect::Text,
+            Self::OpenMetrics0 | Self::OpenMetrics => Dialect::OpenMetrics,
+        }
+    }
+
+    /// Whether it is one of the versions of `OpenMetrics`.
+    #[must_use]
+    pub fn is_openmetrics(self) -> bool {
+        self.dialect() == Dialect::OpenMetrics
+    }
+
     /// Begins to read `body`, which must not be truncated: that is seen by who fetched it.
     #[must_use]
     pub fn read<'a>(self, body: &'a [u8], limits: &Limits) -> Reader<'a> {
         match self {
-            Self::Text | Self::Text1 => {
-                Reader::Text(text::Reader::new(body, Dialect::Text, limits))
-            }
-            Self::OpenMetrics0 | Self::OpenMetrics => {
-                Reader::Text(text::Reader::new(body, Dialect::OpenMetrics, limits))
-            }
             Self::Protobuf => Reader::Protobuf(protobuf::Reader::new(body, limits)),
+            _ => Reader::Text(text::Reader::new(body, self.dialect(), limits)),
         }
     }
 }

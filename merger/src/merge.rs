@@ -15,12 +15,15 @@
 //! [`family`]: crate::exposition::family
 
 mod conflict;
+mod declare;
 mod intake;
 mod names;
 mod page;
 mod relabel;
 mod report;
 mod rows;
+mod series;
+mod spell;
 
 pub use self::{
     relabel::is_source_label,
@@ -29,8 +32,8 @@ pub use self::{
 };
 pub use crate::exposition::Limits;
 
-use self::intake::Intake;
-use crate::exposition::{Format, Output};
+use self::{intake::Intake, rows::Rows};
+use crate::exposition::{Defect, Format, Output};
 
 /// What one source said.
 #[derive(Clone, Copy, Debug)]
@@ -72,25 +75,42 @@ pub fn merge_with(
     reserved: &str,
     state: impl FnOnce(&[Report]) -> Vec<u8>,
 ) -> Merged {
-    #[expect(clippy::needless_late_init, reason = "the intake borrows from it, so it comes first")]
-    let statement: Vec<u8>;
-    let mut intake = Intake::new();
+    let mut intake = Intake::new(output);
     let mut reports: Vec<Report> =
         sources.iter().map(|source| intake.take(source, limits, reserved)).collect();
-    let _ = output;
-    statement = state(&reports);
-    let stated = Source { labels: &[], format: Format::Text, body: &statement };
-    reports.push(intake.take(&stated, &Limits::NONE, ""));
-
-    let Intake { mut names, mut rows } = intake;
-    conflict::settle(&mut names, &mut reports);
+    let Intake { mut names, mut rows, hashes, .. } = intake;
+    conflict::settle(&mut names, output.format, &mut reports);
     let families = page::Families::new(&names);
-    conflict::drop_misfits(&mut rows, &names, &families, &mut reports);
+    let dropped =
+        series::duplicates(&rows, &hashes).into_iter().map(|row| (row, Defect::Duplicate));
+    drop_rows(&mut rows, dropped.collect(), &mut reports);
+    drop(hashes);
+    let dropped = conflict::misfits(&rows, &names, &families);
+    drop_rows(&mut rows, dropped, &mut reports);
+    rows.list.shrink_to_fit();
     for report in &mut reports {
         report.problems.sort();
     }
-    reports.truncate(sources.len());
-    Merged { body: page::write(&names, &rows, &families), reports }
+    let statement = state(&reports);
+    let mut body = page::write(&names, &rows, &families, statement.len());
+    body.extend_from_slice(&statement);
+    Merged { body, reports }
+}
+
+/// Drops rows, which are given in rising order, and says so in the report of their source.
+fn drop_rows(rows: &mut Rows<'_>, dropped: Vec<(u32, Defect)>, reports: &mut [Report]) {
+    for (row, what) in &dropped {
+        let row = *row as usize;
+        let source = rows.source_of(row);
+        let report = &mut reports[source];
+        report.samples -= 1;
+        let bytes = rows.origins[source].bytes(rows.list[row]);
+        report.problems.add(rows.list[row].line as usize, *what, bytes);
+    }
+    if !dropped.is_empty() {
+        let mut dropped = dropped.iter().peekable();
+        rows.retain(|_, at, _| dropped.next_if(|(row, _)| *row as usize == at).is_none());
+    }
 }
 
 #[cfg(test)]

@@ -39,8 +39,10 @@ pub fn owner(name: &[u8], type_of: impl Fn(&[u8]) -> Type) -> Option<&[u8]> {
     };
     match name.last()? {
         b't' => owns(b"_count", &[Kind::Histogram, Kind::Summary])
-            .or_else(|| owns(b"_bucket", &[Kind::Histogram])),
-        b'm' => owns(b"_sum", &[Kind::Histogram, Kind::Summary]),
+            .or_else(|| owns(b"_bucket", &[Kind::Histogram, Kind::GaugeHistogram]))
+            .or_else(|| owns(b"_gcount", &[Kind::GaugeHistogram])),
+        b'm' => owns(b"_sum", &[Kind::Histogram, Kind::Summary])
+            .or_else(|| owns(b"_gsum", &[Kind::GaugeHistogram])),
         _ => None,
     }
 }
@@ -52,10 +54,13 @@ impl Type {
     #[must_use]
     pub fn join(self, kind: Kind) -> Self {
         let is_open = |kind| matches!(kind, Kind::Untyped | Kind::Unknown);
+        // Text and protobuf say gauge of what `OpenMetrics` calls an info or a state set.
+        let is_gauge = |kind| matches!(kind, Kind::Gauge | Kind::Info | Kind::StateSet);
         match self {
             Self::Absent => Self::Of(kind),
             Self::Of(known) if known == kind || is_open(kind) => self,
             Self::Of(known) if is_open(known) => Self::Of(kind),
+            Self::Of(known) if is_gauge(known) && is_gauge(kind) => Self::Of(Kind::Gauge),
             Self::Of(_) | Self::Lost => Self::Lost,
         }
     }
@@ -97,8 +102,17 @@ mod tests {
     }
 
     #[test]
+    fn a_gauge_histogram_owns_suffixes_of_its_own() {
+        for name in ["x_bucket", "x_gsum", "x_gcount"] {
+            check(&[("x", Kind::GaugeHistogram)], name, "x");
+        }
+        check(&[("x", Kind::GaugeHistogram)], "x_sum", "x_sum");
+        check(&[("x", Kind::Histogram)], "x_gsum", "x_gsum");
+    }
+
+    #[test]
     fn no_other_kind_owns_a_suffix() {
-        for kind in [Kind::Counter, Kind::Gauge, Kind::Untyped, Kind::GaugeHistogram] {
+        for kind in [Kind::Counter, Kind::Gauge, Kind::Untyped, Kind::Info] {
             check(&[("x", kind)], "x_count", "x_count");
         }
         check(&[], "x_count", "x_count");
@@ -122,5 +136,7 @@ mod tests {
         assert_eq!(joined(&[Kind::Untyped, Kind::Gauge]), Type::Of(Kind::Gauge));
         assert_eq!(joined(&[Kind::Gauge, Kind::Unknown]), Type::Of(Kind::Gauge));
         assert_eq!(joined(&[Kind::Gauge, Kind::Counter, Kind::Gauge]), Type::Lost);
+        assert_eq!(joined(&[Kind::Info, Kind::Gauge]), Type::Of(Kind::Gauge));
+        assert_eq!(joined(&[Kind::Info, Kind::Info]), Type::Of(Kind::Info));
     }
 }

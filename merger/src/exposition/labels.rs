@@ -53,6 +53,37 @@ pub fn is_name(text: &[u8]) -> bool {
     !text.is_empty() && name_len(text) == text.len()
 }
 
+/// Whether it is a metric name that needs no quotes: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
+#[must_use]
+pub fn is_metric_name(text: &[u8]) -> bool {
+    let is_in_name = |b: &u8| IN_NAME[usize::from(*b)] || *b == b':';
+    text.first().is_some_and(|b| !b.is_ascii_digit()) && text.iter().all(is_in_name)
+}
+
+/// An escaped name in another scheme, strictly escaped. `escape` is given the plain name.
+pub fn respell<'a>(
+    name: &'a [u8],
+    escape: impl for<'n> FnOnce(&'n str) -> Cow<'n, str>,
+) -> Cow<'a, [u8]> {
+    let plain = unescape(name, b"\"");
+    // What a reader gave was checked to be UTF-8.
+    let Ok(plain) = std::str::from_utf8(&plain) else { return Cow::Borrowed(name) };
+    let mut spelled = Vec::with_capacity(name.len());
+    push_escaped(&mut spelled, escape(plain).as_bytes(), true);
+    Cow::Owned(spelled)
+}
+
+/// Writes the name of a label, in quotes where it is no identifier.
+pub fn push_name(out: &mut Vec<u8>, name: &[u8]) {
+    if is_name(name) {
+        out.extend_from_slice(name);
+    } else {
+        out.push(b'"');
+        out.extend_from_slice(name);
+        out.push(b'"');
+    }
+}
+
 /// Writes a value that a source had escaped, in the strict spelling: `\d` becomes `\\d`.
 pub fn push_value(out: &mut Vec<u8>, escaped: &[u8]) {
     push_strict(out, escaped, b"\\n\"");

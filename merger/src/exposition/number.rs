@@ -31,6 +31,12 @@ pub fn is_timestamp(text: &[u8]) -> bool {
     !text.is_empty() && is_short && text.iter().all(u8::is_ascii_digit)
 }
 
+/// Milliseconds from their digits.
+#[must_use]
+pub fn milliseconds(digits: &[u8]) -> Option<i64> {
+    as_str(digits)?.parse().ok()
+}
+
 /// Whether it is a timestamp of `OpenMetrics`: seconds, maybe with a fraction, not before 1970.
 #[must_use]
 pub fn is_seconds(text: &[u8]) -> bool {

@@ -129,3 +129,16 @@ pub fn push_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 pub fn push_without_labels(out: &mut Vec<u8>, metric: &[u8]) {
     let _ = (out, metric);
 }
+
+/// The label pairs among the fields of a metric, plain.
+pub fn labels(fields: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let _ = fields;
+    std::iter::empty()
+}
+
+/// The timestamp among the fields of a metric, in milliseconds since 1970.
+#[must_use]
+pub fn timestamp(fields: &[u8]) -> Option<i64> {
+    let _ = fields;
+    None
+}

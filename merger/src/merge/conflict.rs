@@ -1,28 +1,56 @@
-//! One family with two kinds, and samples that do not fit the kind of their family.
+//! One family with two kinds, samples that do not fit the kind of their family, and kinds that the
+//! page has no word for.
 //!
 //! Two declarations of one name meet where they are taken in; here meet those of two names of
 //! which one owns the other: `# TYPE x histogram` and `# TYPE x_count gauge`.
 
 use crate::{
     exposition::{
-        Defect, Kind,
+        Defect, Format, Kind,
         family::{self, Type},
+        number,
     },
-    merge::{names::Names, page::Families, report::Report, rows::Rows},
+    merge::{
+        names::Names,
+        page::Families,
+        report::Report,
+        rows::{Origin, Row, Rows},
+    },
 };
+
+/// What a kind is on a page of this format; nothing where the format has no word for it or a like one.
+pub(super) fn translate(kind: Kind, format: Format) -> Option<Kind> {
+    match (format, kind) {
+        (format, Kind::Untyped) if format.is_openmetrics() => Some(Kind::Unknown),
+        (format, kind) if format.is_openmetrics() => Some(kind),
+        (_, Kind::Unknown) => Some(Kind::Untyped),
+        (_, Kind::Info | Kind::StateSet) => Some(Kind::Gauge),
+        (Format::Text | Format::Text1, Kind::GaugeHistogram) => None,
+        (_, kind) => Some(kind),
+    }
+}
+
+/// Whether a page of this format says less of a family than that it is of this kind.
+pub(super) fn is_foreign(kind: Kind, format: Format) -> bool {
+    !matches!(kind, Kind::Untyped | Kind::Unknown) && translate(kind, format) != Some(kind)
+}
 
 /// Takes the type from both where a name with a kind of its own is owned by another: expfmt
 /// rejects a page that says both ("second TYPE line"). All clashes are found before the first is
 /// settled, so that their order does not matter.
-pub(super) fn settle(names: &mut Names<'_>, reports: &mut [Report]) {
+pub(super) fn settle(names: &mut Names<'_>, format: Format, reports: &mut [Report]) {
+    for name in &mut names.list {
+        if let Type::Of(kind) = name.type_ {
+            name.type_ = translate(kind, format).map_or(Type::Absent, Type::Of);
+        }
+    }
     let mut lost = Vec::new();
     for (number, name) in names.list.iter().enumerate().filter(|(_, name)| name.type_.is_own()) {
-        let owner = family::owner(name.bytes, |base| names.type_of(base));
+        let owner = family::owner(&name.bytes, |base| names.type_of(base));
         let Some(owner) = owner.and_then(|base| names.find(base)) else { continue };
         lost.extend([number, owner as usize]);
         if let Some(declared) = name.declared {
-            let problems = &mut reports[declared.source as usize].problems;
-            problems.add(declared.line, Defect::KindConflict, declared.text);
+            declared.problem(Defect::KindConflict, reports);
         }
     }
     for number in lost {
@@ -30,28 +58,30 @@ pub(super) fn settle(names: &mut Names<'_>, reports: &mut [Report]) {
     }
 }
 
-/// Drops the samples of histograms and summaries whose `le` or `quantile` is no number: expfmt
+/// Which rows are samples of histograms and summaries whose `le` or `quantile` is no number: expfmt
 /// rejects a page that has one (`startLabelValue` in prometheus/common, `expfmt/text_parse.go`).
-pub(super) fn drop_misfits(
-    rows: &mut Rows<'_>,
+pub(super) fn misfits(
+    rows: &Rows<'_>,
     names: &Names<'_>,
     families: &Families,
-    reports: &mut [Report],
-) {
-    if !rows.list.iter().any(|row| row.has_bad_bound || row.has_bad_quantile) {
-        return;
-    }
-    let mut list = std::mem::take(&mut rows.list);
-    list.retain(|row| {
+) -> Vec<(u32, Defect)> {
+    let suspects = rows.list.iter().enumerate().filter(|(_, row)| row.is_suspect());
+    let found = suspects.filter_map(|(at, row)| {
+        let origin = rows.origin_of(at);
         let what = match names.list[families.of(row.name)].type_ {
-            Type::Of(Kind::Histogram) if row.has_bad_bound => Defect::BucketBound,
-            Type::Of(Kind::Summary) if row.has_bad_quantile => Defect::Quantile,
-            _ => return true,
+            Type::Of(Kind::Histogram | Kind::GaugeHistogram) if is_bad(origin, *row, b"le") => {
+                Defect::BucketBound
+            }
+            Type::Of(Kind::Summary) if is_bad(origin, *row, b"quantile") => Defect::Quantile,
+            _ => return None,
         };
-        let report = &mut reports[row.source as usize];
-        report.samples -= 1;
-        report.problems.add(row.line as usize, what, rows.line(row).bytes);
-        false
+        Some((super::rows::index(at), what))
     });
-    rows.list = list;
+    found.collect()
+}
+
+/// Whether a row has this label, and its value is no number.
+fn is_bad(origin: &Origin<'_>, row: Row, name: &[u8]) -> bool {
+    let mut labels = origin.line(row).labels().walk();
+    labels.any(|label| label.name == name && !number::is_float(label.value))
 }

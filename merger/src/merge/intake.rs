@@ -1,18 +1,22 @@
-//! One source to rows and names: all of it, or nothing where a limit was hit.
+//! One source to rows and names: all of it, or nothing where the source cannot be read.
 //!
 //! What a source says is first only collected. Not before its end is reached does it count: then
-//! its declarations meet those of the others, and its series those that are there.
+//! its declarations meet those of the others.
 
 use crate::{
     exposition::{
-        Defect, Entry, Exceeded, Failure, Fault, Kind, Label, Limit, Limits, Place, Sample, number,
-        text::line,
+        Defect, Entry, Exceeded, Failure, Fault, Format, Label, Limit, Limits, Output, Place,
+        Sample, number,
     },
     merge::{
         Source,
-        names::{Declared, Names},
+        declare::Declarations,
+        names::Names,
+        relabel::Pair,
         report::Report,
-        rows::{LARGEST_BODY, Row, Rows, index},
+        rows::{LARGEST_BODY, Row, Rows, Traits},
+        series::Hasher,
+        spell::Speller,
     },
 };
 
@@ -21,20 +25,45 @@ use crate::{
 pub(super) struct Intake<'a> {
     pub names: Names<'a>,
     pub rows: Rows<'a>,
+    /// The hash of each row's series.
+    pub hashes: Vec<u32>,
+    hasher: Hasher,
+    speller: Speller,
+    /// The format of the page.
+    format: Format,
+    /// What is known of the labels of the sample before: by position, of that label and all before.
+    known: Vec<Known>,
 }
 
-/// What a source declared, in its order: the number of a name, and what was said of it.
-#[derive(Debug, Default)]
-struct Declarations<'a> {
-    helps: Vec<(u32, &'a [u8])>,
-    kinds: Vec<(u32, Declared<'a>)>,
+/// What is known of some labels together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// The sum of their hashes.
+    sum: u64,
+    /// One has the name of a label of the source.
+    is_clashing: bool,
+    /// One is a bound that is no number.
+    is_suspect: bool,
+}
+
+/// What of a source is asked for again and again while it is read.
+struct Reading<'s, 'a> {
+    source: &'s Source<'a>,
+    position: u32,
+    /// The sum of the hashes of its labels.
+    sum: u64,
+    /// What a name begins with under which it may not speak.
+    reserved: &'s [u8],
 }
 
 // === impl Intake ===
 
 impl<'a> Intake<'a> {
-    pub(super) fn new() -> Self {
-        Self { names: Names::default(), rows: Rows::new() }
+    pub(super) fn new(output: Output) -> Self {
+        let speller = Speller::new(output);
+        let names = Names::new(speller.escaping());
+        let (rows, hashes, hasher, known) = Default::default();
+        Self { names, rows, hashes, hasher, speller, format: output.format, known }
     }
 
     /// Takes one more source: sources are taken in their order. What it says under a name that
@@ -43,19 +72,17 @@ impl<'a> Intake<'a> {
         let position = self.rows.begin(source);
         let mut report = Report::default();
         let (n_names, n_rows) = (self.names.list.len(), self.rows.list.len());
-        match self.collect(source, position, limits, reserved, &mut report) {
+        let sum = self.hasher.set(self.rows.origins[position as usize].relabel.walk());
+        let reading = Reading { source, position, sum, reserved: reserved.as_bytes() };
+        match self.collect(&reading, limits, &mut report) {
             Ok(declarations) => {
-                self.declare(declarations, &mut report);
-                let Self { names, rows } = self;
-                let name_len = |number| names.list[number as usize].bytes.len();
-                rows.enter(n_rows, name_len, |row, text| {
-                    report.problems.add(row.line as usize, Defect::Duplicate, text);
-                });
-                report.samples = rows.list.len() - n_rows;
+                declarations.declare(&mut self.names, position, self.format, &mut report);
+                report.samples = self.rows.list.len() - n_rows;
             }
             Err(failure) => {
                 self.names.truncate(n_names);
-                self.rows.discard(n_rows, position);
+                self.rows.discard();
+                self.hashes.truncate(n_rows);
                 report.failed = Some(failure);
             }
         }
@@ -65,42 +92,43 @@ impl<'a> Intake<'a> {
     /// Reads a source to its end.
     fn collect(
         &mut self,
-        source: &Source<'a>,
-        position: u32,
+        reading: &Reading<'_, 'a>,
         limits: &Limits,
-        reserved: &str,
         report: &mut Report,
     ) -> Result<Declarations<'a>, Failure> {
+        let Reading { source, position, reserved, .. } = *reading;
         if source.body.len() > LARGEST_BODY {
             let exceeded = Exceeded { limit: Limit::Body, allowed: LARGEST_BODY, line: 0 };
             return Err(Failure::Exceeded(exceeded));
         }
+        // A source that says more fails, so more is not needed.
+        let n_lines = memchr::memchr_iter(b'\n', source.body).count() + 1;
+        self.rows.list.reserve_exact(n_lines.min(limits.samples));
+        self.hashes.reserve_exact(n_lines.min(limits.samples));
         let mut declarations = Declarations::default();
         let mut reader = source.format.read(source.body, limits);
-        let is_reserved =
-            |name: &[u8]| !reserved.is_empty() && name.starts_with(reserved.as_bytes());
+        self.known.clear();
         while let Some(item) = reader.next() {
             let place = reader.place();
             match item {
-                Ok(entry) if is_reserved(entry.name()) => {
+                Ok(entry) if !reserved.is_empty() && entry.name().starts_with(reserved) => {
                     report.problems.add(place.line, Defect::ReservedName, place.text);
+                    self.known.clear();
                 }
                 Ok(Entry::Sample(sample)) => {
-                    if sample.exemplar.is_some() {
-                        report.problems.add(place.line, Defect::Exemplar, place.text);
-                    }
-                    self.add(position, &sample, reader.labels(), place);
+                    let known = self.know(position, reader.labels(), reader.n_shared());
+                    self.add(reading, &sample, reader.labels(), known, place, report);
                 }
+                Ok(Entry::Metric(_)) => {}
                 Ok(Entry::Help { family, help }) => {
-                    let std::borrow::Cow::Borrowed(help) = help else { continue };
-                    declarations.helps.push((self.names.number(family), help));
+                    declarations.help(self.names.number(family), help);
+                }
+                Ok(Entry::Unit { family, unit }) => {
+                    declarations.unit(self.names.number(family), unit, place);
                 }
                 Ok(Entry::Type { family, kind }) => {
-                    let Place { line, text, .. } = place;
-                    let declared = Declared { kind, source: position, line, text };
-                    declarations.kinds.push((self.names.number(family), declared));
+                    declarations.kind(self.names.number(family), kind, place);
                 }
-                Ok(Entry::Unit { .. } | Entry::Metric(_)) => {}
                 Err(Fault::Line(what)) => report.problems.add(place.line, what, place.text),
                 Err(Fault::Source(failure)) => return Err(failure),
             }
@@ -108,60 +136,116 @@ impl<'a> Intake<'a> {
         Ok(declarations)
     }
 
-    /// Makes a row of a sample. Its line is written anew where it is not strict, or where a label
-    /// has the name of one of the source.
-    fn add(&mut self, position: u32, sample: &Sample<'a>, labels: &[Label<'a>], place: Place<'a>) {
-        let mut row = Row {
-            start: index(place.at),
-            len: index(place.text.len()),
-            insert: index(line::Line::insert(sample)),
-            name: self.names.number(sample.name),
-            source: position,
-            line: index(place.line),
-            hash: 0,
-            is_rewritten: !sample.strict,
-            has_bad_bound: false,
-            has_bad_quantile: false,
-        };
-        let relabel = self.rows.relabel(position);
-        for label in labels {
-            row.is_rewritten |= relabel.has(label.name);
-            row.has_bad_bound |= label.name == b"le" && !number::is_float(label.value);
-            row.has_bad_quantile |= label.name == b"quantile" && !number::is_float(label.value);
+    /// What is known of these labels, of which the first `n_shared` are those of the sample before.
+    #[inline]
+    fn know(&mut self, position: u32, labels: &[Label<'_>], n_shared: usize) -> Known {
+        let Self { rows, hasher, known, .. } = self;
+        let relabel = &rows.origins[position as usize].relabel;
+        let n = n_shared.min(known.len());
+        known.truncate(n);
+        let mut all = known.last().copied().unwrap_or_default();
+        for label in &labels[n..] {
+            all.sum = all.sum.wrapping_add(hasher.label(label));
+            all.is_clashing |= relabel.has(label.name);
+            all.is_suspect |=
+                matches!(label.name, b"le" | b"quantile") && !number::is_float(label.value);
+            known.push(all);
         }
-        if row.is_rewritten {
-            let labels = relabel.resolve(labels);
-            let rewritten = self.rows.rewritten(position);
-            let start = rewritten.len();
-            row.insert = index(line::push_sample(rewritten, sample, labels));
-            (row.start, row.len) = (index(start), index(rewritten.len() - start));
-            self.rows.push_rewritten(row, sample.name.len());
-        } else {
-            self.rows.push(row, labels);
-        }
+        all
     }
 
-    /// The first help stands, and kinds join.
-    fn declare(&mut self, declarations: Declarations<'a>, report: &mut Report) {
-        let Declarations { helps, kinds } = declarations;
-        for (number, help) in helps {
-            let name = &mut self.names.list[number as usize];
-            name.help = name.help.or(Some(help).filter(|help| !help.is_empty()));
+    /// Makes a row of a sample. Its line is written anew where the page cannot have it as it is, or
+    /// where a label has the name of one of the source.
+    #[inline]
+    fn add(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        sample: &Sample<'a>,
+        labels: &[Label<'a>],
+        known: Known,
+        place: Place<'a>,
+        report: &mut Report,
+    ) {
+        let Known { sum, is_clashing, is_suspect } = known;
+        if is_clashing || !self.speller.is_as_is(reading.source.format, sample) {
+            self.add_anew(reading, sample, labels, place, report);
+            return;
         }
-        for (number, declared) in kinds {
-            let Declared { kind, line, text, .. } = declared;
-            let name = &mut self.names.list[number as usize];
-            name.type_ = name.type_.join(kind);
-            if !kind.is_said_in_text() {
-                report.problems.add(line, Defect::ForeignKind, text);
-            }
-            if matches!(kind, Kind::Untyped | Kind::Unknown) {
-                continue;
-            }
-            let first = name.declared.get_or_insert(declared);
-            if first.kind != kind {
-                report.problems.add(line, Defect::KindConflict, text);
-            }
-        }
+        let name = self.names.number(sample.name);
+        self.names.list[name as usize].sampled_by = Some(reading.position);
+        let timestamp = sample.timestamp.and_then(number::milliseconds);
+        let has_labels = !labels.is_empty();
+        let insert =
+            sample.name.len() + if has_labels { 1 + sample.labels.as_bytes().len() } else { 0 };
+        let span = [place.at, place.text.len(), insert];
+        let traits = Traits { is_suspect, ..Traits::default() };
+        self.rows.list.push(Row::new(span, has_labels, traits, name, place.line));
+        self.hashes.push(Hasher::series(name, timestamp, sum.wrapping_add(reading.sum)));
     }
+
+    /// Makes a row of a sample whose line is written anew.
+    #[cold]
+    fn add_anew(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        sample: &Sample<'a>,
+        labels: &[Label<'a>],
+        place: Place<'a>,
+        report: &mut Report,
+    ) {
+        let Reading { source, position, .. } = *reading;
+        let relabel = &self.rows.origins[position as usize].relabel;
+        let pairs = labels.iter().map(|label| self.speller.pair(label)).collect();
+        let pairs = relabel.resolve(pairs);
+        if is_any_twice(&pairs) {
+            report.problems.add(place.line, Defect::LabelTwice, place.text);
+            return;
+        }
+        let (times, lost) = match self.speller.times(source.format, sample) {
+            Ok(times) => times,
+            Err(what) => return report.problems.add(place.line, what, place.text),
+        };
+        if let Some(what) = lost {
+            report.problems.add(place.line, what, place.text);
+        }
+        let name = self.names.number(sample.name);
+        self.names.list[name as usize].sampled_by = Some(position);
+        let spelled = &*self.names.list[name as usize].bytes;
+        let written = &mut self.rows.origins[position as usize].written;
+        let start = written.len();
+        let insert = times.push(written, spelled, &pairs, sample.value);
+        let span = [start, written.len() - start, insert];
+        self.push_written(reading, span, !pairs.is_empty(), name, place.line);
+    }
+
+    /// Makes a row of a line that was written anew.
+    fn push_written(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        span: [usize; 3],
+        has_labels: bool,
+        name: u32,
+        line: usize,
+    ) {
+        let origin = &self.rows.origins[reading.position as usize];
+        let traits = Traits { is_written: true, ..Traits::default() };
+        let mut row = Row::new(span, has_labels, traits, name, line);
+        let is_bad = |label: &Label<'_>| {
+            matches!(label.name, b"le" | b"quantile") && !number::is_float(label.value)
+        };
+        if origin.line(row).labels().walk().any(|label| is_bad(&label)) {
+            row = Row::new(span, has_labels, Traits { is_suspect: true, ..traits }, name, line);
+        }
+        let sum = self.hasher.set(origin.line(row).labels().walk()).wrapping_add(reading.sum);
+        self.hashes.push(Hasher::series(name, origin.timestamp(row), sum));
+        self.rows.list.push(row);
+    }
+}
+
+/// Whether two labels have one name.
+fn is_any_twice(pairs: &[Pair<'_>]) -> bool {
+    pairs
+        .iter()
+        .enumerate()
+        .any(|(at, (name, _))| pairs[..at].iter().any(|(other, _)| other == name))
 }

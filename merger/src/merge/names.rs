@@ -1,31 +1,42 @@
 //! Every metric name of all sources, once, in the order of first appearance.
 
-use std::hash::BuildHasher;
+use std::{borrow::Cow, hash::BuildHasher};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::{
-    exposition::{Kind, family::Type},
-    merge::rows::index,
+    exposition::{Defect, Escaping, Kind, family::Type, labels},
+    merge::{report::Report, rows::index},
 };
 
 /// A metric name, and what was said of it as of a family.
 #[derive(Debug)]
 pub(super) struct Name<'a> {
-    pub bytes: &'a [u8],
-    /// The first help text that is not empty.
-    pub help: Option<&'a [u8]>,
+    /// Strictly escaped, as the page says it.
+    pub bytes: Box<[u8]>,
+    /// The first help text that is not empty, plain.
+    pub help: Option<Cow<'a, [u8]>>,
+    /// The first unit, and where it was said.
+    pub unit: Option<(&'a [u8], Mark<'a>)>,
     /// What all declarations come to.
     pub type_: Type,
     /// The first declaration that says a kind.
     pub declared: Option<Declared<'a>>,
+    /// The last source that had a sample of this name.
+    pub sampled_by: Option<u32>,
 }
 
 /// A TYPE line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Declared<'a> {
     pub kind: Kind,
+    pub mark: Mark<'a>,
+}
+
+/// Where something was said.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark<'a> {
     /// The position of its source.
     pub source: u32,
     pub line: usize,
@@ -33,9 +44,10 @@ pub(super) struct Declared<'a> {
 }
 
 /// Names by number and by bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Names<'a> {
     pub list: Vec<Name<'a>>,
+    escaping: Escaping,
     numbers: HashTable<u32>,
     /// Seeded, since the names come from pods; it decides no order.
     hasher: RandomState,
@@ -43,13 +55,39 @@ pub(super) struct Names<'a> {
     last: Option<u32>,
 }
 
+// === impl Declared ===
+
+impl Declared<'_> {
+    /// Says that something is wrong with it.
+    pub(super) fn problem(&self, what: Defect, reports: &mut [Report]) {
+        self.mark.problem(what, reports);
+    }
+}
+
+// === impl Mark ===
+
+impl Mark<'_> {
+    /// Says that something is wrong there.
+    pub(super) fn problem(&self, what: Defect, reports: &mut [Report]) {
+        let Self { source, line, text } = *self;
+        reports[source as usize].problems.add(line, what, text);
+    }
+}
+
 // === impl Names ===
 
 impl<'a> Names<'a> {
-    /// The number of a name, which is new where the name is.
-    pub(super) fn number(&mut self, bytes: &'a [u8]) -> u32 {
+    /// No names; those that are no identifiers are written in `escaping`.
+    pub(super) fn new(escaping: Escaping) -> Self {
+        let (list, numbers, hasher) = Default::default();
+        Self { list, escaping, numbers, hasher, last: None }
+    }
+
+    /// The number of a name as its source escaped it, which is new where the name is.
+    #[inline]
+    pub(super) fn number(&mut self, bytes: &[u8]) -> u32 {
         if let Some(last) = self.last
-            && self.list[last as usize].bytes == bytes
+            && *self.list[last as usize].bytes == *bytes
         {
             return last;
         }
@@ -60,8 +98,13 @@ impl<'a> Names<'a> {
 
     /// The number of a name that is there.
     pub(super) fn find(&self, bytes: &[u8]) -> Option<u32> {
-        let is_it = |number: &u32| self.list[*number as usize].bytes == bytes;
+        let is_it = |number: &u32| *self.list[*number as usize].bytes == *bytes;
         self.numbers.find(self.hasher.hash_one(bytes), is_it).copied()
+    }
+
+    /// The number of a name that is there, put together of two parts.
+    pub(super) fn find_joined(&self, base: &[u8], suffix: &[u8]) -> Option<u32> {
+        self.find(&[base, suffix].concat())
     }
 
     /// What the declarations of a name come to.
@@ -72,7 +115,7 @@ impl<'a> Names<'a> {
     /// Forgets all names but the first `n`.
     pub(super) fn truncate(&mut self, n: usize) {
         for number in n..self.list.len() {
-            let hash = self.hasher.hash_one(self.list[number].bytes);
+            let hash = self.hasher.hash_one(&*self.list[number].bytes);
             if let Ok(entry) = self.numbers.find_entry(hash, |found| *found as usize == number) {
                 entry.remove();
             }
@@ -81,13 +124,29 @@ impl<'a> Names<'a> {
         self.last = None;
     }
 
-    fn add(&mut self, bytes: &'a [u8]) -> u32 {
-        let Self { list, numbers, hasher, last: _ } = self;
+    /// Adds a name that was not found, unless it is there in the spelling of the page.
+    #[cold]
+    fn add(&mut self, bytes: &[u8]) -> u32 {
+        let bytes = self.spell(bytes);
+        if let Some(number) = self.find(&bytes) {
+            return number;
+        }
+        let Self { list, numbers, hasher, .. } = self;
         let number = index(list.len());
-        list.push(Name { bytes, help: None, type_: Type::Absent, declared: None });
-        numbers.insert_unique(hasher.hash_one(bytes), number, |number| {
-            hasher.hash_one(list[*number as usize].bytes)
+        numbers.insert_unique(hasher.hash_one(&*bytes), number, |number| {
+            hasher.hash_one(&*list[*number as usize].bytes)
         });
+        let bytes = bytes.into_owned().into_boxed_slice();
+        let (help, unit, declared, sampled_by) = Default::default();
+        list.push(Name { bytes, help, unit, type_: Type::Absent, declared, sampled_by });
         number
+    }
+
+    /// A name as the page says it.
+    fn spell<'n>(&self, bytes: &'n [u8]) -> Cow<'n, [u8]> {
+        if labels::is_metric_name(bytes) {
+            return Cow::Borrowed(bytes);
+        }
+        labels::respell(bytes, |plain| self.escaping.metric_name(plain))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     exposition::{
-        Kind,
+        Header, Kind,
         family::{self, Type},
         text::line,
     },
@@ -19,46 +19,63 @@ pub(super) struct Families {
     of: Vec<u32>,
     /// The names of the families by number, in the order in which the first of each one's names
     /// appeared.
-    order: Vec<u32>,
+    pub order: Vec<u32>,
 }
 
-/// Writes the page.
-pub(super) fn write(names: &Names<'_>, rows: &Rows<'_>, families: &Families) -> Vec<u8> {
-    let Sorted { rows: sorted, ends } = Sorted::new(rows, families);
-    let mut out = Vec::with_capacity(size(names, rows));
-    let mut start = 0;
+/// The rows by family, in each in their order.
+#[derive(Debug)]
+pub(super) struct Sorted {
+    rows: Vec<u32>,
+    /// By the number of the family's name: where its rows end.
+    ends: Vec<u32>,
+}
+
+/// Writes a page of text with room for `more` bytes.
+pub(super) fn write(
+    names: &Names<'_>,
+    rows: &Rows<'_>,
+    families: &Families,
+    more: usize,
+) -> Vec<u8> {
+    let sorted = Sorted::new(rows, families);
+    let mut headers = Vec::new();
+    let mut header_ends = Vec::with_capacity(families.order.len());
     for family in &families.order {
-        let end = ends[*family as usize];
-        push_header(&mut out, &names.list[*family as usize]);
-        for row in &sorted[start..end] {
-            let row = &rows.list[*row as usize];
-            rows.line(row).push_with(&mut out, rows.relabel(row.source).as_bytes());
+        line::push_header(&mut headers, &names.list[*family as usize].header());
+        header_ends.push(headers.len());
+    }
+    let mut origins = rows.origins();
+    let lines = rows.list.iter().enumerate();
+    let n_lines: usize = lines.map(|(at, row)| row.len_with(&origins.of(at).relabel)).sum();
+
+    let mut out = Vec::with_capacity(headers.len() + n_lines + more);
+    let (mut start, mut header_start) = (0, 0);
+    for (family, header_end) in families.order.iter().zip(header_ends) {
+        out.extend_from_slice(&headers[header_start..header_end]);
+        header_start = header_end;
+        let of_family = sorted.of(*family, start);
+        start += of_family.len();
+        let mut origins = rows.origins();
+        for row in of_family {
+            let row = *row as usize;
+            origins.of(row).push_line(&mut out, rows.list[row]);
         }
-        start = end;
     }
     out
 }
 
-fn push_header(out: &mut Vec<u8>, family: &Name<'_>) {
-    if let Some(help) = family.help {
-        line::push_help(out, family.bytes, help);
-    }
-    match family.type_ {
-        Type::Absent => {}
-        Type::Of(kind) => line::push_type(out, family.bytes, kind),
-        Type::Lost => line::push_type(out, family.bytes, Kind::Untyped),
-    }
-}
+// === impl Name ===
 
-/// As many bytes as the page has at most, unless a help text holds needless escapes.
-fn size(names: &Names<'_>, rows: &Rows<'_>) -> usize {
-    let n_lines: usize = rows
-        .list
-        .iter()
-        .map(|row| rows.line(row).bytes.len() + rows.relabel(row.source).as_bytes().len() + 3)
-        .sum();
-    let header = |name: &Name<'_>| 2 * name.bytes.len() + name.help.map_or(0, <[u8]>::len) + 28;
-    n_lines + names.list.iter().map(header).sum::<usize>()
+impl Name<'_> {
+    /// What stands before its samples, as of a family.
+    pub(super) fn header(&self) -> Header<'_> {
+        let kind = match self.type_ {
+            Type::Absent => None,
+            Type::Of(kind) => Some(kind),
+            Type::Lost => Some(Kind::Untyped),
+        };
+        Header { name: &self.bytes, kind, help: self.help.as_deref(), unit: self.unit.map(|u| u.0) }
+    }
 }
 
 // === impl Families ===
@@ -69,7 +86,7 @@ impl Families {
         let mut order = Vec::new();
         let mut is_ordered = vec![false; names.list.len()];
         for (number, name) in names.list.iter().enumerate() {
-            let family = family::of(name.bytes, |name| names.type_of(name));
+            let family = family::of(&name.bytes, |name| names.type_of(name));
             let is_owned = family.len() < name.bytes.len();
             // A name that owns another was declared, and so is there.
             let owner = if is_owned { names.find(family) } else { None };
@@ -88,19 +105,12 @@ impl Families {
     }
 }
 
-/// The rows by family, in each in their order.
-struct Sorted {
-    rows: Vec<u32>,
-    /// By the number of the family's name: where its rows end.
-    ends: Vec<usize>,
-}
-
 // === impl Sorted ===
 
 impl Sorted {
     /// A counting sort: it is stable, and linear.
-    fn new(rows: &Rows<'_>, families: &Families) -> Self {
-        let mut counts = vec![0_usize; families.of.len()];
+    pub(super) fn new(rows: &Rows<'_>, families: &Families) -> Self {
+        let mut counts = vec![0_u32; families.of.len()];
         for row in &rows.list {
             counts[families.of(row.name)] += 1;
         }
@@ -113,9 +123,14 @@ impl Sorted {
         let mut sorted = vec![0; rows.list.len()];
         for (number, row) in rows.list.iter().enumerate() {
             let end = &mut ends[families.of(row.name)];
-            sorted[*end] = index(number);
+            sorted[*end as usize] = index(number);
             *end += 1;
         }
         Self { rows: sorted, ends }
+    }
+
+    /// The rows of a family that begin at `start`: those of the families before it end there.
+    pub(super) fn of(&self, family: u32, start: usize) -> &[u32] {
+        &self.rows[start..self.ends[family as usize] as usize]
     }
 }

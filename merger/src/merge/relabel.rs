@@ -8,15 +8,22 @@
 
 use std::borrow::Cow;
 
-use crate::exposition::{Label, Labels, labels};
+use crate::exposition::{Labels, labels, protobuf};
 
 const EXPORTED: &[u8] = b"exported_";
+
+/// A label of a pod, strictly escaped, maybe under another name than the pod's.
+pub(super) type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
 /// The labels of one source.
 #[derive(Debug)]
 pub(super) struct Relabel {
-    /// As they are put into each line: strict, without braces.
-    bytes: Vec<u8>,
+    /// Strict labels in braces, or nothing.
+    braced: Vec<u8>,
+    /// The same behind a comma and without braces, as they are put into a line that has labels.
+    joined: Vec<u8>,
+    /// The same as fields of a metric.
+    fields: Vec<u8>,
     names: Vec<Vec<u8>>,
 }
 
@@ -31,7 +38,7 @@ pub fn is_source_label(name: &str) -> bool {
 
 impl Relabel {
     pub(super) fn new(labels: &[(&str, &str)]) -> Self {
-        let (mut bytes, mut names) = (Vec::new(), Vec::new());
+        let (mut joined, mut fields, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for (name, value) in labels {
             // The name is the source's even where it has no value: what the pod sends under it
             // could name another source.
@@ -39,41 +46,54 @@ impl Relabel {
             if value.is_empty() {
                 continue;
             }
-            if !bytes.is_empty() {
-                bytes.push(b',');
-            }
-            labels::push_plain(&mut bytes, name, value);
+            joined.push(b',');
+            labels::push_plain(&mut joined, name, value);
+            protobuf::push_label(&mut fields, name.as_bytes(), value.as_bytes());
         }
-        Self { bytes, names }
+        let braced = match &joined[..] {
+            [] => Vec::new(),
+            [_, labels @ ..] => [b"{", labels, b"}"].concat(),
+        };
+        Self { braced, joined, fields, names }
+    }
+
+    /// The labels without braces.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.joined.get(1..).unwrap_or_default()
+    }
+
+    /// The labels as fields of a metric.
+    pub(super) fn fields(&self) -> &[u8] {
+        &self.fields
     }
 
     /// The labels as they are put into a line.
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+    #[inline]
+    pub(super) fn part(&self, has_labels: bool) -> &[u8] {
+        if has_labels { &self.joined } else { &self.braced }
     }
 
     pub(super) fn walk(&self) -> labels::Walk<'_> {
-        Labels::from_strict(&self.bytes).walk()
+        Labels::from_strict(self.as_bytes()).walk()
     }
 
     /// Whether the source has a label of this name.
+    #[inline]
     pub(super) fn has(&self, name: &[u8]) -> bool {
         self.names.iter().any(|own| own == name)
     }
 
     /// What remains of the pod's labels beside those of the source, under their new names.
-    pub(super) fn resolve<'a>(&self, labels: &[Label<'a>]) -> Vec<(Cow<'a, [u8]>, &'a [u8])> {
-        let (mut clashing, kept): (Vec<&Label<'a>>, Vec<_>) =
-            labels.iter().partition(|label| self.has(label.name));
-        clashing.retain(|label| !label.value.is_empty());
-        clashing.sort_by_key(|label| label.name.len());
+    pub(super) fn resolve<'a>(&self, labels: Vec<Pair<'a>>) -> Vec<Pair<'a>> {
+        let (mut clashing, mut resolved): (Vec<_>, Vec<_>) =
+            labels.into_iter().partition(|(name, _)| self.has(name));
+        clashing.retain(|(_, value)| !value.is_empty());
+        clashing.sort_by_key(|(name, _)| name.len());
 
-        let mut resolved: Vec<(Cow<'a, [u8]>, &'a [u8])> =
-            kept.into_iter().map(|label| (Cow::Borrowed(label.name), label.value)).collect();
-        for label in clashing {
-            let mut name = label.name.to_vec();
-            let is_free = |name: &[u8], resolved: &[(Cow<'a, [u8]>, &[u8])]| {
-                let is_it = |(n, value): &(Cow<'a, [u8]>, &[u8])| **n == *name && !value.is_empty();
+        for (name, value) in clashing {
+            let mut name = name.into_owned();
+            let is_free = |name: &[u8], resolved: &[Pair<'a>]| {
+                let is_it = |(n, value): &Pair<'a>| **n == *name && !value.is_empty();
                 !self.has(name) && !resolved.iter().any(is_it)
             };
             while !is_free(&name, &resolved) {
@@ -81,7 +101,7 @@ impl Relabel {
             }
             // What had this name and no value was no label.
             resolved.retain(|(n, _)| **n != *name);
-            resolved.push((Cow::Owned(name), label.value));
+            resolved.push((Cow::Owned(name), value));
         }
         resolved
     }
@@ -94,12 +114,13 @@ mod tests {
     #[track_caller]
     fn check(source: &[(&str, &str)], pod: &str, expected: &str) {
         let mut resolved = Vec::new();
-        let labels: Vec<_> = Labels::from_strict(pod.as_bytes()).walk().collect();
-        for (name, value) in Relabel::new(source).resolve(&labels) {
+        let labels = Labels::from_strict(pod.as_bytes()).walk();
+        let labels = labels.map(|l| (Cow::Borrowed(l.name), Cow::Borrowed(l.value))).collect();
+        for (name, value) in Relabel::new(source).resolve(labels) {
             resolved.push(format!(
                 "{}=\"{}\"",
                 String::from_utf8_lossy(&name),
-                String::from_utf8_lossy(value)
+                String::from_utf8_lossy(&value)
             ));
         }
         assert_eq!(resolved.join(","), expected);

@@ -1,193 +1,251 @@
-//! Every sample of all sources as a row of 32 bytes over a strict line, and which series are there.
+//! Every sample of all sources as a row of 20 bytes over the bytes that say it.
 //!
-//! A line that is strict stays where it is, in the body of its source. Another one is written
-//! anew, strictly, beside the body.
-
-use std::hash::BuildHasher;
-
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
+//! What can be copied to the page as it is stays where it is, in the body of its source. The rest is
+//! written anew beside the body, so that every row is over bytes in the format of the page: a strict
+//! line without its end, or for a page of protobuf maybe a whole metric.
 
 use crate::{
-    exposition::{Label, text::line::Line},
+    exposition::{Label, number, protobuf, text::line::Line},
     merge::{Source, relabel::Relabel},
 };
 
-/// The largest body that is read: offsets in it, and in what is rewritten of it, have 32 bits.
+/// The largest body that is read: lengths of rows have 28 bits, and offsets in what is written anew
+/// have 32.
 ///
-/// Rewriting makes a line less than four times as long: `\d` takes one byte more, and a label that
-/// clashes, which has five bytes and a comma at least, gets `exported_` once, and once more for
+/// Writing anew makes a line less than four times as long: `\d` takes one byte more, and a label
+/// that clashes, which has five bytes and a comma at least, gets `exported_` once, and once more for
 /// each longer label that stands in the line under the name so far.
-pub const LARGEST_BODY: usize = 1 << 30;
+pub const LARGEST_BODY: usize = 1 << 28;
 
-/// One sample.
+/// One sample, or for a page of protobuf one metric.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
-    /// The offset of its strict line, in the body or in what was rewritten.
-    pub start: u32,
-    pub len: u32,
-    /// Where the source's labels go: an offset in the line.
-    pub insert: u32,
+    /// The offset of its bytes, in the body or in what was written anew.
+    start: u32,
+    /// How many they are, and the flags.
+    len: u32,
+    /// Where in a line the source's labels go.
+    insert: u32,
     /// The number of its metric name.
     pub name: u32,
-    /// The position of its source.
-    pub source: u32,
     /// The line that it came from, from 1.
     pub line: u32,
-    /// The hash of its series, which knows no order of labels.
-    pub hash: u32,
-    pub is_rewritten: bool,
-    /// A label `le` that is no number, which a histogram may not have.
-    pub has_bad_bound: bool,
-    /// A label `quantile` that is no number, which a summary may not have.
-    pub has_bad_quantile: bool,
 }
 
-const _: () = assert!(size_of::<Row>() == 32);
+const _: () = assert!(size_of::<Row>() == 20);
+
+/// Its bytes are not in the body.
+const IS_WRITTEN: u32 = 1 << 31;
+/// It is a message, no line.
+const IS_METRIC: u32 = 1 << 30;
+/// It has labels of its own.
+const HAS_LABELS: u32 = 1 << 29;
+/// A label `le` or `quantile` is no number.
+const IS_SUSPECT: u32 = 1 << 28;
+const LEN: u32 = IS_SUSPECT - 1;
+
+/// What a row is beside its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Traits {
+    pub is_written: bool,
+    pub is_metric: bool,
+    pub is_suspect: bool,
+}
 
 /// The rows of all sources, in their order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Rows<'a> {
     pub list: Vec<Row>,
-    origins: Vec<Origin<'a>>,
-    series: HashTable<u32>,
-    hasher: RandomState,
+    pub origins: Vec<Origin<'a>>,
 }
 
 /// What the rows of one source have in common.
 #[derive(Debug)]
-struct Origin<'a> {
+pub(super) struct Origin<'a> {
     body: &'a [u8],
-    /// The lines that had to be written anew.
-    rewritten: Vec<u8>,
-    relabel: Relabel,
-    hash_of_labels: u64,
+    /// What had to be written anew.
+    pub written: Vec<u8>,
+    pub relabel: Relabel,
+    /// The first row that is not of an earlier source.
+    pub first: usize,
+}
+
+/// Walks rows in rising order, and knows the source of each.
+#[derive(Clone, Debug)]
+pub(super) struct Origins<'r, 'a> {
+    rows: &'r Rows<'a>,
+    at: usize,
+    /// The first row that is not of this source.
+    end: usize,
 }
 
 /// A number or offset as a row holds it.
-#[expect(clippy::cast_possible_truncation, reason = "all count bytes of bodies of 30 bits at most")]
+#[expect(clippy::cast_possible_truncation, reason = "all count bytes of bodies of 28 bits at most")]
 pub(super) const fn index(n: usize) -> u32 {
     n as u32
+}
+
+// === impl Row ===
+
+impl Row {
+    /// A row over `len` bytes at `start`. In a line `insert` is where more labels fit in, `name_len`
+    /// is how long the name is that stands before the labels.
+    #[inline]
+    pub(super) fn new(
+        [start, len, insert]: [usize; 3],
+        has_labels: bool,
+        traits: Traits,
+        name: u32,
+        line: usize,
+    ) -> Self {
+        let Traits { is_written, is_metric, is_suspect } = traits;
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        let flags = flag(is_written, IS_WRITTEN)
+            | flag(is_metric, IS_METRIC)
+            | flag(has_labels, HAS_LABELS)
+            | flag(is_suspect, IS_SUSPECT);
+        let [start, len, insert] = [start, len, insert].map(index);
+        Self { start, len: len | flags, insert, name, line: index(line) }
+    }
+
+    #[inline]
+    pub(super) fn len(self) -> usize {
+        (self.len & LEN) as usize
+    }
+
+    pub(super) fn is_metric(self) -> bool {
+        self.len & IS_METRIC != 0
+    }
+
+    pub(super) fn is_suspect(self) -> bool {
+        self.len & IS_SUSPECT != 0
+    }
+
+    /// How many bytes its line has on the page, its end included.
+    #[inline]
+    pub(super) fn len_with(self, relabel: &Relabel) -> usize {
+        self.len() + relabel.part(self.len & HAS_LABELS != 0).len() + 1
+    }
 }
 
 // === impl Rows ===
 
 impl<'a> Rows<'a> {
-    pub(super) fn new() -> Self {
-        let hasher = RandomState::default();
-        Self { list: Vec::new(), origins: Vec::new(), series: HashTable::new(), hasher }
-    }
-
     /// Begins the rows of one more source, and gives its position.
     pub(super) fn begin(&mut self, source: &Source<'a>) -> u32 {
         let relabel = Relabel::new(source.labels);
-        let hash_of_labels = hash_of_set(&self.hasher, relabel.walk());
-        let (body, rewritten) = (source.body, Vec::new());
-        self.origins.push(Origin { body, rewritten, relabel, hash_of_labels });
+        let (body, written, first) = (source.body, Vec::new(), self.list.len());
+        self.origins.push(Origin { body, written, relabel, first });
         index(self.origins.len() - 1)
     }
 
-    /// The labels of a source.
-    pub(super) fn relabel(&self, source: u32) -> &Relabel {
-        &self.origins[source as usize].relabel
+    /// Forgets the rows of the last source.
+    pub(super) fn discard(&mut self) {
+        if let Some(Origin { first, written, .. }) = self.origins.last_mut() {
+            self.list.truncate(*first);
+            *written = Vec::new();
+        }
     }
 
-    /// Where the lines of a source are written anew.
-    pub(super) fn rewritten(&mut self, source: u32) -> &mut Vec<u8> {
-        &mut self.origins[source as usize].rewritten
+    /// The sources of rows that are asked for in rising order.
+    pub(super) fn origins(&self) -> Origins<'_, 'a> {
+        let mut origins = Origins { rows: self, at: 0, end: 0 };
+        origins.end = origins.end_of(0);
+        origins
     }
 
-    /// Adds a sample whose line is strict and has these labels. Its hash is made here.
-    pub(super) fn push(&mut self, row: Row, labels: &[Label<'_>]) {
-        let hash = self.hash(&row, labels.iter().copied());
-        self.list.push(Row { hash, ..row });
+    /// The position of the source of a row.
+    pub(super) fn source_of(&self, row: usize) -> usize {
+        self.origins.partition_point(|origin| origin.first <= row) - 1
     }
 
-    /// Adds a sample whose line was written anew, and whose metric name has `name_len` bytes.
-    pub(super) fn push_rewritten(&mut self, row: Row, name_len: usize) {
-        let hash = self.hash(&row, self.line(&row).labels(name_len).walk());
-        self.list.push(Row { hash, ..row });
+    /// The source of a row.
+    pub(super) fn origin_of(&self, row: usize) -> &Origin<'a> {
+        &self.origins[self.source_of(row)]
     }
 
-    /// The strict line of a row.
-    pub(super) fn line(&self, row: &Row) -> Line<'_> {
-        let Origin { body, rewritten, .. } = &self.origins[row.source as usize];
-        let buffer = if row.is_rewritten { rewritten } else { *body };
-        let bytes = &buffer[row.start as usize..][..row.len as usize];
-        Line { bytes, insert: row.insert as usize }
-    }
-
-    /// Forgets all rows but the first `n`, which are those before this source.
-    pub(super) fn discard(&mut self, n: usize, source: u32) {
-        self.list.truncate(n);
-        *self.rewritten(source) = Vec::new();
-    }
-
-    /// Enters the rows from `n` on into the series, and drops those whose series is there already.
-    /// `name_len` gives the bytes of a metric name by its number.
-    pub(super) fn enter(
-        &mut self,
-        n: usize,
-        name_len: impl Fn(u32) -> usize,
-        mut duplicate: impl FnMut(&Row, &[u8]),
-    ) {
-        let mut kept = n;
-        for at in n..self.list.len() {
-            let row = self.list[at];
-            let is_it = |other: &u32| {
-                let other = &self.list[*other as usize];
-                row.name == other.name && self.is_same_series(&row, other, name_len(row.name))
-            };
-            if self.series.find(spread(row.hash), is_it).is_some() {
-                duplicate(&row, self.line(&row).bytes);
-                continue;
+    /// Keeps the rows for which `keep` says so; it is given the positions of the source and the row.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(usize, usize, Row) -> bool) {
+        let (mut kept, mut at) = (0, 0);
+        let n = self.list.len();
+        for source in 0..self.origins.len() {
+            let end = self.origins.get(source + 1).map_or(n, |next| next.first);
+            self.origins[source].first = kept;
+            while at < end {
+                let row = self.list[at];
+                if keep(source, at, row) {
+                    self.list[kept] = row;
+                    kept += 1;
+                }
+                at += 1;
             }
-            self.list[kept] = row;
-            let list = &self.list;
-            let rehash = |other: &u32| spread(list[*other as usize].hash);
-            self.series.insert_unique(spread(row.hash), index(kept), rehash);
-            kept += 1;
         }
         self.list.truncate(kept);
     }
+}
 
-    fn hash<'l>(&self, row: &Row, labels: impl Iterator<Item = Label<'l>>) -> u32 {
-        let more = self.origins[row.source as usize].hash_of_labels;
-        let sum = more.wrapping_add(hash_of_set(&self.hasher, labels));
-        let hash = self.hasher.hash_one((row.name, self.line(row).timestamp(), sum));
-        // Half of a hash is a hash.
-        (hash >> 32) as u32
+// === impl Origin ===
+
+impl Origin<'_> {
+    /// The bytes of a row.
+    #[inline]
+    pub(super) fn bytes(&self, row: Row) -> &[u8] {
+        let buffer = if row.len & IS_WRITTEN == 0 { self.body } else { &self.written };
+        &buffer[row.start as usize..][..row.len()]
     }
 
-    fn is_same_series(&self, a: &Row, b: &Row, name_len: usize) -> bool {
-        let (line_a, line_b) = (self.line(a), self.line(b));
-        if a.hash != b.hash || line_a.timestamp() != line_b.timestamp() {
-            return false;
+    /// The line of a row.
+    #[inline]
+    pub(super) fn line(&self, row: Row) -> Line<'_> {
+        Line { bytes: self.bytes(row), insert: row.insert as usize }
+    }
+
+    /// The labels of a row, and those of its source.
+    pub(super) fn labels(&self, row: Row) -> impl Iterator<Item = Label<'_>> {
+        let own = self.line(row).labels().walk().chain(self.relabel.walk());
+        own.filter(|label| !label.value.is_empty())
+    }
+
+    /// When the sample was taken, in milliseconds since 1970.
+    pub(super) fn timestamp(&self, row: Row) -> Option<i64> {
+        if row.is_metric() {
+            return protobuf::timestamp(self.bytes(row));
         }
-        let sets = [(a, line_a), (b, line_b)]
-            .map(|(row, line)| (line.labels(name_len), self.relabel(row.source)));
-        let [(labels_a, more_a), (labels_b, more_b)] = sets;
-        if labels_a == labels_b && more_a.as_bytes() == more_b.as_bytes() {
-            return true;
-        }
-        let [set_a, set_b] = sets.map(|(labels, more)| {
-            let labels = labels.walk().chain(more.walk());
-            let mut set: Vec<_> = labels.filter(|label| !label.value.is_empty()).collect();
-            set.sort_unstable();
-            set
-        });
-        set_a == set_b
+        self.line(row).timestamp().and_then(number::milliseconds)
+    }
+
+    /// Writes the line of a row with the labels of its source.
+    #[inline]
+    pub(super) fn push_line(&self, out: &mut Vec<u8>, row: Row) {
+        let line = self.bytes(row);
+        let (before, after) = line.split_at(row.insert as usize);
+        out.extend_from_slice(before);
+        out.extend_from_slice(self.relabel.part(row.len & HAS_LABELS != 0));
+        out.extend_from_slice(after);
+        out.push(b'\n');
     }
 }
 
-/// The hash of strict labels: a sum, so that their order does not matter. A label with an empty
-/// value is none in the data model of Prometheus.
-fn hash_of_set<'l>(hasher: &RandomState, labels: impl Iterator<Item = Label<'l>>) -> u64 {
-    let labels = labels.filter(|label| !label.value.is_empty());
-    labels.map(|label| hasher.hash_one(label.bytes)).fold(0, u64::wrapping_add)
-}
+// === impl Origins ===
 
-/// The table of the series looks at both ends of a hash.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+impl<'r, 'a> Origins<'r, 'a> {
+    /// The source of `row`, which is not before the one asked for last.
+    #[inline]
+    pub(super) fn of(&mut self, row: usize) -> &'r Origin<'a> {
+        while row >= self.end {
+            self.at += 1;
+            self.end = self.end_of(self.at);
+        }
+        &self.rows.origins[self.at]
+    }
+
+    /// The position of the source that was given last.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    fn end_of(&self, source: usize) -> usize {
+        let next = self.rows.origins.get(source + 1);
+        next.map_or(usize::MAX, |next| next.first)
+    }
 }

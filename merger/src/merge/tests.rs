@@ -113,11 +113,14 @@ fn all_samples_of_a_name_are_in_the_family_that_any_source_gives_it() {
 }
 
 #[test]
-fn a_kind_without_a_word_in_text_is_untyped_and_counted() {
+fn a_kind_without_a_word_in_text_is_a_gauge_or_none_and_counted() {
     check(
-        &[("", "# TYPE m info\nm 1\n")],
-        "# TYPE m untyped\nm 1\n",
-        &[": line 1: type has no word in text 0.0.4, written as untyped: `# TYPE m info`"],
+        &[("", "# TYPE m info\nm 1\n# TYPE n gaugehistogram\nn_gsum 1\n")],
+        "# TYPE m gauge\nm 1\nn_gsum 1\n",
+        &[
+            ": line 1: type has no word in the page's format: `# TYPE m info`",
+            ": line 3: type has no word in the page's format: `# TYPE n gaugehistogram`",
+        ],
     );
 }
 
@@ -187,7 +190,9 @@ fn an_exemplar_is_left_out_and_counted() {
     check(
         &[("", "m 1 # {t=\"x\"} 1\n")],
         "m 1\n",
-        &[": line 1: exemplar is left out, text 0.0.4 has no place for it: `m 1 # {t=\"x\"} 1`"],
+        &[
+            ": line 1: exemplar is left out, the page's format has no place for it: `m 1 # {t=\"x\"} 1`",
+        ],
     );
 }
 
@@ -216,7 +221,7 @@ fn a_body_whose_offsets_do_not_fit_is_not_read() {
     let source = Source { labels: &[], format: Format::Text, body: &body };
     let reports = merge(&[source], &Limits::default(), Output::default()).reports;
     let failed = reports[0].failed.map(|failure| failure.to_string());
-    assert_eq!(failed.as_deref(), Some("body larger than 1073741824 bytes"));
+    assert_eq!(failed.as_deref(), Some("body larger than 268435456 bytes"));
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! Strict lines of text 0.0.4: each has one spelling, and the source's labels fit in.
+//! Strict lines: each has one spelling, and the source's labels fit in.
 
-use crate::exposition::{Kind, Labels, Sample, labels};
+use memchr::memchr;
 
-/// A strict sample line, without its end: `name{labels} value timestamp`.
+use crate::exposition::{Header, Kind, Labels, labels};
+
+/// A strict sample line, without its end: `name{labels} value timestamp # exemplar`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
     /// The whole line.
@@ -11,95 +13,123 @@ pub struct Line<'a> {
     pub insert: usize,
 }
 
-/// Writes a HELP line.
-pub fn push_help(out: &mut Vec<u8>, family: &[u8], help: &[u8]) {
-    out.extend_from_slice(b"# HELP ");
-    out.extend_from_slice(family);
-    out.push(b' ');
-    // expfmt knows two escapes in a help text; `\"` is an error there.
-    labels::push_escaped(out, help, false);
-    out.push(b'\n');
+/// What follows the labels of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail<'a> {
+    /// A number.
+    pub value: &'a [u8],
+    /// In the unit of the line's format.
+    pub timestamp: Option<&'a [u8]>,
+    /// What follows `# `.
+    pub exemplar: Option<&'a [u8]>,
 }
 
-/// Writes a TYPE line; a kind without a word in this format is `untyped`.
+/// Writes the HELP and TYPE lines of a family in text; a kind without a word in text is left out.
+pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>) {
+    let Header { name, kind, help, unit: _ } = header;
+    if let Some(help) = help {
+        out.extend_from_slice(b"# HELP ");
+        push_family(out, name);
+        out.push(b' ');
+        // expfmt knows two escapes in a help text; `\"` is an error there.
+        labels::push_escaped(out, help, false);
+        out.push(b'\n');
+    }
+    if let Some(kind) = kind.filter(|kind| kind.is_said_in_text()) {
+        push_type(out, name, kind);
+    }
+}
+
+/// Writes a TYPE line.
 pub fn push_type(out: &mut Vec<u8>, family: &[u8], kind: Kind) {
-    let kind = if kind.is_said_in_text() { kind } else { Kind::Untyped };
     out.extend_from_slice(b"# TYPE ");
-    out.extend_from_slice(family);
+    push_family(out, family);
     out.push(b' ');
     out.extend_from_slice(kind.as_str().as_bytes());
     out.push(b'\n');
 }
 
-/// Writes a strict sample line without its end, each label by `push_label`; gives where more
-/// labels fit in, as an offset from where it began. The exemplar is left out.
-pub fn push_sample<'a>(
+/// Writes the name of a family in a line of metadata, in quotes where it is no identifier.
+pub fn push_family(out: &mut Vec<u8>, name: &[u8]) {
+    if labels::is_metric_name(name) {
+        out.extend_from_slice(name);
+    } else {
+        push_quoted(out, name);
+    }
+}
+
+/// Writes a metric name and strict labels; gives where more labels fit in, as an offset from where it
+/// began. A name that is no identifier stands among the labels.
+pub fn push_head<N: AsRef<[u8]>, V: AsRef<[u8]>>(
     out: &mut Vec<u8>,
-    sample: &Sample<'a>,
-    labels: impl IntoIterator<Item = (impl AsRef<[u8]>, &'a [u8])>,
+    name: &[u8],
+    labels: &[(N, V)],
 ) -> usize {
     let start = out.len();
-    out.extend_from_slice(sample.name);
-    let mut separator = b'{';
-    for (name, value) in labels {
-        out.push(separator);
-        out.extend_from_slice(name.as_ref());
+    let is_quoted = !labels::is_metric_name(name);
+    if is_quoted {
+        out.push(b'{');
+        push_quoted(out, name);
+    } else {
+        out.extend_from_slice(name);
+    }
+    for (at, (name, value)) in labels.iter().enumerate() {
+        out.push(if at == 0 && !is_quoted { b'{' } else { b',' });
+        labels::push_name(out, name.as_ref());
         out.extend_from_slice(b"=\"");
-        labels::push_value(out, value);
+        out.extend_from_slice(value.as_ref());
         out.push(b'"');
-        separator = b',';
     }
     let insert = out.len() - start;
-    if separator == b',' {
+    if is_quoted || !labels.is_empty() {
         out.push(b'}');
     }
-    for part in [Some(sample.value), sample.timestamp].into_iter().flatten() {
-        out.push(b' ');
-        out.extend_from_slice(part);
-    }
     insert
+}
+
+fn push_quoted(out: &mut Vec<u8>, name: &[u8]) {
+    out.push(b'"');
+    out.extend_from_slice(name);
+    out.push(b'"');
 }
 
 // === impl Line ===
 
 impl<'a> Line<'a> {
-    /// Where more labels fit into the line of a strict sample.
+    /// Its labels.
     #[must_use]
-    pub fn insert(sample: &Sample<'_>) -> usize {
-        match sample.labels.as_bytes().len() {
-            0 => sample.name.len(),
-            n => sample.name.len() + 1 + n,
-        }
+    pub fn labels(self) -> Labels<'a> {
+        let head = &self.bytes[..self.insert];
+        // No name has a brace in it but one in quotes, which stands behind the brace itself.
+        let start = memchr(b'{', head).map_or(head.len(), |brace| brace + 1);
+        Labels::from_strict(&head[start..])
     }
 
-    /// Its labels, where the name has `name` bytes.
+    /// What follows its labels.
     #[must_use]
-    pub fn labels(self, name: usize) -> Labels<'a> {
-        Labels::from_strict(self.bytes[..self.insert].get(name + 1..).unwrap_or_default())
+    pub fn tail(self) -> Tail<'a> {
+        let tail = &self.bytes[self.insert..];
+        let tail = tail.strip_prefix(b"}").unwrap_or(tail);
+        let mut words = tail.splitn(3, |b| *b == b' ').skip(1);
+        let value = words.next().unwrap_or_default();
+        let rest = words.next().unwrap_or_default();
+        match rest {
+            [] => Tail { value, timestamp: None, exemplar: None },
+            [b'#', b' ', exemplar @ ..] => {
+                Tail { value, timestamp: None, exemplar: Some(exemplar) }
+            }
+            _ => {
+                let at = memchr(b' ', rest).unwrap_or(rest.len());
+                let exemplar = rest[at..].strip_prefix(b" # ");
+                Tail { value, timestamp: Some(&rest[..at]), exemplar }
+            }
+        }
     }
 
     /// Its timestamp.
     #[must_use]
     pub fn timestamp(self) -> Option<&'a [u8]> {
-        let values = &self.bytes[self.insert..];
-        values.splitn(3, |b| *b == b' ').nth(2)
-    }
-
-    /// Writes the line with its end, and with `more` put in: strict labels without braces, maybe
-    /// none. Takes at most `more.len() + 3` bytes more than the line has.
-    pub fn push_with(self, out: &mut Vec<u8>, more: &[u8]) {
-        let (before, after) = self.bytes.split_at(self.insert);
-        out.extend_from_slice(before);
-        if !more.is_empty() {
-            let has_labels = after.first() == Some(&b'}');
-            out.push(if has_labels { b',' } else { b'{' });
-            out.extend_from_slice(more);
-            if !has_labels {
-                out.push(b'}');
-            }
-        }
-        out.extend_from_slice(after);
-        out.push(b'\n');
+        self.tail().timestamp
     }
 }
 
@@ -108,46 +138,46 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(line: &str, insert: usize, expected: [&str; 2]) {
-        let line = Line { bytes: line.as_bytes(), insert };
-        let mut out = Vec::new();
-        line.push_with(&mut out, b"");
-        line.push_with(&mut out, b"c=\"1\"");
-        assert_eq!(String::from_utf8_lossy(&out), format!("{}\n{}\n", expected[0], expected[1]));
+    fn check(name: &str, labels: &[(&str, &str)], expected: &str, insert: usize) {
+        let mut out = b"before ".to_vec();
+        assert_eq!(push_head(&mut out, name.as_bytes(), labels), insert);
+        assert_eq!(String::from_utf8_lossy(&out[7..]), expected);
+        let walked = Line { bytes: &out[7..], insert }.labels().walk().count();
+        assert_eq!(walked, labels.len());
     }
 
     #[test]
-    fn labels_are_put_behind_those_that_are_there() {
-        check("m{a=\"} \"} 1 2", 8, ["m{a=\"} \"} 1 2", "m{a=\"} \",c=\"1\"} 1 2"]);
+    fn a_name_that_is_no_identifier_stands_among_the_labels() {
+        check("m", &[], "m", 1);
+        check("m", &[("a", "1"), ("b.c", "{")], "m{a=\"1\",\"b.c\"=\"{\"}", 16);
+        check("a.b", &[], "{\"a.b\"}", 6);
+        check("a{", &[("c", "1")], "{\"a{\",c=\"1\"}", 11);
     }
 
     #[test]
-    fn a_line_without_labels_gets_braces() {
-        check("m 1", 1, ["m 1", "m{c=\"1\"} 1"]);
+    fn a_line_knows_its_labels_and_what_follows_them() {
+        let check = |bytes: &str, insert, labels: &str, value: &str, timestamp, exemplar| {
+            let line = Line { bytes: bytes.as_bytes(), insert };
+            assert_eq!(String::from_utf8_lossy(line.labels().as_bytes()), labels);
+            let tail = Tail { value: value.as_bytes(), timestamp, exemplar };
+            assert_eq!(line.tail(), tail);
+        };
+        check("m{a=\" 7 \"} 1 2", 9, "a=\" 7 \"", "1", Some(&b"2"[..]), None);
+        check("m 1", 1, "", "1", None, None);
+        check("m{a=\"}\"} 1 # {b=\"c\"} 2", 7, "a=\"}\"", "1", None, Some(&b"{b=\"c\"} 2"[..]));
+        check("m 1 2.5 # {} 2 3", 1, "", "1", Some(b"2.5"), Some(b"{} 2 3"));
     }
 
     #[test]
-    fn a_line_knows_its_labels_and_its_timestamp() {
-        let line = Line { bytes: b"m{a=\" 7 \"} 1 2", insert: 9 };
-        assert_eq!(
-            (line.labels(1).as_bytes(), line.timestamp()),
-            (&b"a=\" 7 \""[..], Some(&b"2"[..]))
-        );
-        let line = Line { bytes: b"m 1", insert: 1 };
-        assert_eq!((line.labels(1).as_bytes(), line.timestamp()), (&b""[..], None));
-    }
-
-    #[test]
-    fn help_knows_two_escapes() {
-        let mut out = Vec::new();
-        push_help(&mut out, b"m", b"a\nb\\c\"d");
-        assert_eq!(out, b"# HELP m a\\nb\\\\c\"d\n");
-    }
-
-    #[test]
-    fn a_kind_of_openmetrics_is_written_as_untyped() {
-        let mut out = Vec::new();
-        push_type(&mut out, b"m", Kind::Info);
-        assert_eq!(out, b"# TYPE m untyped\n");
+    fn a_header_says_what_text_has_words_for() {
+        let check = |kind, expected: &str| {
+            let mut out = Vec::new();
+            let help = Some(&b"a\nb\\c\"d"[..]);
+            push_header(&mut out, &Header { name: b"m", kind, help, unit: Some(b"s") });
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        };
+        check(Some(Kind::Gauge), "# HELP m a\\nb\\\\c\"d\n# TYPE m gauge\n");
+        check(Some(Kind::GaugeHistogram), "# HELP m a\\nb\\\\c\"d\n");
+        check(None, "# HELP m a\\nb\\\\c\"d\n");
     }
 }

@@ -1,0 +1,105 @@
+//! What a source declares of its families, and which names that is about.
+//!
+//! `OpenMetrics` names a counter without the `_total` of its samples, and an info without `_info`;
+//! text and protobuf name them with it. Here a declaration is about the name that its source's
+//! samples have, so that a family of one format meets that of another.
+
+use std::borrow::Cow;
+
+use crate::{
+    exposition::{Defect, Format, Kind, Place, family::Type},
+    merge::{
+        conflict,
+        names::{Declared, Mark, Names},
+        report::Report,
+    },
+};
+
+/// The declarations of one source, in their order: of which name, as the source says it, and what.
+#[derive(Debug, Default)]
+pub(super) struct Declarations<'a> {
+    helps: Vec<(u32, Cow<'a, [u8]>)>,
+    units: Vec<(u32, &'a [u8], Place<'a>)>,
+    kinds: Vec<(u32, Kind, Place<'a>)>,
+}
+
+// === impl Declarations ===
+
+impl<'a> Declarations<'a> {
+    pub(super) fn help(&mut self, family: u32, help: Cow<'a, [u8]>) {
+        if !help.is_empty() {
+            self.helps.push((family, help));
+        }
+    }
+
+    pub(super) fn unit(&mut self, family: u32, unit: &'a [u8], place: Place<'a>) {
+        self.units.push((family, unit, place));
+    }
+
+    pub(super) fn kind(&mut self, family: u32, kind: Kind, place: Place<'a>) {
+        self.kinds.push((family, kind, place));
+    }
+
+    /// Lets them meet those of the sources before: the first help and the first unit stand, and
+    /// kinds join. What a page of `format` cannot say is a problem.
+    pub(super) fn declare(
+        self,
+        names: &mut Names<'a>,
+        source: u32,
+        format: Format,
+        report: &mut Report,
+    ) {
+        let Self { helps, units, kinds } = self;
+        // A family that is said to be of a kind with a suffix is that suffix's name from here on.
+        let mut longer: Vec<(u32, u32)> = Vec::new();
+        for (said, kind, Place { line, text, .. }) in kinds {
+            let number = named(names, said, kind, source);
+            if number != said && !longer.contains(&(said, number)) {
+                longer.push((said, number));
+            }
+            let name = &mut names.list[number as usize];
+            name.type_ = name.type_.join(kind);
+            if matches!(kind, Kind::Untyped | Kind::Unknown) {
+                continue;
+            }
+            if conflict::is_foreign(kind, format) {
+                report.problems.add(line, Defect::ForeignKind, text);
+            }
+            let mark = Mark { source, line, text };
+            let first = name.declared.get_or_insert(Declared { kind, mark });
+            if Type::Of(first.kind).join(kind) == Type::Lost {
+                report.problems.add(line, Defect::KindConflict, text);
+            }
+        }
+        longer.sort_unstable();
+        let meant = |said: u32| {
+            let at = longer.binary_search_by_key(&said, |(said, _)| *said);
+            at.map_or(said, |at| longer[at].1)
+        };
+        for (family, help) in helps {
+            let name = meant(family);
+            names.list[name as usize].help.get_or_insert(help);
+        }
+        for (family, unit, Place { line, text, .. }) in units {
+            let name = meant(family);
+            names.list[name as usize].unit.get_or_insert((unit, Mark { source, line, text }));
+            if matches!(format, Format::Text | Format::Text1) {
+                report.problems.add(line, Defect::Unit, text);
+            }
+        }
+    }
+}
+
+/// The name that a family of this kind has on the page: with the suffix of its samples, if the
+/// source has samples of that name and none of the name without it.
+fn named(names: &Names<'_>, said: u32, kind: Kind, source: u32) -> u32 {
+    let suffix: &[u8] = match kind {
+        Kind::Counter => b"_total",
+        Kind::Info => b"_info",
+        _ => return said,
+    };
+    let name = &names.list[said as usize];
+    let is_sampled = |number: u32| names.list[number as usize].sampled_by == Some(source);
+    let longer = names.find_joined(&name.bytes, suffix).filter(|longer| is_sampled(*longer));
+    longer.filter(|_| !is_sampled(said)).unwrap_or(said)
+}

@@ -1,0 +1,103 @@
+//! Which series are there: two samples of one series at one time are one too many.
+//!
+//! The hash of a series is a sum over its labels, so that their order does not matter, and so that
+//! what is known of the labels that a sample shares with the one before it can be kept.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use crate::{
+    exposition::{Label, protobuf},
+    merge::rows::{Origin, Row, Rows, index},
+};
+
+/// Makes the hashes. Seeded, since labels come from pods; it decides no order.
+#[derive(Debug, Default)]
+pub(super) struct Hasher(RandomState);
+
+// === impl Hasher ===
+
+impl Hasher {
+    /// The hash of one strict label. One with an empty value is none in the data model of Prometheus.
+    #[inline]
+    pub(super) fn label(&self, label: &Label<'_>) -> u64 {
+        if label.value.is_empty() { 0 } else { self.0.hash_one(label.bytes) }
+    }
+
+    /// The hash of a label set.
+    pub(super) fn set<'l>(&self, labels: impl Iterator<Item = Label<'l>>) -> u64 {
+        labels.map(|label| self.label(&label)).fold(0, u64::wrapping_add)
+    }
+
+    /// The hash of the series of a name whose labels, with those of the source, have this sum.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+    pub(super) fn series(name: u32, timestamp: Option<i64>, sum: u64) -> u32 {
+        // Odd constants without a pattern; the labels bring the seed.
+        let name = u64::from(name).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let time = timestamp.map_or(0, |t| t.cast_unsigned().wrapping_mul(0xd6e8_feb8_6659_fd93));
+        let hash = (sum ^ name ^ time.rotate_left(31)).wrapping_mul(0xa076_1d64_78bd_642f);
+        (hash >> 32) as u32
+    }
+}
+
+/// Which rows have a series that an earlier one has; `hashes` has that of each row. Of a series the
+/// first row stays.
+pub(super) fn duplicates(rows: &Rows<'_>, hashes: &[u32]) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut series = HashTable::with_capacity(hashes.len());
+    let mut origins = rows.origins();
+    for (at, (row, hash)) in rows.list.iter().zip(hashes).enumerate() {
+        let origin = origins.of(at);
+        let is_same = |&other: &u32| {
+            let other = other as usize;
+            hashes[other] == *hash
+                && rows.list[other].name == row.name
+                && is_same_series((origin, *row), (rows.origin_of(other), rows.list[other]))
+        };
+        if series.find(spread(*hash), is_same).is_some() {
+            found.push(index(at));
+        } else {
+            // It has room for all, so it asks for no hash again.
+            series.insert_unique(spread(*hash), index(at), |&other| spread(hashes[other as usize]));
+        }
+    }
+    found
+}
+
+/// Whether two rows of one name are of one series, at one time.
+fn is_same_series(a: (&Origin<'_>, Row), b: (&Origin<'_>, Row)) -> bool {
+    if a.0.timestamp(a.1) != b.0.timestamp(b.1) || a.1.is_metric() != b.1.is_metric() {
+        return false;
+    }
+    if a.1.is_metric() {
+        return set_of_metric(a) == set_of_metric(b);
+    }
+    let [set_a, set_b] = [a, b].map(|(origin, row)| origin.line(row).labels().as_bytes());
+    let [more_a, more_b] = [a, b].map(|(origin, _)| origin.relabel.as_bytes());
+    if set_a == set_b && more_a == more_b {
+        return true;
+    }
+    let [set_a, set_b] = [a, b].map(|(origin, row)| {
+        let mut set: Vec<_> = origin.labels(row).collect();
+        set.sort_unstable();
+        set
+    });
+    set_a == set_b
+}
+
+/// The labels of a metric and of its source, as protobuf writes them.
+fn set_of_metric<'r>((origin, row): (&'r Origin<'_>, Row)) -> Vec<(&'r [u8], &'r [u8])> {
+    let labels =
+        protobuf::labels(origin.bytes(row)).chain(protobuf::labels(origin.relabel.fields()));
+    let mut set: Vec<_> = labels.filter(|(_, value)| !value.is_empty()).collect();
+    set.sort_unstable();
+    set
+}
+
+/// The table looks at both ends of a hash.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

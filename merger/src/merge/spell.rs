@@ -1,0 +1,112 @@
+//! How the samples of a source are spelled on the page.
+
+use std::borrow::Cow;
+
+use crate::{
+    exposition::{
+        Defect, Escaping, Format, Label, Output, Sample, labels,
+        text::{Dialect, line},
+    },
+    merge::relabel::Pair,
+};
+
+/// Spells for one page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Speller {
+    escaping: Escaping,
+    /// The unit of the timestamps in lines.
+    dialect: Dialect,
+    /// Exemplars go into the lines.
+    has_exemplars: bool,
+}
+
+/// What follows the value of a line.
+#[derive(Debug, Default)]
+pub(super) struct Times<'a> {
+    timestamp: Option<Cow<'a, [u8]>>,
+    exemplar: Option<Vec<u8>>,
+}
+
+// === impl Speller ===
+
+impl Speller {
+    pub(super) fn new(output: Output) -> Self {
+        let Output { format, escaping } = output;
+        let escaping = match (format, escaping) {
+            (Format::Text, Escaping::AllowUtf8) => Escaping::Underscores,
+            _ => escaping,
+        };
+        Self {
+            escaping,
+            dialect: format.dialect(),
+            has_exemplars: !matches!(format, Format::Text | Format::Text1),
+        }
+    }
+
+    /// What becomes of names that are no identifiers.
+    pub(super) fn escaping(self) -> Escaping {
+        self.escaping
+    }
+
+    /// Whether the page can have the line of a sample as it is.
+    #[inline]
+    pub(super) fn is_as_is(self, format: Format, sample: &Sample<'_>) -> bool {
+        sample.strict
+            && (!sample.is_quoted || self.escaping == Escaping::AllowUtf8)
+            && (sample.timestamp.is_none() || format.dialect() == self.dialect)
+    }
+
+    /// A label in the spelling of the page.
+    pub(super) fn pair<'a>(self, label: &Label<'a>) -> Pair<'a> {
+        let name = if labels::is_name(label.name) {
+            Cow::Borrowed(label.name)
+        } else {
+            labels::respell(label.name, |plain| self.escaping.label_name(plain))
+        };
+        let mut value = Cow::Borrowed(label.value);
+        if label.value.contains(&b'\\') {
+            let mut strict = Vec::with_capacity(label.value.len());
+            labels::push_value(&mut strict, label.value);
+            value = Cow::Owned(strict);
+        }
+        (name, value)
+    }
+
+    /// The timestamp and the exemplar in the spelling of the page, and what of them was left out.
+    pub(super) fn times<'a>(
+        self,
+        format: Format,
+        sample: &Sample<'a>,
+    ) -> Result<(Times<'a>, Option<Defect>), Defect> {
+        let _ = format;
+        let timestamp = sample.timestamp.map(Cow::Borrowed);
+        let lost = sample.exemplar.map(|_| Defect::Exemplar);
+        Ok((Times { timestamp, exemplar: None }, lost))
+    }
+}
+
+// === impl Times ===
+
+impl Times<'_> {
+    /// Writes a strict line without its end; gives where more labels fit in, as an offset from where
+    /// it began.
+    pub(super) fn push(
+        &self,
+        out: &mut Vec<u8>,
+        name: &[u8],
+        labels: &[Pair<'_>],
+        value: &[u8],
+    ) -> usize {
+        let Self { timestamp, exemplar } = self;
+        let insert = line::push_head(out, name, labels);
+        for part in [Some(value), timestamp.as_deref()].into_iter().flatten() {
+            out.push(b' ');
+            out.extend_from_slice(part);
+        }
+        if let Some(exemplar) = exemplar {
+            out.extend_from_slice(b" # ");
+            out.extend_from_slice(exemplar);
+        }
+        insert
+    }
+}
