@@ -119,7 +119,7 @@ pub enum Entry<'a> {
 }
 
 /// One sample of one series. What is not parsed cannot be altered, so its parts stay bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample<'a> {
     /// A metric name. One that stood in quotes is without them, escaped as the source did it.
     pub name: &'a [u8],
@@ -135,6 +135,17 @@ pub struct Sample<'a> {
     pub is_quoted: bool,
     /// Whether its line, without its end, is byte for byte what the strict writer of its format writes.
     pub strict: bool,
+}
+
+/// What a reader has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// A sample, which the reader lends: moving it would cost as much as reading it.
+    Sample,
+    /// Another entry.
+    Entry(Entry<'a>),
+    /// Something that cannot be read.
+    Fault(Fault),
 }
 
 /// Where in a body the last item of a reader stood.

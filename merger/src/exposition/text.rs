@@ -8,7 +8,8 @@
 use memchr::memchr;
 
 use crate::exposition::{
-    Defect, Entry, Exceeded, Failure, Fault, Kind, Label, Limit, Limits, Place, labels,
+    Defect, Entry, Exceeded, Failure, Fault, Kind, Label, Limit, Limits, Place, Sample, Step,
+    labels,
 };
 
 pub mod line;
@@ -40,6 +41,7 @@ pub struct Reader<'a> {
     /// Nothing more has to be seen for the page to be whole.
     is_whole: bool,
     before: sample::Before<'a>,
+    sample: Sample<'a>,
 }
 
 // === impl Reader ===
@@ -60,6 +62,7 @@ impl<'a> Reader<'a> {
             is_clean: memchr(0, body).is_none() && std::str::from_utf8(body).is_ok(),
             is_whole: dialect == Dialect::Text,
             before: sample::Before::default(),
+            sample: Sample::default(),
         }
     }
 
@@ -81,8 +84,36 @@ impl<'a> Reader<'a> {
         self.before.set.n_shared()
     }
 
+    /// The sample that was the last step.
+    #[must_use]
+    pub fn sample(&self) -> &Sample<'a> {
+        &self.sample
+    }
+
+    /// Goes on to the next thing that is said, or that is wrong.
+    #[inline(always)]
+    pub fn step(&mut self) -> Option<Step<'a>> {
+        while self.at < self.body.len() {
+            let found = self.read();
+            if let Err(Fault::Source(_)) = found {
+                (self.at, self.is_whole) = (self.body.len(), true);
+            }
+            match found {
+                Ok(None) => {}
+                Ok(Some(step)) => return Some(step),
+                Err(fault) => return Some(Step::Fault(fault)),
+            }
+        }
+        if self.is_whole {
+            return None;
+        }
+        self.is_whole = true;
+        Some(Step::Fault(Fault::Source(Failure::NoEof)))
+    }
+
     /// What the next line says, if anything.
-    fn read(&mut self) -> Result<Option<Entry<'a>>, Fault> {
+    #[inline(always)]
+    fn read(&mut self) -> Result<Option<Step<'a>>, Fault> {
         let rest = &self.body[self.at..];
         self.place = Place { line: self.place.line + 1, at: self.at, text: &[] };
         match rest.first() {
@@ -94,7 +125,7 @@ impl<'a> Reader<'a> {
                         Err(Fault::Line(Defect::BlankLine))
                     }
                     [] => Ok(None),
-                    [b'#', comment @ ..] => self.read_comment(comment),
+                    [b'#', comment @ ..] => Ok(self.read_comment(comment)?.map(Step::Entry)),
                     indented => self.read_sample(indented, false).map(Some),
                 }
             }
@@ -108,27 +139,26 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the sample at the beginning of `text`. `strict` says: no blanks were before it.
-    #[inline]
-    fn read_sample(&mut self, text: &'a [u8], strict: bool) -> Result<Entry<'a>, Fault> {
+    #[inline(always)]
+    fn read_sample(&mut self, text: &'a [u8], strict: bool) -> Result<Step<'a>, Fault> {
         if !self.is_clean {
             self.check_bytes(text)?;
         }
-        let read = sample::read(text, self.dialect, &self.limits, &mut self.before);
-        let sample = match read {
-            Ok((sample, len)) => {
-                if self.place.text.is_empty() {
-                    self.take(len, &text[..len]);
-                    self.check_length(&text[..len])?;
-                }
-                sample
+        let Self { dialect, limits, before, sample, .. } = self;
+        match sample::read(text, *dialect, limits, before, sample) {
+            Ok(len) if self.place.text.is_empty() => {
+                self.take(len, &text[..len]);
+                self.check_length(&text[..len])?;
             }
+            Ok(_) => {}
             Err(error) => return Err(self.fault(error)),
-        };
+        }
+        self.sample.strict &= strict;
         self.n_samples += 1;
         if self.n_samples > self.limits.samples {
             return Err(self.exceeded(Limit::Samples, self.limits.samples));
         }
-        Ok(Entry::Sample(super::Sample { strict: sample.strict && strict, ..sample }))
+        Ok(Step::Sample)
     }
 
     /// HELP, TYPE and UNIT say something, every other comment does not.
@@ -186,7 +216,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Goes behind a line that says `text`, and that is `len` bytes long without its end.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, len: usize, text: &'a [u8]) {
         self.place.text = text;
         self.at += len;
@@ -239,20 +269,11 @@ impl<'a> Iterator for Reader<'a> {
     type Item = Result<Entry<'a>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.at < self.body.len() {
-            let found = self.read();
-            if let Err(Fault::Source(_)) = found {
-                (self.at, self.is_whole) = (self.body.len(), true);
-            }
-            if let Some(item) = found.transpose() {
-                return Some(item);
-            }
-        }
-        if self.is_whole {
-            return None;
-        }
-        self.is_whole = true;
-        Some(Err(Fault::Source(Failure::NoEof)))
+        Some(match self.step()? {
+            Step::Sample => Ok(Entry::Sample(self.sample)),
+            Step::Entry(entry) => Ok(entry),
+            Step::Fault(fault) => Err(fault),
+        })
     }
 }
 

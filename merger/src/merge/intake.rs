@@ -6,7 +6,7 @@
 use crate::{
     exposition::{
         Defect, Entry, Exceeded, Failure, Fault, Format, Label, Limit, Limits, Output, Place,
-        Sample, number,
+        Reader, Sample, Step, number, text,
     },
     merge::{
         Source,
@@ -96,7 +96,7 @@ impl<'a> Intake<'a> {
         limits: &Limits,
         report: &mut Report,
     ) -> Result<Declarations<'a>, Failure> {
-        let Reading { source, position, reserved, .. } = *reading;
+        let Reading { source, .. } = *reading;
         if source.body.len() > LARGEST_BODY {
             let exceeded = Exceeded { limit: Limit::Body, allowed: LARGEST_BODY, line: 0 };
             return Err(Failure::Exceeded(exceeded));
@@ -106,34 +106,58 @@ impl<'a> Intake<'a> {
         self.rows.list.reserve_exact(n_lines.min(limits.samples));
         self.hashes.reserve_exact(n_lines.min(limits.samples));
         let mut declarations = Declarations::default();
-        let mut reader = source.format.read(source.body, limits);
         self.known.clear();
-        while let Some(item) = reader.next() {
-            let place = reader.place();
-            match item {
-                Ok(entry) if !reserved.is_empty() && entry.name().starts_with(reserved) => {
-                    report.problems.add(place.line, Defect::ReservedName, place.text);
-                    self.known.clear();
-                }
-                Ok(Entry::Sample(sample)) => {
-                    let known = self.know(position, reader.labels(), reader.n_shared());
-                    self.add(reading, &sample, reader.labels(), known, place, report);
-                }
-                Ok(Entry::Metric(_)) => {}
-                Ok(Entry::Help { family, help }) => {
-                    declarations.help(self.names.number(family), help);
-                }
-                Ok(Entry::Unit { family, unit }) => {
-                    declarations.unit(self.names.number(family), unit, place);
-                }
-                Ok(Entry::Type { family, kind }) => {
-                    declarations.kind(self.names.number(family), kind, place);
-                }
-                Err(Fault::Line(what)) => report.problems.add(place.line, what, place.text),
-                Err(Fault::Source(failure)) => return Err(failure),
+        match source.format.read(source.body, limits) {
+            Reader::Text(reader) => {
+                self.collect_lines(reading, reader, &mut declarations, report)?
             }
+            Reader::Protobuf(_) => {}
         }
         Ok(declarations)
+    }
+
+    /// Reads a source of lines to its end.
+    fn collect_lines(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        mut reader: text::Reader<'a>,
+        declarations: &mut Declarations<'a>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let is_reserved =
+            |name: &[u8]| !reading.reserved.is_empty() && name.starts_with(reading.reserved);
+        while let Some(step) = reader.step() {
+            let place = reader.place();
+            match step {
+                Step::Sample => {
+                    let (sample, labels) = (reader.sample(), reader.labels());
+                    let known = self.know(reading.position, labels, reader.n_shared());
+                    if is_reserved(sample.name) {
+                        report.problems.add(place.line, Defect::ReservedName, place.text);
+                    } else {
+                        self.add(reading, sample, labels, known, place, report);
+                    }
+                }
+                Step::Entry(entry) if is_reserved(entry.name()) => {
+                    report.problems.add(place.line, Defect::ReservedName, place.text);
+                }
+                Step::Entry(entry) => self.declare(entry, declarations, place),
+                Step::Fault(Fault::Line(what)) => report.problems.add(place.line, what, place.text),
+                Step::Fault(Fault::Source(failure)) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what is said of a family.
+    fn declare(&mut self, entry: Entry<'a>, declarations: &mut Declarations<'a>, place: Place<'a>) {
+        let name = self.names.number(entry.name());
+        match entry {
+            Entry::Help { help, .. } => declarations.help(name, help),
+            Entry::Unit { unit, .. } => declarations.unit(name, unit, place),
+            Entry::Type { kind, .. } => declarations.kind(name, kind, place),
+            Entry::Sample(_) | Entry::Metric(_) => {}
+        }
     }
 
     /// What is known of these labels, of which the first `n_shared` are those of the sample before.

@@ -85,7 +85,7 @@ impl<'a> Set<'a> {
 
     /// Reads a set that begins behind its opening brace, where a metric name may stand in it if
     /// `is_nameless`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(
         &mut self,
         text: &'a [u8],
@@ -119,7 +119,7 @@ impl<'a> Set<'a> {
     }
 
     /// Reads from the cursor to the closing brace, and gives where that is.
-    #[inline]
+    #[inline(always)]
     fn read_on(
         &mut self,
         cursor: &mut Cursor<'a>,
@@ -158,7 +158,7 @@ impl<'a> Set<'a> {
     }
 
     /// The label at the cursor.
-    #[inline]
+    #[inline(always)]
     fn label(&self, cursor: &mut Cursor<'a>) -> Result<Found<'a>, Defect> {
         let Cursor { text, at, n, shared, .. } = *cursor;
         let rest = &text[at..];
@@ -203,7 +203,7 @@ impl<'a> Set<'a> {
     }
 
     /// Takes in a label that was found, if it may stand here.
-    #[inline]
+    #[inline(always)]
     fn push(
         &mut self,
         cursor: &mut Cursor<'a>,
@@ -292,7 +292,7 @@ fn quoted_alone(text: &[u8]) -> Option<(&[u8], usize)> {
 }
 
 /// How many bytes at the beginning are the same.
-#[inline]
+#[inline(always)]
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     let n = a.len().min(b.len());
     let (wide_a, wide_b) = (a[..n].as_chunks::<32>().0, b[..n].as_chunks::<32>().0);
