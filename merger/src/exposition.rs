@@ -17,6 +17,7 @@ pub mod point;
 pub mod problem;
 pub mod protobuf;
 pub mod text;
+pub mod timestamp;
 
 use self::text::Dialect;
 pub use self::{
