@@ -8,6 +8,7 @@
 use std::{borrow::Cow, fmt};
 
 pub mod escaping;
+pub mod exemplar;
 pub mod family;
 pub mod labels;
 pub mod negotiate;
@@ -22,6 +23,7 @@ pub mod timestamp;
 use self::text::Dialect;
 pub use self::{
     escaping::Escaping,
+    exemplar::Exemplar,
     labels::{Label, Labels},
     point::Point,
     problem::{Defect, Problem},
