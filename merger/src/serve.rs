@@ -36,7 +36,7 @@ use tracing::{debug, warn};
 
 use self::{outflow::Outflow, pages::Pages};
 use crate::{
-    exposition::{Format, negotiate},
+    exposition::{Output, negotiate},
     inventory,
     lifecycle::Readiness,
     target::PodRef,
@@ -276,7 +276,7 @@ fn not_yet() -> Answer {
 }
 
 fn exposition(status: StatusCode, body: Vec<u8>) -> Answer {
-    answer(status, negotiate::content_type(Format::Text), body)
+    answer(status, negotiate::content_type(Output::default()), body)
 }
 
 fn json(value: &impl serde::Serialize) -> Answer {

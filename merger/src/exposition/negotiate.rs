@@ -1,12 +1,21 @@
-//! Content-Type and Accept: which format a source is asked for, and which one it gave.
+//! Content-Type and Accept: what a source is asked for, what it gave, and what a reader gets.
 //!
-//! A source is believed in what it declares. A body that is plainly something else is refused with
-//! its name: read as text it would give thousands of problems and no sample.
+//! A source is believed in what it declares, unless the body plainly says something else: the
+//! declaration is what people get wrong most often (Prometheus 3 then fails the scrape). A body
+//! that is no exposition is refused with its name: read as text it would give thousands of problems
+//! and no sample. What a body holds beyond its first and last bytes is left to the readers.
+//!
+//! A reader gets what it ranks first, as of the formats that are written here, and text 0.0.4 where
+//! it ranks none of them: then it would be served something it did not ask for in any case, and
+//! text is what `promhttp` gives. Source: `NegotiateAccept` in prometheus/common,
+//! `expfmt/encode.go`.
 
-use crate::exposition::Format;
+use self::{media::Media, range::Range, sniff::Content};
+use crate::exposition::{Escaping, Format, Output};
 
-/// What a source is asked for.
-pub const ACCEPT: &str = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
+mod media;
+mod range;
+mod sniff;
 
 /// Why a body is not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,68 +29,119 @@ pub enum Error {
     /// The body is JSON, whatever was declared.
     #[error("answered with JSON, but {READ}; check the path")]
     Json,
-    /// The body is protobuf, whatever was declared.
-    #[error("answered with protobuf, but {READ}; make the endpoint follow the Accept header")]
-    Protobuf,
 }
 
-const READ: &str = "only text/plain (Prometheus text 0.0.4) is read";
+const READ: &str = "only Prometheus text, OpenMetrics and delimited protobuf are read";
 
 /// How many characters of a foreign Content-Type are shown.
 const SHOWN: usize = 80;
 
-/// The format of a body, by what its source declared and how it begins.
+/// The Accept header by which a source is asked, so that its answer loses least on a page in
+/// `output`. The same header serves several formats.
 ///
-/// A missing or blank Content-Type means text, as in the servers before Prometheus 3.
-pub fn format_of(content_type: Option<&[u8]>, body: &[u8]) -> Result<Format, Error> {
-    let declared = content_type.unwrap_or_default();
-    let media = declared.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-    if !media.is_empty() && !media.eq_ignore_ascii_case(b"text/plain") {
-        return Err(Error::ContentType(printable(declared)));
-    }
-    sniff(body).map_or(Ok(Format::Text), Err)
-}
-
-/// The Content-Type of a page in this format.
+/// Protobuf alone has native histograms, and is asked for only where they can be passed on: some
+/// client libraries send it wherever it is named, whatever its rank (`accepts` in
+/// prometheus/client_java, `PrometheusProtobufWriter.java`). Others do so with `OpenMetrics`
+/// (`choose_encoder` in prometheus/client_python, `exposition.py`), which for a page of text is
+/// named last, for sources that know nothing else. Names are always wanted as they are: whoever
+/// wants them escaped gets that from the page.
 #[must_use]
-pub fn content_type(format: Format) -> &'static str {
-    match format {
-        Format::Text => "text/plain; version=0.0.4; charset=utf-8",
-        Format::Text1 => "text/plain; version=1.0.0; charset=utf-8",
-        Format::OpenMetrics0 => "application/openmetrics-text; version=0.0.1; charset=utf-8",
-        Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+pub fn accept(output: Format) -> &'static str {
+    match output {
         Format::Protobuf => {
-            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+             encoding=delimited;escaping=allow-utf-8;q=0.6,\
+             application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+             application/openmetrics-text;version=0.0.1;q=0.4,\
+             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+             text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+        }
+        Format::OpenMetrics | Format::OpenMetrics0 => {
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+             application/openmetrics-text;version=0.0.1;q=0.5,\
+             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+             text/plain;version=0.0.4;q=0.3,*/*;q=0.1"
+        }
+        Format::Text | Format::Text1 => {
+            "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+             text/plain;version=0.0.4;q=0.5,\
+             application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+             application/openmetrics-text;version=0.0.1;q=0.3,*/*;q=0.1"
         }
     }
 }
 
-/// What a body is that cannot be text: by its first bytes, since no line begins so.
-fn sniff(body: &[u8]) -> Option<Error> {
-    match body.trim_ascii_start().first()? {
-        b'<' => Some(Error::Html),
-        b'{' if is_json(body) => Some(Error::Json),
-        _ if is_protobuf(body) => Some(Error::Protobuf),
-        _ => None,
+/// What a reader gets that sent this Accept header. What of it cannot be read is passed over.
+///
+/// Of two formats of one rank the more specific one goes first, then the one that was named first.
+#[must_use]
+pub fn output(accept: Option<&str>) -> Output {
+    let mut best: Option<(Range<'_>, Output)> = None;
+    for range in range::all(accept.unwrap_or_default()) {
+        let Some(output) = range.output() else { continue };
+        if best.as_ref().is_none_or(|(first, _)| range.outranks(first)) {
+            best = Some((range, output));
+        }
+    }
+    best.map(|(_, output)| output).unwrap_or_default()
+}
+
+/// The Content-Type of a page, as `promhttp` sends it.
+#[must_use]
+pub fn content_type(output: Output) -> &'static str {
+    macro_rules! escaped {
+        ($media:literal) => {
+            match output.escaping {
+                Escaping::AllowUtf8 => concat!($media, "; escaping=allow-utf-8"),
+                Escaping::Underscores => concat!($media, "; escaping=underscores"),
+                Escaping::Dots => concat!($media, "; escaping=dots"),
+                Escaping::Values => concat!($media, "; escaping=values"),
+            }
+        };
+    }
+    match output.format {
+        Format::Text if output.escaping == Escaping::AllowUtf8 => content_type(Output::default()),
+        Format::Text => escaped!("text/plain; version=0.0.4; charset=utf-8"),
+        Format::Text1 => escaped!("text/plain; version=1.0.0; charset=utf-8"),
+        Format::OpenMetrics0 => {
+            escaped!("application/openmetrics-text; version=0.0.1; charset=utf-8")
+        }
+        Format::OpenMetrics => {
+            escaped!("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        }
+        Format::Protobuf => escaped!(
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+        ),
     }
 }
 
-/// A text line may begin with `{"` in text 1.0, where no colon follows the first string.
-fn is_json(body: &[u8]) -> bool {
-    let rest = body.trim_ascii_start()[1..].trim_ascii_start();
-    let Some(key) = rest.strip_prefix(b"\"") else { return rest.starts_with(b"}") };
-    let Some(end) = memchr::memchr(b'"', key) else { return false };
-    key[end + 1..].trim_ascii_start().starts_with(b":")
-}
-
-/// A delimited `MetricFamily`: its length as a varint, then field 1 (tag 0x0a) with the name of
-/// the family, then the tag of one of the other fields. No line of text has these bytes there.
-fn is_protobuf(body: &[u8]) -> bool {
-    let Some(end) = body.iter().take(5).position(|b| *b < 0x80) else { return false };
-    let [0x0a, len, rest @ ..] = &body[end + 1..] else { return false };
-    let Some((name, rest)) = rest.split_at_checked(usize::from(*len)) else { return false };
-    let is_name_byte = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':');
-    name.iter().all(is_name_byte) && matches!(rest, [0x12 | 0x18 | 0x22 | 0x2a, ..])
+/// The format of a body, by what its source declared, and by what it plainly is.
+///
+/// | declared | read as |
+/// |---|---|
+/// | text/plain | protobuf where the body is that; `OpenMetrics` where its last line is `# EOF`; else text, 1.0.0 where the version or `escaping=allow-utf-8` says so |
+/// | `OpenMetrics` | protobuf where the body is that; else `OpenMetrics`, also without `# EOF`: it was cut off |
+/// | protobuf, delimited | what the body is where that is lines; else protobuf |
+/// | nothing | what the body is; else text, as in the servers before Prometheus 3 |
+/// | another type | what the body plainly is; else it is refused |
+///
+/// HTML and JSON are refused, whatever was declared. Of a known type an unknown version is read
+/// like the newest one that is known, as Prometheus does it.
+pub fn format_of(content_type: Option<&[u8]>, body: &[u8]) -> Result<Format, Error> {
+    let declared = content_type.unwrap_or_default();
+    let media = str::from_utf8(declared).map_or(Media::Other, Media::parse);
+    Ok(match (sniff::content(body), media) {
+        (Content::Html, _) => return Err(Error::Html),
+        (Content::Json, _) => return Err(Error::Json),
+        (Content::Protobuf, _) => Format::Protobuf,
+        (_, Media::OpenMetrics0) => Format::OpenMetrics0,
+        (_, Media::OpenMetrics) | (Content::OpenMetrics, _) => Format::OpenMetrics,
+        (_, Media::Text1) => Format::Text1,
+        (_, Media::Text | Media::None) | (Content::Text, _) => Format::Text,
+        (Content::Lines, Media::Protobuf) => Format::Text,
+        (Content::Unknown, Media::Protobuf) => Format::Protobuf,
+        (_, Media::Other) => return Err(Error::ContentType(printable(declared))),
+    })
 }
 
 fn printable(declared: &[u8]) -> String {
@@ -90,91 +150,4 @@ fn printable(declared: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(content_type: Option<&str>, body: &[u8], expected: Result<Format, &str>) {
-        let found = format_of(content_type.map(str::as_bytes), body);
-        assert_eq!(found.map_err(|error| error.to_string()), expected.map_err(str::to_owned));
-    }
-
-    #[test]
-    fn text_of_any_version_and_a_missing_type_are_text() {
-        for declared in [
-            None,
-            Some(""),
-            Some(" "),
-            Some("text/plain"),
-            Some("text/plain; version=0.0.4; charset=utf-8"),
-            Some("Text/Plain;charset=latin-1"),
-            Some(" text/plain ;version=1.0.0; escaping=underscores"),
-        ] {
-            check(declared, b"m 1\n", Ok(Format::Text));
-        }
-        check(None, b"", Ok(Format::Text));
-        check(None, b"\n\n# HELP m\n", Ok(Format::Text));
-        check(None, b"a\n\n1\n", Ok(Format::Text));
-        check(None, b"{\"quoted name\", a=\"1\"} 1\n", Ok(Format::Text));
-    }
-
-    #[test]
-    fn a_declared_other_format_is_refused_by_name() {
-        check(
-            Some("application/openmetrics-text; version=1.0.0"),
-            b"m 1\n",
-            Err("answered with Content-Type `application/openmetrics-text; version=1.0.0`, \
-                 but only text/plain (Prometheus text 0.0.4) is read; \
-                 make it follow the Accept header"),
-        );
-        for declared in [
-            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
-            "text/html",
-            "application/json",
-            "text/plainer",
-        ] {
-            let found = format_of(Some(declared.as_bytes()), b"m 1\n");
-            assert!(matches!(found, Err(Error::ContentType(_))), "{declared}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn a_body_that_is_no_text_is_refused_whatever_was_declared() {
-        for declared in [None, Some("text/plain")] {
-            check(
-                declared,
-                b"\n <!DOCTYPE html>",
-                Err("answered with an HTML page, but only text/plain (Prometheus text 0.0.4) is \
-                     read; check the path"),
-            );
-            check(
-                declared,
-                b"{ \"status\" : 404 }",
-                Err("answered with JSON, but only text/plain (Prometheus text 0.0.4) is read; \
-                     check the path"),
-            );
-            check(
-                declared,
-                b"\x11\x0a\x07go_info\x18\x01\x22\x04\x12\x02\x09\x00",
-                Err(
-                    "answered with protobuf, but only text/plain (Prometheus text 0.0.4) is read; \
-                     make the endpoint follow the Accept header",
-                ),
-            );
-        }
-    }
-
-    #[test]
-    fn a_hostile_type_is_shown_shortened_and_escaped() {
-        let declared = format!("text/\x1b{}", "x".repeat(200));
-        let found = format_of(Some(declared.as_bytes()), b"").map_err(|error| error.to_string());
-        let shown = "x".repeat(74);
-        assert_eq!(
-            found,
-            Err(format!(
-                "answered with Content-Type `text/\\u{{1b}}{shown}`, but {READ}; \
-                 make it follow the Accept header"
-            ))
-        );
-    }
-}
+mod tests;

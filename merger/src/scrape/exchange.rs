@@ -66,7 +66,7 @@ fn request(source: &Source, address: SocketAddr, patience: Duration) -> Request<
     Request::get(&source.path)
         .header(HOST, address.to_string())
         .header(USER_AGENT, concat!("merger/", env!("CARGO_PKG_VERSION")))
-        .header(ACCEPT, negotiate::ACCEPT)
+        .header(ACCEPT, negotiate::accept(crate::exposition::Format::Text))
         .header(ACCEPT_ENCODING, "gzip")
         .header("x-prometheus-scrape-timeout-seconds", patience.as_secs_f64().to_string())
         .body(Empty::new())
