@@ -38,7 +38,15 @@ struct Agent {
 impl Agent {
     /// What a person gets wrong most easily comes first: the flag, the port, then the rights.
     async fn build(config: Config) -> anyhow::Result<Self> {
-        let Config { pods, listen, node_name, listeners, scrape: limits, max_samples } = config;
+        let Config {
+            pods,
+            listen,
+            node_name,
+            listeners,
+            scrape: limits,
+            max_page_bytes,
+            max_samples,
+        } = config;
         let PodSource::Manifests(dir) = pods;
         let (pods, read_manifests) = manifests::watch(dir)?;
         let listener = serve::bind(listen).await?;
@@ -53,7 +61,7 @@ impl Agent {
 
         let scraper = Scraper::new(Arc::new(node.clone()), limits).context("cannot prepare TLS")?;
         let limits = merge::Limits { samples: max_samples, ..merge::Limits::default() };
-        let pages = Arc::new(Pages::new(Arc::clone(&scraper), limits));
+        let pages = Arc::new(Pages::new(Arc::clone(&scraper), limits, max_page_bytes));
         let parts = Parts { node, scraper, pages: Arc::clone(&pages), targets: targets.clone() };
         let own_metrics = Box::new(move || parts.gather());
         let server = Server { targets, pages, readiness, own_metrics };

@@ -16,8 +16,10 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use crate::{
+    merge,
     node::{Rung, Rungs},
     scrape,
+    serve::pages,
 };
 
 /// The settings of `merger run` as a person gives them, each one optional.
@@ -59,6 +61,11 @@ pub struct Settings {
     /// The most bytes of all bodies that are read or merged at one time (default: 67108864)
     #[arg(long, value_name = "BYTES", env = "MERGER_MAX_BYTES_IN_FLIGHT")]
     pub max_bytes_in_flight: Option<usize>,
+
+    /// The most bytes of the page of all pods and of the bodies that it is made of, together; pods
+    /// beyond it are left out as down (default: 268435456)
+    #[arg(long, value_name = "BYTES", env = "MERGER_MAX_PAGE_BYTES")]
+    pub max_page_bytes: Option<usize>,
 
     /// The most samples of one source (default: 50000)
     #[arg(long, value_name = "COUNT", env = "MERGER_MAX_SAMPLES")]
@@ -116,6 +123,8 @@ pub struct Config {
     pub listeners: Rungs,
     /// What one scrape may cost.
     pub scrape: scrape::Limits,
+    /// The most bytes of the page of all pods and of its bodies.
+    pub max_page_bytes: usize,
     /// The most samples of one source.
     pub max_samples: usize,
 }
@@ -194,6 +203,7 @@ impl Settings {
             scrape_timeout,
             max_body_bytes,
             max_bytes_in_flight,
+            max_page_bytes,
             max_samples,
             log,
             log_format,
@@ -207,6 +217,7 @@ impl Settings {
             scrape_timeout: scrape_timeout.or(other.scrape_timeout),
             max_body_bytes: max_body_bytes.or(other.max_body_bytes),
             max_bytes_in_flight: max_bytes_in_flight.or(other.max_bytes_in_flight),
+            max_page_bytes: max_page_bytes.or(other.max_page_bytes),
             max_samples: max_samples.or(other.max_samples),
             log: log.or(other.log),
             log_format: log_format.or(other.log_format),
@@ -223,11 +234,13 @@ impl Settings {
         let timeout = self.scrape_timeout.map_or(default.timeout, |Timeout(timeout)| timeout);
         let body = self.max_body_bytes.unwrap_or(default.body);
         let in_flight = self.max_bytes_in_flight.unwrap_or(default.in_flight);
-        let max_samples = self.max_samples.unwrap_or(crate::merge::Limits::default().samples);
+        let max_page_bytes = self.max_page_bytes.unwrap_or(pages::MAX_BYTES);
+        let max_samples = self.max_samples.unwrap_or(merge::Limits::default().samples);
         for (name, is_zero) in [
             ("scrape-timeout", timeout.is_zero()),
             ("max-body-bytes", body == 0),
             ("max-bytes-in-flight", in_flight == 0),
+            ("max-page-bytes", max_page_bytes == 0),
             ("max-samples", max_samples == 0),
         ] {
             if is_zero {
@@ -247,6 +260,7 @@ impl Settings {
             node_name,
             listeners: self.listeners.map_or(Rungs::Auto, |Listeners(rungs)| rungs),
             scrape: scrape::Limits { timeout, body, in_flight },
+            max_page_bytes,
             max_samples,
         })
     }
@@ -387,9 +401,14 @@ mod tests {
     #[test]
     fn what_is_said_first_goes_before_the_rest() {
         let flags = Settings { max_samples: Some(1), ..Settings::default() };
-        let file = Settings { max_samples: Some(2), max_body_bytes: Some(3), ..with_pods() };
+        let file = Settings {
+            max_samples: Some(2),
+            max_body_bytes: Some(3),
+            max_page_bytes: Some(4),
+            ..with_pods()
+        };
         let config = flags.or(file).check().unwrap();
-        assert_eq!((config.max_samples, config.scrape.body), (1, 3));
+        assert_eq!((config.max_samples, config.scrape.body, config.max_page_bytes), (1, 3, 4));
     }
 
     #[test]
@@ -403,6 +422,10 @@ mod tests {
         check_refused(
             Settings { max_samples: Some(0), ..with_pods() },
             "--max-samples is 0: nothing could be scraped",
+        );
+        check_refused(
+            Settings { max_page_bytes: Some(0), ..with_pods() },
+            "--max-page-bytes is 0: nothing could be scraped",
         );
         check_refused(
             Settings { node_name: Some(String::new()), ..with_pods() },

@@ -4,6 +4,10 @@
 //! does costs it its own page and nobody else's: every scrape has a deadline, a limit on the
 //! decompressed body, one on the raw bytes, and a share of the memory that all scrapes have together.
 //! A redirect is an answer like any other that is not 200: it is never followed.
+//!
+//! Readers share a scrape that is under way if the source is asked by the same Accept header: a page
+//! of protobuf and one of text lose different things of one body. So each source has at most three
+//! scrapes at one time, however many readers there are.
 
 use std::{
     collections::HashMap,
@@ -27,7 +31,7 @@ use self::{
     tls::Tls,
 };
 use crate::{
-    exposition::Format,
+    exposition::{Format, negotiate},
     identity::Cookie,
     tally::Tally,
     target::{Scheme, Source, State},
@@ -86,6 +90,7 @@ struct Key {
     addresses: Vec<SocketAddr>,
     scheme: Scheme,
     path: String,
+    accept: &'static str,
 }
 
 type Flight = BoxFuture<'static, Scraped>;
@@ -120,11 +125,13 @@ impl Scraper {
         &self.outcomes
     }
 
-    /// Scrapes `source`, which is in the namespace `netns`, within `patience`.
+    /// Scrapes `source`, which is in the namespace `netns`, for a page in `format`, within
+    /// `patience`.
     pub async fn scrape(
         self: &Arc<Self>,
         netns: Cookie,
         source: &Source,
+        format: Format,
         patience: Duration,
     ) -> Scraped {
         let started = Instant::now();
@@ -133,7 +140,8 @@ impl Scraper {
             State::Pending => failed(Error::Pending(source.port.get())),
             State::Refused(refusal) => failed(Error::Refused(refusal.clone())),
             State::Ready(addresses) => {
-                let flight = self.board(netns, source, addresses, patience);
+                let accept = negotiate::accept(format);
+                let flight = self.board(netns, source, addresses, accept, patience);
                 let scraped = timeout_at(started + patience, flight).await;
                 scraped.unwrap_or_else(|_| failed(Error::Deadline(patience)))
             }
@@ -149,10 +157,11 @@ impl Scraper {
         netns: Cookie,
         source: &Source,
         addresses: &[SocketAddr],
+        accept: &'static str,
         patience: Duration,
     ) -> Shared<Flight> {
         let Source { scheme, path, .. } = source.clone();
-        let key = Key { netns, addresses: addresses.to_vec(), scheme, path };
+        let key = Key { netns, addresses: addresses.to_vec(), scheme, path, accept };
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(&key).and_then(WeakShared::upgrade)
             && flight.peek().is_none()
@@ -161,17 +170,25 @@ impl Scraper {
         }
         flights.retain(|_, flight| flight.upgrade().is_some());
         let (scraper, source) = (Arc::clone(self), source.clone());
-        let flight = async move { scraper.fly(netns, &source, patience).await }.boxed().shared();
+        let flight = async move { scraper.fly(netns, &source, accept, patience).await };
+        let flight = flight.boxed().shared();
         if let Some(weak) = flight.downgrade() {
             flights.insert(key, weak);
         }
         flight
     }
 
-    async fn fly(&self, netns: Cookie, source: &Source, patience: Duration) -> Scraped {
+    async fn fly(
+        &self,
+        netns: Cookie,
+        source: &Source,
+        accept: &'static str,
+        patience: Duration,
+    ) -> Scraped {
         let started = Instant::now();
         let limit = self.limits.timeout;
-        let page = match timeout_at(started + limit, self.fetch(netns, source, patience)).await {
+        let page = self.fetch(netns, source, accept, patience);
+        let page = match timeout_at(started + limit, page).await {
             Ok(page) => page,
             Err(_) => Err(Error::Deadline(limit)),
         };
@@ -182,6 +199,7 @@ impl Scraper {
         &self,
         netns: Cookie,
         source: &Source,
+        accept: &'static str,
         patience: Duration,
     ) -> Result<Page, Error> {
         let State::Ready(addresses) = &source.state else {
@@ -195,7 +213,7 @@ impl Scraper {
         let limit = self.limits.body;
         let stream = Metered::for_body(stream, limit);
         let allowance = self.budget.of(netns);
-        let exchange = Exchange { source, address, patience, limit, allowance };
+        let exchange = Exchange { source, address, accept, patience, limit, allowance };
         match source.scheme {
             Scheme::Http => exchange.over(stream).await,
             Scheme::Https => {
@@ -203,5 +221,26 @@ impl Scraper {
                 exchange.over(stream).await
             }
         }
+    }
+}
+
+// === impl Scraped ===
+
+impl Scraped {
+    /// The same without a share of the memory that all bodies in flight have together: whoever
+    /// keeps many pages answers for their memory. A body that another reader has, too, is copied.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        let Self { page, duration } = self;
+        let page = page.map(|page| {
+            let (mut bytes, format) = match Arc::try_unwrap(page) {
+                Ok(Page { body, format }) => (body.bytes, format),
+                Err(page) => (page.body.bytes.clone(), page.format),
+            };
+            // It grew by doubling.
+            bytes.shrink_to_fit();
+            Arc::new(Page { body: Body::from(bytes), format })
+        });
+        Self { page, duration }
     }
 }

@@ -3,12 +3,16 @@
 //! | path | answer |
 //! |---|---|
 //! | `/pods/{namespace}/{pod}/metrics` | the merged page of one pod |
+//! | `/metrics/pods` | the merged page of all pods |
 //! | `/metrics` | the agent's own metrics |
 //! | `/sd` | Prometheus HTTP service discovery: one target per pod |
 //! | `/api/pods`, `/api/pods/{namespace}/{pod}` | what the agent believes, as JSON |
 //! | `/live` | 200 while the server runs |
 //! | `/ready` | 200 once pods and listeners are known; else 503 and what is still awaited |
 //! | `/` | this list |
+//!
+//! The pages are in the format that the reader's Accept header ranks first, text 0.0.4 where it ranks
+//! none.
 //!
 //! Until pods and listeners are known, what is said of pods is 503: an empty list would make
 //! Prometheus forget its targets, and 404 would deny a pod that is here.
@@ -17,11 +21,10 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, StatusCode,
     body::{Bytes, Incoming},
-    header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue},
+    header::{ACCEPT, ALLOW, HOST, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -34,14 +37,20 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use self::{outflow::Outflow, pages::Pages};
+use self::{
+    answer::{Answer, exposition, json, not_here, not_yet, text},
+    outflow::Outflow,
+    pages::Pages,
+};
 use crate::{
-    exposition::{Output, negotiate},
+    exposition::{Format, Output, negotiate},
     inventory,
     lifecycle::Readiness,
+    merge,
     target::PodRef,
 };
 
+mod answer;
 mod discovery;
 mod outflow;
 pub mod pages;
@@ -89,8 +98,6 @@ pub enum Error {
         source: io::Error,
     },
 }
-
-type Answer = Response<Full<Bytes>>;
 
 /// Opens the socket that [`Server::run`] serves on.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -165,9 +172,8 @@ impl Server {
             [Some("pods"), Some(namespace), Some(name), Some("metrics"), None] => {
                 self.page(namespace, name, request.headers()).await
             }
-            [Some("metrics"), None, ..] => {
-                exposition(StatusCode::OK, (self.own_metrics)().into_bytes())
-            }
+            [Some("metrics"), None, ..] => self.own(output(request.headers())),
+            [Some("metrics"), Some("pods"), None, ..] => self.node_page(request.headers()).await,
             [Some("sd"), None, ..] => self.known().map_or_else(not_yet, |known| {
                 json(&discovery::targets(&known, &authority(request.headers(), local)))
             }),
@@ -193,13 +199,31 @@ impl Server {
         let pod = pod_ref(namespace, name);
         let Some(known) = self.known() else { return not_yet() };
         let Some(target) = known.get(&pod) else { return not_here(&pod) };
-        let timeout = headers.get("x-prometheus-scrape-timeout-seconds");
-        let page = self.pages.page(target, timeout.and_then(|value| value.to_str().ok())).await;
+        let output = output(headers);
+        let page = self.pages.page(target, timeout(headers), output).await;
         self.pages.retain(|pod| known.contains_key(pod));
         match page {
-            Ok(body) => exposition(StatusCode::OK, body),
+            Ok(body) => exposition(body, output),
             Err(error) => text(error.status(), format!("{pod}: {error}\n")),
         }
+    }
+
+    async fn node_page(&self, headers: &HeaderMap) -> Answer {
+        let Some(known) = self.known() else { return not_yet() };
+        let output = output(headers);
+        let page = self.pages.node(&known, timeout(headers), output).await;
+        self.pages.retain(|pod| known.contains_key(pod));
+        match page {
+            // It counts in the budget of such pages until it is sent.
+            Ok(page) => exposition(Bytes::from_owner(page), output),
+            Err(error) => text(error.status(), format!("{error}\n")),
+        }
+    }
+
+    fn own(&self, output: Output) -> Answer {
+        let own = (self.own_metrics)();
+        let source = merge::Source { labels: &[], format: Format::Text, body: own.as_bytes() };
+        exposition(merge::merge(&[source], &merge::Limits::NONE, output).body, output)
     }
 
     fn ready(&self) -> Answer {
@@ -220,6 +244,7 @@ impl Server {
 const INDEX: &str = "\
 merger serves:
   /pods/{namespace}/{pod}/metrics   the merged page of one pod
+  /metrics/pods                     the merged page of all pods
   /metrics                          the agent's own metrics
   /sd                               Prometheus HTTP service discovery
   /api/pods                         what the agent believes, as JSON
@@ -250,6 +275,16 @@ async fn begun(drain: &mut watch::Receiver<bool>) {
     let _ = drain.wait_for(|drain| *drain).await;
 }
 
+/// What the reader wants. A header that is sent twice is one with a comma.
+fn output(headers: &HeaderMap) -> Output {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    negotiate::output(Some(&accepted.collect::<Vec<_>>().join(",")))
+}
+
+fn timeout(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-prometheus-scrape-timeout-seconds")?.to_str().ok()
+}
+
 /// How the reader reached us, which is how it will reach the pages as well.
 fn authority(headers: &HeaderMap, local: Option<SocketAddr>) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
@@ -263,36 +298,4 @@ fn authority(headers: &HeaderMap, local: Option<SocketAddr>) -> String {
 
 fn pod_ref(namespace: &str, name: &str) -> PodRef {
     PodRef { namespace: namespace.to_owned(), name: name.to_owned() }
-}
-
-fn not_here(pod: &PodRef) -> Answer {
-    let message = format!("no pod {pod} on this node; /api/pods lists those that are here\n");
-    text(StatusCode::NOT_FOUND, message)
-}
-
-fn not_yet() -> Answer {
-    let message = "pods and listeners are not known yet; /ready says what is awaited\n";
-    text(StatusCode::SERVICE_UNAVAILABLE, message)
-}
-
-fn exposition(status: StatusCode, body: Vec<u8>) -> Answer {
-    answer(status, negotiate::content_type(Output::default()), body)
-}
-
-fn json(value: &impl serde::Serialize) -> Answer {
-    match serde_json::to_vec(value) {
-        Ok(body) => answer(StatusCode::OK, "application/json", body),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    }
-}
-
-fn text(status: StatusCode, body: impl Into<String>) -> Answer {
-    answer(status, "text/plain; charset=utf-8", body.into().into_bytes())
-}
-
-fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
 }

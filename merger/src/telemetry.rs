@@ -67,9 +67,12 @@ impl Parts {
         page.tally("merger_scrapes_total", "outcome", scraper.outcomes());
         page.family("merger_problems_total", "counter", "Problems of scraped lines by kind.");
         page.tally("merger_problems_total", "problem", pages.problems());
-        let help = "Sources left out for what they say, by the limit that they ran into.";
+        let help = "Sources left out of a page, by the limit that they ran into.";
         page.family("merger_limits_hit_total", "counter", help);
         page.tally("merger_limits_hit_total", "limit", pages.limits_hit());
+        let help = "Bodies left out since their end is missing, by what shows it.";
+        page.family("merger_bodies_cut_off_total", "counter", help);
+        page.tally("merger_bodies_cut_off_total", "sign", pages.cut_off());
         page.process();
         page.0
     }

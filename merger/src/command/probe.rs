@@ -30,7 +30,7 @@ use crate::{
         self, Scraper,
         connect::{Dial, Dialling},
     },
-    serve::pages::{self, Read},
+    serve::pages::{self, Read, Scope},
     target::{Reason, Scheme, Source, annotations, mesh, plan},
 };
 
@@ -143,6 +143,7 @@ async fn scrape(
     netns: Netns,
     sockets: &[Socket],
 ) -> anyhow::Result<ExitCode> {
+    let output = crate::exposition::Output::default();
     let cookie = netns.cookie().context("cannot tell the namespace from others")?;
     let Timeout(timeout) = arguments.timeout;
     let default = scrape::Limits::default();
@@ -151,12 +152,12 @@ async fn scrape(
     let scrapes = Scraper::new(Arc::new(Inside(netns)), limits)?;
     arguments.tell_unasked(sockets);
     let reads = arguments.sources(sockets).into_iter().map(async |source| {
-        let scraped = scrapes.scrape(cookie, &source, timeout).await;
-        Read { source, scraped }
+        let scraped = scrapes.scrape(cookie, &source, output.format, timeout).await;
+        Read::new(None, source, scraped)
     });
     let mut reads = future::join_all(reads).await;
     reads.retain(answered);
-    let merged = pages::merged(&reads, &Limits::default());
+    let merged = pages::merged(&reads, &Limits::default(), output, Scope::Pod);
     for (Read { source, .. }, report) in reads.iter().zip(&merged.reports) {
         tell(&format!("port {}", source.port), report);
     }
@@ -221,12 +222,12 @@ fn scheme(text: &str) -> Result<Scheme, String> {
 }
 
 /// Whether a port answered; says why where it did not.
-fn answered(Read { source, scraped }: &Read) -> bool {
+fn answered(Read { source, page, .. }: &Read) -> bool {
     let Source { port, path, .. } = source;
-    if let Err(error) = &scraped.page {
-        say(format_args!("port {port}, {path}: {}", cause::chain(&**error)));
+    if let Err(missing) = page {
+        say(format_args!("port {port}, {path}: {}", cause::chain(missing)));
     }
-    scraped.page.is_ok()
+    page.is_ok()
 }
 
 // === impl Arguments ===

@@ -41,8 +41,8 @@ const SHOWN: usize = 80;
 ///
 /// Protobuf alone has native histograms, and is asked for only where they can be passed on: some
 /// client libraries send it wherever it is named, whatever its rank (`accepts` in
-/// prometheus/client_java, `PrometheusProtobufWriter.java`). Others do so with `OpenMetrics`
-/// (`choose_encoder` in prometheus/client_python, `exposition.py`), which for a page of text is
+/// `prometheus/client_java`, `PrometheusProtobufWriter.java`). Others do so with `OpenMetrics`
+/// (`choose_encoder` in `prometheus/client_python`, `exposition.py`), which for a page of text is
 /// named last, for sources that know nothing else. Names are always wanted as they are: whoever
 /// wants them escaped gets that from the page.
 #[must_use]
@@ -133,13 +133,13 @@ pub fn format_of(content_type: Option<&[u8]>, body: &[u8]) -> Result<Format, Err
     Ok(match (sniff::content(body), media) {
         (Content::Html, _) => return Err(Error::Html),
         (Content::Json, _) => return Err(Error::Json),
-        (Content::Protobuf, _) => Format::Protobuf,
+        (Content::Protobuf, _) | (Content::Unknown, Media::Protobuf) => Format::Protobuf,
         (_, Media::OpenMetrics0) => Format::OpenMetrics0,
         (_, Media::OpenMetrics) | (Content::OpenMetrics, _) => Format::OpenMetrics,
         (_, Media::Text1) => Format::Text1,
-        (_, Media::Text | Media::None) | (Content::Text, _) => Format::Text,
-        (Content::Lines, Media::Protobuf) => Format::Text,
-        (Content::Unknown, Media::Protobuf) => Format::Protobuf,
+        (_, Media::Text | Media::None) | (Content::Text, _) | (Content::Lines, Media::Protobuf) => {
+            Format::Text
+        }
         (_, Media::Other) => return Err(Error::ContentType(printable(declared))),
     })
 }

@@ -23,14 +23,22 @@ pub struct Body {
     share: Share,
 }
 
+/// What tells where a body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// What carries it: a length, chunks, or the end of the compression.
+    Framed,
+    /// Nothing but the end of the connection: a server that dies looks finished.
+    OfConnection,
+}
+
 /// Reads the whole body of `response`.
 pub(super) async fn read(
     response: Response<Incoming>,
     limit: usize,
     allowance: Allowance,
-) -> Result<Body, Error> {
+) -> Result<(Body, End), Error> {
     let (head, mut incoming) = response.into_parts();
-    // Where the end of the connection is the end of the body, a server that dies looks finished.
     let framed = incoming.size_hint().exact().is_some() || is_chunked(&head.headers);
     let sink = Sink { body: Body::default(), limit, allowance, hit: None };
     let mut decoder = Decoder::new(&head.headers, sink)?;
@@ -40,11 +48,8 @@ pub(super) async fn read(
         }
     }
     let compressed = matches!(decoder, Decoder::Gzip(_));
-    let body = decoder.finish()?;
-    if !framed && !compressed && body.bytes.last() != Some(&b'\n') {
-        return Err(Error::Truncated);
-    }
-    Ok(body)
+    let end = if framed || compressed { End::Framed } else { End::OfConnection };
+    Ok((decoder.finish()?, end))
 }
 
 /// Whether chunks tell where the body ends. With any other last transfer coding the connection does.
@@ -65,6 +70,15 @@ struct Sink {
     limit: usize,
     allowance: Allowance,
     hit: Option<Error>,
+}
+
+// === impl Body ===
+
+impl From<Vec<u8>> for Body {
+    /// A body that holds nothing of the budget.
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, share: Share::default() }
+    }
 }
 
 // === impl Decoder ===

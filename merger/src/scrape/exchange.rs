@@ -13,17 +13,23 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    Error, Page, body,
+    Error, Page,
+    body::{self, End},
     error::caused_by,
     limits::{Allowance, Exceeded},
 };
-use crate::{exposition::negotiate, target::Source};
+use crate::{
+    exposition::{Format, negotiate},
+    target::Source,
+};
 
 /// What is asked, and what the answer may take.
 pub(super) struct Exchange<'a> {
     pub(super) source: &'a Source,
     /// The other end of the connection.
     pub(super) address: SocketAddr,
+    /// The header by which it is asked.
+    pub(super) accept: &'static str,
     /// How long the reader waits, for the source to know.
     pub(super) patience: Duration,
     /// The most bytes of the decompressed body.
@@ -38,10 +44,11 @@ impl Exchange<'_> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let Self { source, address, patience, limit, allowance } = self;
+        let Self { source, address, accept, patience, limit, allowance } = self;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let page = async {
-            let response = sender.send_request(request(source, address, patience)).await?;
+            let request = request(source, address, accept, patience);
+            let response = sender.send_request(request).await?;
             page(response, limit, allowance).await
         };
         let (mut page, mut connection) = (std::pin::pin!(page), std::pin::pin!(connection));
@@ -62,11 +69,16 @@ impl Exchange<'_> {
 }
 
 #[expect(clippy::expect_used, reason = "the plan has checked the path")]
-fn request(source: &Source, address: SocketAddr, patience: Duration) -> Request<Empty<Bytes>> {
+fn request(
+    source: &Source,
+    address: SocketAddr,
+    accept: &'static str,
+    patience: Duration,
+) -> Request<Empty<Bytes>> {
     Request::get(&source.path)
         .header(HOST, address.to_string())
         .header(USER_AGENT, concat!("merger/", env!("CARGO_PKG_VERSION")))
-        .header(ACCEPT, negotiate::accept(crate::exposition::Format::Text))
+        .header(ACCEPT, accept)
         .header(ACCEPT_ENCODING, "gzip")
         .header("x-prometheus-scrape-timeout-seconds", patience.as_secs_f64().to_string())
         .body(Empty::new())
@@ -82,10 +94,22 @@ async fn page(
         return Err(Error::Status(response.status()));
     }
     let content_type = response.headers().get(CONTENT_TYPE).cloned();
-    let body = body::read(response, limit, allowance).await?;
+    let (body, end) = body::read(response, limit, allowance).await?;
     let content_type = content_type.as_ref().map(HeaderValue::as_bytes);
     let format = negotiate::format_of(content_type, &body.bytes)?;
+    if end == End::OfConnection && is_open(&body.bytes, format) {
+        return Err(Error::Truncated);
+    }
     Ok(Page { body, format })
+}
+
+/// Whether a body was cut off, where nothing but its own end can tell. The other formats have an end
+/// that their readers miss; but where there is not a byte, the server died.
+fn is_open(body: &[u8], format: Format) -> bool {
+    match format {
+        Format::Text | Format::Text1 => body.last() != Some(&b'\n'),
+        Format::OpenMetrics0 | Format::OpenMetrics | Format::Protobuf => body.is_empty(),
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +135,7 @@ mod tests {
                     reason: Reason::Annotation,
                     state: State::Pending,
                 };
-                let request = request(&source, address, Duration::from_secs(1));
+                let request = request(&source, address, "*/*", Duration::from_secs(1));
                 assert_eq!(request.uri().to_string(), path);
             }
         }

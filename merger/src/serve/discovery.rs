@@ -27,8 +27,8 @@ pub(super) fn targets(targets: &Targets, authority: &str) -> Vec<Group> {
 }
 
 /// A pod whose namespace is in doubt is listed, so that Prometheus shows it down. One that has not
-/// begun, or that is never scraped, is not.
-fn is_listed(target: &Target) -> bool {
+/// begun, or that is never scraped, is not. The page of all pods has the same.
+pub(super) fn is_listed(target: &Target) -> bool {
     let hopeless = matches!(target.netns, Err(Unclear::NoProcess | Unclear::HostNetwork));
     !target.plan.sources.is_empty() && !hopeless
 }

@@ -12,6 +12,8 @@ use self::{
 };
 
 mod application;
+mod formats;
+mod node;
 mod server;
 mod world;
 
@@ -50,7 +52,8 @@ async fn two_sources_make_one_page() {
         vec![mk_source("app", "8080", app.address), mk_source("proxy", "stats", proxy.address)];
     let page = Agent::start(sources).await.get("/pods/ns/pod/metrics").await;
     assert_eq!(page.status, 200);
-    assert_eq!(page.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    let content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+    assert_eq!((page.header("content-type"), page.header("vary")), (content_type, "accept"));
     let expected = "\
 # TYPE m counter
 m{a=\"b\",container=\"app\",endpoint=\"8080\"} 1
@@ -93,7 +96,7 @@ async fn a_source_is_asked_as_prometheus_asks() {
     let lines: Vec<&str> = request.lines().collect();
     assert_eq!(lines[0], "GET /stats?usedonly HTTP/1.1");
     assert!(lines.contains(&&*format!("host: {}", app.address)), "{request}");
-    assert!(lines.iter().any(|line| line.starts_with("accept: text/plain;version=0.0.4")));
+    assert!(lines.iter().any(|line| line.starts_with("accept: text/plain;version=1.0.0;")));
     assert!(lines.contains(&"accept-encoding: gzip"), "{request}");
     assert!(lines.contains(&"x-prometheus-scrape-timeout-seconds: 0.7"), "{request}");
 }
@@ -138,11 +141,12 @@ async fn a_redirect_is_not_followed() {
 async fn html_is_no_exposition() {
     let page = "<!doctype html><title>login</title>";
     for content_type in ["content-type: text/html\r\n", "content-type: text/plain\r\n", ""] {
-        let application = Application::answers(answer("200 OK", content_type, page));
-        let agent = Agent::start(vec![mk_source("bad", "1", application.address)]).await;
-        let page = agent.get("/pods/ns/pod/metrics").await;
-        let reason = failure_of(&page);
-        assert!(reason.contains("html") || reason.contains("HTML"), "{reason}");
+        check_failure(
+            Application::answers(answer("200 OK", content_type, page)),
+            "answered with an HTML page, but only Prometheus text, OpenMetrics and delimited \
+             protobuf are read; check the path",
+        )
+        .await;
     }
 }
 

@@ -124,7 +124,7 @@ async fn readiness_names_what_is_awaited() {
 #[tokio::test]
 async fn before_the_pods_are_known_none_is_denied() {
     let agent = Agent::start_unready().await;
-    for path in ["/sd", "/api/pods", "/api/pods/ns/pod", "/pods/ns/pod/metrics"] {
+    for path in ["/sd", "/api/pods", "/api/pods/ns/pod", "/pods/ns/pod/metrics", "/metrics/pods"] {
         let answer = agent.get(path).await;
         assert_eq!(answer.status, 503, "{path}");
         assert_eq!(

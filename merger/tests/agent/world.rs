@@ -1,4 +1,4 @@
-//! One pod `ns/pod` with given sources, and the agent that serves it.
+//! Pods with given sources, mostly one `ns/pod`, and the agent that serves them.
 
 use std::{
     collections::BTreeMap,
@@ -38,6 +38,8 @@ pub(crate) enum Namespace {
     Another,
     /// Two pods claim it.
     Contested,
+    /// Nothing runs in it.
+    NotBegun,
 }
 
 /// A running agent.
@@ -52,12 +54,17 @@ pub(crate) struct Agent {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// The body as text, where it is that.
     pub(crate) body: String,
+    pub(crate) bytes: Vec<u8>,
     headers: BTreeMap<String, String>,
 }
 
 /// Connects without entering any namespace.
 struct Plain;
+
+/// Room for all pods of any test that is not about it.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// A source that listens at `address`.
 pub(crate) fn mk_source(container: &str, endpoint: &str, address: SocketAddr) -> Source {
@@ -84,23 +91,33 @@ impl Agent {
     }
 
     pub(crate) async fn start_in(namespace: Namespace, sources: Vec<Source>) -> Self {
-        Self::start_with(Some((namespace, sources))).await
+        Self::start_pods(vec![("pod", namespace, sources)], PAGE_BYTES).await
+    }
+
+    /// An agent of several pods, whose page of all pods has this limit.
+    pub(crate) async fn start_pods(
+        pods: Vec<(&str, Namespace, Vec<Source>)>,
+        page_bytes: usize,
+    ) -> Self {
+        let own = own_cookie();
+        let targets = pods.into_iter().map(|(name, namespace, sources)| {
+            let netns = match namespace {
+                Namespace::Own => Ok(own),
+                Namespace::Another => Ok(Cookie(own.0 + 1)),
+                Namespace::Contested => Err(Unclear::Contested { other_uid: "other".to_owned() }),
+                Namespace::NotBegun => Err(Unclear::NoProcess),
+            };
+            mk_target(name, netns, sources)
+        });
+        Self::start_with(Some(Arc::new(targets.collect())), page_bytes).await
     }
 
     /// An agent that does not know its pods yet.
     pub(crate) async fn start_unready() -> Self {
-        Self::start_with(None).await
+        Self::start_with(None, PAGE_BYTES).await
     }
 
-    async fn start_with(pod: Option<(Namespace, Vec<Source>)>) -> Self {
-        let own = own_cookie();
-        let netns = |namespace| match namespace {
-            Namespace::Own => Ok(own),
-            Namespace::Another => Ok(Cookie(own.0 + 1)),
-            Namespace::Contested => Err(Unclear::Contested { other_uid: "other".to_owned() }),
-        };
-        let targets =
-            pod.map(|(namespace, sources)| Arc::new(mk_targets(netns(namespace), sources)));
+    async fn start_with(targets: Option<Arc<Targets>>, page_bytes: usize) -> Self {
         let (_, targets) = watch::channel(targets);
         let limits = scrape::Limits {
             timeout: Duration::from_secs(1),
@@ -109,9 +126,9 @@ impl Agent {
         };
         let scraper = Scraper::new(Arc::new(Plain), limits).unwrap();
         let limits = merge::Limits { samples: 100, ..merge::Limits::default() };
-        let pages = Arc::new(Pages::new(scraper, limits));
+        let pages = Arc::new(Pages::new(scraper, limits, page_bytes));
         let readiness = Readiness::default();
-        let own_metrics = Box::new(String::new);
+        let own_metrics = Box::new(|| "# TYPE own_total counter\nown_total 1\n".to_owned());
         let server = Server { targets, pages, readiness: readiness.clone(), own_metrics };
         let listener = serve::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -135,8 +152,8 @@ impl Agent {
     pub(crate) async fn raw(&self, request: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
         Answer::parse(&answer)
     }
 
@@ -149,8 +166,12 @@ impl Agent {
     }
 }
 
-fn mk_targets(netns: Result<Cookie, Unclear>, sources: Vec<Source>) -> Targets {
-    let name = PodRef { namespace: "ns".to_owned(), name: "pod".to_owned() };
+fn mk_target(
+    name: &str,
+    netns: Result<Cookie, Unclear>,
+    sources: Vec<Source>,
+) -> (PodRef, Arc<Target>) {
+    let name = PodRef { namespace: "ns".to_owned(), name: name.to_owned() };
     let pod = Pod {
         name: name.clone(),
         uid: "uid".to_owned(),
@@ -161,20 +182,22 @@ fn mk_targets(netns: Result<Cookie, Unclear>, sources: Vec<Source>) -> Targets {
     };
     let notes = if sources.is_empty() { vec![Note::NotAsked] } else { vec![] };
     let target = Target { pod: Arc::new(pod), netns, plan: Plan { sources, notes } };
-    Targets::from([(name, Arc::new(target))])
+    (name, Arc::new(target))
 }
 
 // === impl Answer ===
 
 impl Answer {
-    fn parse(answer: &str) -> Self {
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
+    fn parse(answer: &[u8]) -> Self {
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a whole head");
+        let (head, bytes) = (String::from_utf8_lossy(&answer[..end]), &answer[end + 4..]);
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap();
         let headers = lines.filter_map(|line| line.split_once(": "));
         Self {
             status: status.parse().unwrap(),
-            body: body.to_owned(),
+            body: String::from_utf8_lossy(bytes).into_owned(),
+            bytes: bytes.to_owned(),
             headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         }
     }

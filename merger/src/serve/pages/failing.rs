@@ -29,7 +29,7 @@ impl Failing {
             others.iter().any(|other| other.source() == failure.source())
         };
         for failure in failures.iter().filter(|failure| !among(failure, &before)) {
-            let Failure { container, endpoint, reason } = failure;
+            let Failure { container, endpoint, reason, .. } = failure;
             warn!(%pod, container, endpoint, reason, "source is down");
         }
         for Failure { container, endpoint, .. } in before.iter().filter(|f| !among(f, failures)) {

@@ -1,9 +1,9 @@
 //! How each source of a page fared, and the series in which the page says so.
 
-use std::fmt::Display;
+use std::{fmt::Display, iter};
 
-use super::{Failure, Read};
-use crate::{cause, exposition::labels, merge::Report, scrape::Scraped, target::Source};
+use super::{Failure, Read, Scope};
+use crate::{cause, exposition::labels, merge::Report, target::Source};
 
 /// How the names of these series begin: what a source itself says under such a name would pass
 /// for a statement of the page.
@@ -16,11 +16,11 @@ pub(super) struct Fare<'a> {
     samples: Result<usize, String>,
 }
 
-/// How all of them fared. Only what was scraped has a report, so these are fewer.
+/// How all of them fared. Only what was read has a report, so these are fewer.
 pub(super) fn all<'a>(reads: &'a [Read], reports: &[Report]) -> Vec<Fare<'a>> {
     let mut reports = reports.iter();
-    let mut samples_of = |Read { source: _, scraped }: &Read| match &scraped.page {
-        Err(error) => Err(cause::chain(&**error)),
+    let mut samples_of = |read: &Read| match &read.page {
+        Err(missing) => Err(cause::chain(missing)),
         Ok(_) => match reports.next() {
             Some(Report { failed: Some(failure), .. }) => Err(failure.to_string()),
             report => Ok(report.map_or(0, |report| report.samples)),
@@ -30,17 +30,16 @@ pub(super) fn all<'a>(reads: &'a [Read], reports: &[Report]) -> Vec<Fare<'a>> {
 }
 
 /// What the page says of its own sources, in text 0.0.4.
-pub(super) fn statement(fares: &[Fare<'_>]) -> Vec<u8> {
+pub(super) fn statement(fares: &[Fare<'_>], scope: Scope) -> Vec<u8> {
     let mut text = Vec::new();
-    push(&mut text, fares, "up", "Whether the source gave a whole exposition.", |fare| {
-        u8::from(fare.samples.is_ok())
-    });
+    let help = "Whether the source gave a whole exposition.";
+    push(&mut text, fares, scope, "up", help, |fare| u8::from(fare.samples.is_ok()));
     let help = "How long the source took to answer.";
-    push(&mut text, fares, "scrape_duration_seconds", help, |fare| {
-        let Scraped { page: _, duration } = fare.read.scraped;
-        duration.as_secs_f64()
+    push(&mut text, fares, scope, "scrape_duration_seconds", help, |fare| {
+        fare.read.duration.as_secs_f64()
     });
-    push(&mut text, fares, "samples", "Samples that the source gave.", |fare| {
+    let help = "Samples that the source gave.";
+    push(&mut text, fares, scope, "samples", help, |fare| {
         fare.samples.as_ref().copied().unwrap_or_default()
     });
     text
@@ -50,6 +49,7 @@ pub(super) fn statement(fares: &[Fare<'_>]) -> Vec<u8> {
 fn push<V: Display>(
     text: &mut Vec<u8>,
     fares: &[Fare<'_>],
+    scope: Scope,
     name: &str,
     help: &str,
     value: impl Fn(&Fare<'_>) -> V,
@@ -57,15 +57,13 @@ fn push<V: Display>(
     let name = format!("{PREFIX}{name}");
     text.extend_from_slice(format!("# HELP {name} {help}\n# TYPE {name} gauge\n").as_bytes());
     for fare in fares {
-        let Source { container, endpoint, .. } = &fare.read.source;
         text.extend_from_slice(name.as_bytes());
-        text.push(b'{');
         // A container that is not known has no label, as on the source's own series.
-        if !container.is_empty() {
-            labels::push_plain(text, "container", container);
-            text.push(b',');
+        let labels = fare.read.labels(scope).into_iter().filter(|(_, value)| !value.is_empty());
+        for (separator, (label, value)) in iter::once(b'{').chain(iter::repeat(b',')).zip(labels) {
+            text.push(separator);
+            labels::push_plain(text, label, value);
         }
-        labels::push_plain(text, "endpoint", endpoint);
         text.extend_from_slice(format!("}} {}\n", value(fare)).as_bytes());
     }
 }
@@ -75,8 +73,9 @@ fn push<V: Display>(
 impl Fare<'_> {
     /// Why it is not on the page; nothing where it is.
     pub(super) fn failure(&self) -> Option<Failure> {
-        let Source { container, endpoint, .. } = &self.read.source;
+        let Read { pod, source: Source { container, endpoint, .. }, .. } = self.read;
         let reason = self.samples.as_ref().err()?.clone();
-        Some(Failure { container: container.clone(), endpoint: endpoint.clone(), reason })
+        let (container, endpoint) = (container.clone(), endpoint.clone());
+        Some(Failure { pod: pod.clone(), container, endpoint, reason })
     }
 }
