@@ -16,9 +16,12 @@
 
 mod conflict;
 mod declare;
+mod draft;
+mod families;
 mod intake;
 mod names;
 mod page;
+mod points;
 mod relabel;
 mod report;
 mod rows;
@@ -32,8 +35,8 @@ pub use self::{
 };
 pub use crate::exposition::Limits;
 
-use self::{intake::Intake, rows::Rows};
-use crate::exposition::{Defect, Format, Output};
+use self::draft::Draft;
+use crate::exposition::{Format, Output, openmetrics};
 
 /// What one source said.
 #[derive(Clone, Copy, Debug)]
@@ -75,42 +78,17 @@ pub fn merge_with(
     reserved: &str,
     state: impl FnOnce(&[Report]) -> Vec<u8>,
 ) -> Merged {
-    let mut intake = Intake::new(output);
-    let mut reports: Vec<Report> =
-        sources.iter().map(|source| intake.take(source, limits, reserved)).collect();
-    let Intake { mut names, mut rows, hashes, .. } = intake;
-    conflict::settle(&mut names, output.format, &mut reports);
-    let families = page::Families::new(&names);
-    let dropped =
-        series::duplicates(&rows, &hashes).into_iter().map(|row| (row, Defect::Duplicate));
-    drop_rows(&mut rows, dropped.collect(), &mut reports);
-    drop(hashes);
-    let dropped = conflict::misfits(&rows, &names, &families);
-    drop_rows(&mut rows, dropped, &mut reports);
-    rows.list.shrink_to_fit();
-    for report in &mut reports {
-        report.problems.sort();
-    }
+    let (draft, mut reports) = Draft::new(sources, limits, output, reserved);
     let statement = state(&reports);
-    let mut body = page::write(&names, &rows, &families, statement.len());
-    body.extend_from_slice(&statement);
+    let stated = Source { labels: &[], format: Format::Text, body: &statement };
+    let (stated, mut of_stated) = Draft::new(&[stated], &Limits::NONE, output, "");
+    let mut body = Vec::new();
+    draft.write(&mut body, &mut reports);
+    stated.write(&mut body, &mut of_stated);
+    if output.format.is_openmetrics() {
+        body.extend_from_slice(openmetrics::EOF);
+    }
     Merged { body, reports }
-}
-
-/// Drops rows, which are given in rising order, and says so in the report of their source.
-fn drop_rows(rows: &mut Rows<'_>, dropped: Vec<(u32, Defect)>, reports: &mut [Report]) {
-    for (row, what) in &dropped {
-        let row = *row as usize;
-        let source = rows.source_of(row);
-        let report = &mut reports[source];
-        report.samples -= 1;
-        let bytes = rows.origins[source].bytes(rows.list[row]);
-        report.problems.add(rows.list[row].line as usize, *what, bytes);
-    }
-    if !dropped.is_empty() {
-        let mut dropped = dropped.iter().peekable();
-        rows.retain(|_, at, _| dropped.next_if(|(row, _)| *row as usize == at).is_none());
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@
 use crate::exposition::{
     Defect, Escaping, Exemplar, Header, Kind, Point,
     point::{self, Misfit, Part, Role, value},
-    timestamp,
 };
 
 mod bound;
@@ -116,7 +115,7 @@ pub fn push_point(
         out.extend_from_slice(part.value);
         if let Some(timestamp) = point.timestamp {
             out.push(b' ');
-            timestamp::push_seconds(out, timestamp);
+            out.extend_from_slice(timestamp);
         }
         if part.exemplar.is_some_and(|exemplar| !push_exemplar(out, kind, part.role, exemplar)) {
             left_out(part);

@@ -17,7 +17,8 @@ pub mod value;
 pub struct Point<'a> {
     /// The labels that all parts share, those of the source included, none with an empty value.
     pub labels: &'a [Label<'a>],
-    /// Milliseconds since 1970, in digits.
+    /// The time since 1970, in the unit of the page: milliseconds in digits, and in `OpenMetrics`
+    /// seconds.
     pub timestamp: Option<&'a [u8]>,
     /// At least one, in the order of the source.
     pub parts: &'a [Part<'a>],

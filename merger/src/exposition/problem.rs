@@ -83,6 +83,8 @@ pub enum Defect {
     NativeHistogram,
     /// The family has lost its type and keeps every sample.
     Misfit,
+    /// The family has lost its type and keeps every sample: another name would be another series.
+    Nameless,
     /// The sample is dropped.
     MixedTimestamps,
 }
@@ -124,7 +126,7 @@ fn printable(text: &[u8]) -> String {
 
 impl Defect {
     /// Every kind, in the order of the declaration.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::NotUtf8,
         Self::Nul,
         Self::MetricName,
@@ -156,6 +158,7 @@ impl Defect {
         Self::Unit,
         Self::NativeHistogram,
         Self::Misfit,
+        Self::Nameless,
         Self::MixedTimestamps,
     ];
 
@@ -202,6 +205,10 @@ impl Defect {
             Self::Misfit => {
                 ("misfit", "sample does not fit the type of its family, now without one")
             }
+            Self::Nameless => (
+                "nameless",
+                "type is left out, its samples do not end in `_total` or `_info` as OpenMetrics has it",
+            ),
             Self::MixedTimestamps => (
                 "mixed_timestamps",
                 "sample is left out: in OpenMetrics all samples of a metric have timestamps that grow, or none has",

@@ -9,7 +9,7 @@ use memchr::memchr;
 
 use crate::exposition::{
     Defect, Entry, Exceeded, Failure, Fault, Kind, Label, Limit, Limits, Place, Sample, Step,
-    labels,
+    labels, number, timestamp,
 };
 
 pub mod line;
@@ -42,6 +42,19 @@ pub struct Reader<'a> {
     is_whole: bool,
     before: sample::Before<'a>,
     sample: Sample<'a>,
+}
+
+// === impl Dialect ===
+
+impl Dialect {
+    /// A timestamp of a line in milliseconds. None where it does not fit.
+    #[must_use]
+    pub fn milliseconds(self, timestamp: &[u8]) -> Option<i64> {
+        match self {
+            Self::Text => number::milliseconds(timestamp),
+            Self::OpenMetrics => timestamp::millis(timestamp),
+        }
+    }
 }
 
 // === impl Reader ===

@@ -8,11 +8,11 @@ use crate::{
     exposition::{
         Defect, Format, Kind,
         family::{self, Type},
-        number,
+        number, openmetrics,
     },
     merge::{
+        families::Families,
         names::Names,
-        page::Families,
         report::Report,
         rows::{Origin, Row, Rows},
     },
@@ -40,8 +40,15 @@ pub(super) fn is_foreign(kind: Kind, format: Format) -> bool {
 /// settled, so that their order does not matter.
 pub(super) fn settle(names: &mut Names<'_>, format: Format, reports: &mut [Report]) {
     for name in &mut names.list {
-        if let Type::Of(kind) = name.type_ {
-            name.type_ = translate(kind, format).map_or(Type::Absent, Type::Of);
+        let Type::Of(kind) = name.type_ else { continue };
+        name.type_ = translate(kind, format).map_or(Type::Absent, Type::Of);
+        let is_nameless = matches!(kind, Kind::Counter | Kind::Info)
+            && openmetrics::base(&name.bytes, Some(kind)) == &*name.bytes;
+        if is_nameless && format.is_openmetrics() {
+            name.type_ = Type::Lost;
+            if let Some(declared) = name.declared {
+                declared.problem(Defect::Nameless, reports);
+            }
         }
     }
     let mut lost = Vec::new();

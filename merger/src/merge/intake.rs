@@ -6,7 +6,7 @@
 use crate::{
     exposition::{
         Defect, Entry, Exceeded, Failure, Fault, Format, Label, Limit, Limits, Output, Place,
-        Reader, Sample, Step, number, text,
+        Reader, Sample, Step, labels, number, text,
     },
     merge::{
         Source,
@@ -69,7 +69,7 @@ impl<'a> Intake<'a> {
     /// Takes one more source: sources are taken in their order. What it says under a name that
     /// begins with `reserved` is a problem, unless that is empty.
     pub(super) fn take(&mut self, source: &Source<'a>, limits: &Limits, reserved: &str) -> Report {
-        let position = self.rows.begin(source);
+        let position = self.rows.begin(source, self.format.dialect());
         let mut report = Report::default();
         let (n_names, n_rows) = (self.names.list.len(), self.rows.list.len());
         let sum = self.hasher.set(self.rows.origins[position as usize].relabel.walk());
@@ -171,8 +171,7 @@ impl<'a> Intake<'a> {
         for label in &labels[n..] {
             all.sum = all.sum.wrapping_add(hasher.label(label));
             all.is_clashing |= relabel.has(label.name);
-            all.is_suspect |=
-                matches!(label.name, b"le" | b"quantile") && !number::is_float(label.value);
+            all.is_suspect |= is_bad_bound(label);
             known.push(all);
         }
         all
@@ -197,13 +196,14 @@ impl<'a> Intake<'a> {
         }
         let name = self.names.number(sample.name);
         self.names.list[name as usize].sampled_by = Some(reading.position);
-        let timestamp = sample.timestamp.and_then(number::milliseconds);
+        let timestamp = sample.timestamp.and_then(|t| self.format.dialect().milliseconds(t));
         let has_labels = !labels.is_empty();
         let insert =
             sample.name.len() + if has_labels { 1 + sample.labels.as_bytes().len() } else { 0 };
         let span = [place.at, place.text.len(), insert];
-        let traits = Traits { is_suspect, ..Traits::default() };
-        self.rows.list.push(Row::new(span, has_labels, traits, name, place.line));
+        let has_more = sample.timestamp.is_some();
+        let traits = Traits { is_suspect, has_labels, has_more, ..Traits::default() };
+        self.rows.list.push(Row::new(span, traits, name, place.line));
         self.hashes.push(Hasher::series(name, timestamp, sum.wrapping_add(reading.sum)));
     }
 
@@ -238,8 +238,10 @@ impl<'a> Intake<'a> {
         let written = &mut self.rows.origins[position as usize].written;
         let start = written.len();
         let insert = times.push(written, spelled, &pairs, sample.value);
+        let has_labels = !pairs.is_empty() || !labels::is_metric_name(spelled);
+        let traits = Traits { has_labels, has_more: times.is_any(), ..Traits::default() };
         let span = [start, written.len() - start, insert];
-        self.push_written(reading, span, !pairs.is_empty(), name, place.line);
+        self.push_written(reading, span, traits, name, place.line);
     }
 
     /// Makes a row of a line that was written anew.
@@ -247,23 +249,25 @@ impl<'a> Intake<'a> {
         &mut self,
         reading: &Reading<'_, 'a>,
         span: [usize; 3],
-        has_labels: bool,
+        traits: Traits,
         name: u32,
         line: usize,
     ) {
         let origin = &self.rows.origins[reading.position as usize];
-        let traits = Traits { is_written: true, ..Traits::default() };
-        let mut row = Row::new(span, has_labels, traits, name, line);
-        let is_bad = |label: &Label<'_>| {
-            matches!(label.name, b"le" | b"quantile") && !number::is_float(label.value)
-        };
-        if origin.line(row).labels().walk().any(|label| is_bad(&label)) {
-            row = Row::new(span, has_labels, Traits { is_suspect: true, ..traits }, name, line);
-        }
+        let traits = Traits { is_written: true, ..traits };
+        let row = Row::new(span, traits, name, line);
+        let is_suspect = origin.line(row).labels().walk().any(|label| is_bad_bound(&label));
+        let row = Row::new(span, Traits { is_suspect, ..traits }, name, line);
         let sum = self.hasher.set(origin.line(row).labels().walk()).wrapping_add(reading.sum);
         self.hashes.push(Hasher::series(name, origin.timestamp(row), sum));
         self.rows.list.push(row);
     }
+}
+
+/// Whether a label would be a bound in some family, and is no number.
+#[inline]
+fn is_bad_bound(label: &Label<'_>) -> bool {
+    matches!(label.name, b"le" | b"quantile") && !number::is_float(label.value)
 }
 
 /// Whether two labels have one name.

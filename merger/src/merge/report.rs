@@ -17,13 +17,19 @@ pub struct Report {
 }
 
 /// What was wrong with the lines of one source: the first 20 in words, all by number.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     kept: Vec<Problem>,
     counts: [usize; Defect::ALL.len()],
 }
 
 // === impl Problems ===
+
+impl Default for Problems {
+    fn default() -> Self {
+        Self { kept: Vec::new(), counts: [0; Defect::ALL.len()] }
+    }
+}
 
 impl Problems {
     /// The first 20 that were found, by line. Those that only the whole page shows are found last.

@@ -5,17 +5,20 @@
 //! line without its end, or for a page of protobuf maybe a whole metric.
 
 use crate::{
-    exposition::{Label, number, protobuf, text::line::Line},
+    exposition::{
+        Label, protobuf,
+        text::{Dialect, line::Line},
+    },
     merge::{Source, relabel::Relabel},
 };
 
-/// The largest body that is read: lengths of rows have 28 bits, and offsets in what is written anew
+/// The largest body that is read: lengths of rows have 27 bits, and offsets in what is written anew
 /// have 32.
 ///
 /// Writing anew makes a line less than four times as long: `\d` takes one byte more, and a label
 /// that clashes, which has five bytes and a comma at least, gets `exported_` once, and once more for
 /// each longer label that stands in the line under the name so far.
-pub const LARGEST_BODY: usize = 1 << 28;
+pub const LARGEST_BODY: usize = 1 << 27;
 
 /// One sample, or for a page of protobuf one metric.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +45,9 @@ const IS_METRIC: u32 = 1 << 30;
 const HAS_LABELS: u32 = 1 << 29;
 /// A label `le` or `quantile` is no number.
 const IS_SUSPECT: u32 = 1 << 28;
-const LEN: u32 = IS_SUSPECT - 1;
+/// A timestamp or an exemplar follows the value.
+const HAS_MORE: u32 = 1 << 27;
+const LEN: u32 = HAS_MORE - 1;
 
 /// What a row is beside its bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +55,8 @@ pub(super) struct Traits {
     pub is_written: bool,
     pub is_metric: bool,
     pub is_suspect: bool,
+    pub has_labels: bool,
+    pub has_more: bool,
 }
 
 /// The rows of all sources, in their order.
@@ -63,6 +70,8 @@ pub(super) struct Rows<'a> {
 #[derive(Debug)]
 pub(super) struct Origin<'a> {
     body: &'a [u8],
+    /// The unit of the timestamps in its lines on the page.
+    dialect: Dialect,
     /// What had to be written anew.
     pub written: Vec<u8>,
     pub relabel: Relabel,
@@ -80,7 +89,7 @@ pub(super) struct Origins<'r, 'a> {
 }
 
 /// A number or offset as a row holds it.
-#[expect(clippy::cast_possible_truncation, reason = "all count bytes of bodies of 28 bits at most")]
+#[expect(clippy::cast_possible_truncation, reason = "all count bytes of bodies of 27 bits at most")]
 pub(super) const fn index(n: usize) -> u32 {
     n as u32
 }
@@ -88,22 +97,21 @@ pub(super) const fn index(n: usize) -> u32 {
 // === impl Row ===
 
 impl Row {
-    /// A row over `len` bytes at `start`. In a line `insert` is where more labels fit in, `name_len`
-    /// is how long the name is that stands before the labels.
+    /// A row over `len` bytes at `start`. In a line `insert` is where more labels fit in.
     #[inline]
     pub(super) fn new(
         [start, len, insert]: [usize; 3],
-        has_labels: bool,
         traits: Traits,
         name: u32,
         line: usize,
     ) -> Self {
-        let Traits { is_written, is_metric, is_suspect } = traits;
+        let Traits { is_written, is_metric, is_suspect, has_labels, has_more } = traits;
         let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
         let flags = flag(is_written, IS_WRITTEN)
             | flag(is_metric, IS_METRIC)
             | flag(has_labels, HAS_LABELS)
-            | flag(is_suspect, IS_SUSPECT);
+            | flag(is_suspect, IS_SUSPECT)
+            | flag(has_more, HAS_MORE);
         let [start, len, insert] = [start, len, insert].map(index);
         Self { start, len: len | flags, insert, name, line: index(line) }
     }
@@ -115,6 +123,11 @@ impl Row {
 
     pub(super) fn is_metric(self) -> bool {
         self.len & IS_METRIC != 0
+    }
+
+    /// Whether a timestamp or an exemplar follows the value.
+    pub(super) fn has_more(self) -> bool {
+        self.len & HAS_MORE != 0
     }
 
     pub(super) fn is_suspect(self) -> bool {
@@ -132,10 +145,10 @@ impl Row {
 
 impl<'a> Rows<'a> {
     /// Begins the rows of one more source, and gives its position.
-    pub(super) fn begin(&mut self, source: &Source<'a>) -> u32 {
+    pub(super) fn begin(&mut self, source: &Source<'a>, dialect: Dialect) -> u32 {
         let relabel = Relabel::new(source.labels);
         let (body, written, first) = (source.body, Vec::new(), self.list.len());
-        self.origins.push(Origin { body, written, relabel, first });
+        self.origins.push(Origin { body, dialect, written, relabel, first });
         index(self.origins.len() - 1)
     }
 
@@ -208,10 +221,11 @@ impl Origin<'_> {
 
     /// When the sample was taken, in milliseconds since 1970.
     pub(super) fn timestamp(&self, row: Row) -> Option<i64> {
-        if row.is_metric() {
-            return protobuf::timestamp(self.bytes(row));
+        match self.dialect {
+            _ if row.is_metric() => protobuf::timestamp(self.bytes(row)),
+            _ if !row.has_more() => None,
+            dialect => dialect.milliseconds(self.line(row).timestamp()?),
         }
-        self.line(row).timestamp().and_then(number::milliseconds)
     }
 
     /// Writes the line of a row with the labels of its source.
@@ -237,11 +251,6 @@ impl<'r, 'a> Origins<'r, 'a> {
             self.end = self.end_of(self.at);
         }
         &self.rows.origins[self.at]
-    }
-
-    /// The position of the source that was given last.
-    pub(super) fn position(&self) -> usize {
-        self.at
     }
 
     fn end_of(&self, source: usize) -> usize {

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::{
-    exposition::{Label, protobuf},
+    exposition::{Defect, Label, protobuf},
     merge::rows::{Origin, Row, Rows, index},
 };
 
@@ -45,7 +45,7 @@ impl Hasher {
 
 /// Which rows have a series that an earlier one has; `hashes` has that of each row. Of a series the
 /// first row stays.
-pub(super) fn duplicates(rows: &Rows<'_>, hashes: &[u32]) -> Vec<u32> {
+pub(super) fn duplicates(rows: &Rows<'_>, hashes: &[u32]) -> Vec<(u32, Defect)> {
     let mut found = Vec::new();
     let mut series = HashTable::with_capacity(hashes.len());
     let mut origins = rows.origins();
@@ -58,7 +58,7 @@ pub(super) fn duplicates(rows: &Rows<'_>, hashes: &[u32]) -> Vec<u32> {
                 && is_same_series((origin, *row), (rows.origin_of(other), rows.list[other]))
         };
         if series.find(spread(*hash), is_same).is_some() {
-            found.push(index(at));
+            found.push((index(at), Defect::Duplicate));
         } else {
             // It has room for all, so it asks for no hash again.
             series.insert_unique(spread(*hash), index(at), |&other| spread(hashes[other as usize]));

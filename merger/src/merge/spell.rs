@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use crate::{
     exposition::{
-        Defect, Escaping, Format, Label, Output, Sample, labels,
+        Defect, Escaping, Exemplar, Format, Label, Output, Sample, labels,
         text::{Dialect, line},
+        timestamp,
     },
     merge::relabel::Pair,
 };
@@ -78,16 +79,49 @@ impl Speller {
         format: Format,
         sample: &Sample<'a>,
     ) -> Result<(Times<'a>, Option<Defect>), Defect> {
-        let _ = format;
-        let timestamp = sample.timestamp.map(Cow::Borrowed);
-        let lost = sample.exemplar.map(|_| Defect::Exemplar);
-        Ok((Times { timestamp, exemplar: None }, lost))
+        let timestamp = match sample.timestamp {
+            Some(timestamp) => Some(self.timestamp(format, timestamp).ok_or(Defect::Timestamp)?),
+            None => None,
+        };
+        let (exemplar, lost) = match sample.exemplar {
+            None => (None, None),
+            Some(_) if !self.has_exemplars => (None, Some(Defect::Exemplar)),
+            Some(text) => match Exemplar::read(text) {
+                None => (None, Some(Defect::BadExemplar)),
+                Some(exemplar) => {
+                    let mut spelled = Vec::new();
+                    exemplar.push(&mut spelled, self.escaping);
+                    (Some(spelled), None)
+                }
+            },
+        };
+        Ok((Times { timestamp, exemplar }, lost))
+    }
+
+    /// A timestamp in the unit of the page.
+    fn timestamp<'a>(self, format: Format, timestamp: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        if format.dialect() == self.dialect {
+            return Some(Cow::Borrowed(timestamp));
+        }
+        let millis = format.dialect().milliseconds(timestamp)?.to_string().into_bytes();
+        Some(Cow::Owned(match self.dialect {
+            Dialect::Text => millis,
+            Dialect::OpenMetrics => {
+                let mut seconds = Vec::new();
+                timestamp::push_seconds(&mut seconds, &millis);
+                seconds
+            }
+        }))
     }
 }
 
 // === impl Times ===
 
 impl Times<'_> {
+    pub(super) fn is_any(&self) -> bool {
+        self.timestamp.is_some() || self.exemplar.is_some()
+    }
+
     /// Writes a strict line without its end; gives where more labels fit in, as an offset from where
     /// it began.
     pub(super) fn push(

@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_name_that_is_no_identifier_stands_among_the_labels() {
         check("m", &[], "m", 1);
-        check("m", &[("a", "1"), ("b.c", "{")], "m{a=\"1\",\"b.c\"=\"{\"}", 16);
+        check("m", &[("a", "1"), ("b.c", "{")], "m{a=\"1\",\"b.c\"=\"{\"}", 17);
         check("a.b", &[], "{\"a.b\"}", 6);
         check("a{", &[("c", "1")], "{\"a{\",c=\"1\"}", 11);
     }

@@ -219,7 +219,7 @@ impl<'a> Set<'a> {
             return Err(Error::Limit(Limit::Value, limits.value));
         }
         if !cursor.is_as_before {
-            if *name == b"__name__" {
+            if name.starts_with(b"__") {
                 return Err(Defect::ReservedLabel.into());
             }
             if self.labels[..cursor.n].iter().any(|other| other.name == *name) {

@@ -1,0 +1,190 @@
+//! A page before it is written: what all sources said, settled.
+//!
+//! Which family a name belongs to depends on the kinds, and which kinds can be said depends on the
+//! samples: a histogram whose buckets make no whole is none to a strict reader. So a family that does
+//! not fit loses its kind, the names are distributed anew, and all is looked at once more, until
+//! nothing changes. Each round costs a family its kind, so there is an end.
+
+use std::collections::HashMap;
+
+use crate::{
+    exposition::{Defect, Format, Limits, Output, family::Type, openmetrics},
+    merge::{
+        Source, conflict,
+        families::{Families, Sorted},
+        intake::Intake,
+        names::Names,
+        page,
+        points::Family,
+        report::Report,
+        rows::Rows,
+        series::{self, Hasher},
+    },
+};
+
+/// A page that can be written.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    pub names: Names<'a>,
+    pub rows: Rows<'a>,
+    pub families: Families,
+    pub sorted: Sorted,
+    pub format: Format,
+}
+
+/// The families that cannot be said as they are, and what the matter is.
+type Misfits = Vec<(u32, Defect)>;
+
+// === impl Draft ===
+
+impl<'a> Draft<'a> {
+    /// Takes in the sources in their order. Under names that begin with `reserved` they may not speak,
+    /// unless that is empty.
+    pub(super) fn new(
+        sources: &[Source<'a>],
+        limits: &Limits,
+        output: Output,
+        reserved: &str,
+    ) -> (Self, Vec<Report>) {
+        let mut intake = Intake::new(output);
+        let mut reports: Vec<Report> =
+            sources.iter().map(|source| intake.take(source, limits, reserved)).collect();
+        let Intake { mut names, mut rows, hashes, .. } = intake;
+        let format = output.format;
+        conflict::settle(&mut names, format, &mut reports);
+        let duplicates = series::duplicates(&rows, &hashes);
+        drop(hashes);
+        drop_rows(&mut rows, &duplicates, &mut reports);
+        let families = Families::new(&names, format);
+        let misfits = conflict::misfits(&rows, &names, &families);
+        drop_rows(&mut rows, &misfits, &mut reports);
+        rows.list.shrink_to_fit();
+        let sorted = Sorted::new(&rows, &families);
+        let mut draft = Self { names, rows, families, sorted, format };
+        if !matches!(format, Format::Text | Format::Text1) {
+            draft.fit(&mut reports);
+        }
+        for report in &mut reports {
+            report.problems.sort();
+        }
+        (draft, reports)
+    }
+
+    /// Writes the page behind what `out` holds, without the line that ends it. What only the writing
+    /// shows to have no place goes into the reports.
+    pub(super) fn write(&self, out: &mut Vec<u8>, reports: &mut [Report]) {
+        match self.format {
+            Format::Text | Format::Text1 => page::write_text(self, out),
+            Format::OpenMetrics | Format::OpenMetrics0 => {
+                page::write_openmetrics(self, out, reports);
+            }
+            Format::Protobuf => {}
+        }
+    }
+
+    /// A family whose rows can be looked at as points.
+    pub(super) fn family(&self, family: u32) -> Family<'_, 'a> {
+        let header = self.names.list[family as usize].header();
+        Family { header, names: &self.names, rows: &self.rows }
+    }
+
+    /// Takes the kind from each family that cannot be said as one of its kind.
+    fn fit(&mut self, reports: &mut [Report]) {
+        let hashers = Default::default();
+        loop {
+            let mut mixed = Vec::new();
+            let mut lost = self.misfits(&hashers, &mut mixed);
+            lost.extend(self.clashes());
+            if lost.is_empty() {
+                mixed.sort_unstable();
+                let mixed = mixed.into_iter().map(|row| (row, Defect::MixedTimestamps)).collect();
+                return report_rows(&self.rows, &mixed, reports);
+            }
+            for (family, what) in lost {
+                let name = &mut self.names.list[family as usize];
+                if let Some(declared) = name.declared.filter(|_| name.type_ != Type::Lost) {
+                    declared.problem(what, reports);
+                }
+                name.type_ = Type::Lost;
+            }
+            self.families = Families::new(&self.names, self.format);
+            self.sorted = Sorted::new(&self.rows, &self.families);
+        }
+    }
+
+    /// Puts the rows of families that are written as points into the order of these, and gives the
+    /// families of which one does not fit. `mixed` gets the rows that are left out.
+    fn misfits(&mut self, hashers: &[Hasher; 2], mixed: &mut Vec<u32>) -> Misfits {
+        let mut lost = Vec::new();
+        let mut sorted = std::mem::take(&mut self.sorted);
+        for number in &self.families.order {
+            let family = self.family(*number);
+            let rows = sorted.of_mut(*number);
+            if !family.is_of_points(rows, self.format) {
+                continue;
+            }
+            let n = family.sort(rows, hashers, |row| mixed.push(row));
+            sorted.truncate(*number, n);
+            if !family.fits(sorted.of(*number), self.format) {
+                lost.push((*number, Defect::Misfit));
+            }
+        }
+        self.sorted = sorted;
+        lost
+    }
+
+    /// The families of which another one takes a name for itself. In `OpenMetrics` a family has all
+    /// the names that samples of its kind may have.
+    fn clashes(&self) -> Misfits {
+        if !self.format.is_openmetrics() {
+            return Vec::new();
+        }
+        let mut claims: HashMap<Vec<u8>, u32> = HashMap::new();
+        let mut lost = Vec::new();
+        for number in &self.families.order {
+            if self.sorted.of(*number).is_empty() {
+                continue;
+            }
+            let family = self.names.list[*number as usize].header();
+            let base = openmetrics::base(family.name, family.kind);
+            for suffix in openmetrics::claims(family.kind) {
+                let claim = [base, suffix.as_bytes()].concat();
+                let first = *claims.entry(claim).or_insert(*number);
+                if first != *number {
+                    lost.extend([first, *number].map(|lost| (lost, Defect::KindConflict)));
+                }
+            }
+        }
+        lost.retain(|(number, _)| self.loses(*number));
+        lost.sort_unstable_by_key(|(number, _)| *number);
+        lost.dedup();
+        lost
+    }
+
+    /// Whether a family that clashes is another one without its kind: one that takes no name but its
+    /// own is not.
+    fn loses(&self, family: u32) -> bool {
+        let kind = self.names.list[family as usize].header().kind;
+        openmetrics::claims(kind).len() > 1
+    }
+}
+
+/// Drops rows, which are given in rising order, and says so in the report of their source.
+fn drop_rows(rows: &mut Rows<'_>, dropped: &Misfits, reports: &mut [Report]) {
+    report_rows(rows, dropped, reports);
+    if !dropped.is_empty() {
+        let mut dropped = dropped.iter().peekable();
+        rows.retain(|_, at, _| dropped.next_if(|(row, _)| *row as usize == at).is_none());
+    }
+}
+
+/// Says in the reports that rows are not on the page.
+fn report_rows(rows: &Rows<'_>, dropped: &Misfits, reports: &mut [Report]) {
+    for (row, what) in dropped {
+        let row = *row as usize;
+        let source = rows.source_of(row);
+        let (line, bytes) = (rows.list[row].line, rows.origins[source].bytes(rows.list[row]));
+        reports[source].samples -= 1;
+        reports[source].problems.add(line as usize, *what, bytes);
+    }
+}

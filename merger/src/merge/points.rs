@@ -1,0 +1,186 @@
+//! The rows of a family to its points: what `OpenMetrics` and protobuf say together.
+//!
+//! A point is a label set, less the label that tells its samples apart, at one time. Rows are put
+//! into the order of their points, so that each point is a run of rows. Two label sets are taken for
+//! one where two seeded hashes of 64 bits each agree.
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::{
+    exposition::{
+        Format, Header, Kind, Label, Point, openmetrics,
+        point::{self, Part, Role},
+        protobuf,
+        text::line::Tail,
+    },
+    merge::{
+        names::Names,
+        rows::{Origin, Row, Rows, index},
+        series::Hasher,
+    },
+};
+
+/// Set in the number of a row that begins a point. A page has fewer rows.
+const FIRST: u32 = 1 << 31;
+
+/// A family whose rows are looked at as points.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Family<'f, 'a> {
+    pub header: Header<'f>,
+    pub names: &'f Names<'a>,
+    pub rows: &'f Rows<'a>,
+}
+
+/// Which point a row belongs to, and the order of the points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// The label set, by its first appearance.
+    set: u32,
+    timestamp: Option<i64>,
+}
+
+// === impl Family ===
+
+impl<'f, 'a> Family<'f, 'a> {
+    /// Whether its rows have to be looked at as points. Where each is a point of its own that
+    /// `OpenMetrics` can have as it is, the lines are copied.
+    pub(super) fn is_of_points(&self, rows: &[u32], format: Format) -> bool {
+        let is_simple = |row: &u32| {
+            let (origin, row) = self.row(*row);
+            let is_counted =
+                || origin.line(row).tail().value.first().is_some_and(u8::is_ascii_digit);
+            match self.header.kind {
+                _ if row.has_more() => false,
+                Some(Kind::Gauge | Kind::Untyped | Kind::Unknown) | None => true,
+                Some(Kind::Counter) => self.is_of_family_name(row) && is_counted(),
+                _ => false,
+            }
+        };
+        !format.is_openmetrics() || !rows.iter().all(is_simple)
+    }
+
+    fn is_of_family_name(&self, row: Row) -> bool {
+        *self.names.list[row.name as usize].bytes == *self.header.name
+    }
+
+    /// Whether each point can be written as one of its kind. The rows are in their order.
+    pub(super) fn fits(&self, rows: &[u32], format: Format) -> bool {
+        let mut fits = true;
+        self.each(rows, |point, _| {
+            fits = fits
+                && match format {
+                    Format::Protobuf => protobuf::check(&self.header, point).is_ok(),
+                    _ => openmetrics::check(&self.header, point).is_ok(),
+                };
+        });
+        fits
+    }
+
+    /// Puts the rows into the order of their points: label sets in the order of their first
+    /// appearance, in each the times rising. Gives how many rows there then are: those are taken out
+    /// which have no time where the first of their label set has one, or the other way round, and
+    /// `mixed` is told of them.
+    pub(super) fn sort(
+        &self,
+        rows: &mut [u32],
+        hashers: &[Hasher; 2],
+        mut mixed: impl FnMut(u32),
+    ) -> usize {
+        let mut sets: HashMap<[u64; 2], (u32, bool), RandomState> = HashMap::default();
+        let mut placed = Vec::with_capacity(rows.len());
+        let mut is_info_timed = None;
+        for &row in rows.iter() {
+            let (origin, row_at) = self.row(row);
+            let timestamp = origin.timestamp(row_at);
+            let is_timed = timestamp.is_some();
+            let (_, bound) = self.role(origin, row_at);
+            let shared = || shared_labels(origin, row_at, bound);
+            let new = (index(sets.len()), is_timed);
+            let key = hashers.each_ref().map(|hasher| hasher.set(shared()));
+            let (set, mut is_set_timed) = *sets.entry(key).or_insert(new);
+            if self.header.kind == Some(Kind::Info) {
+                // A strict reader takes all label sets of an info for one.
+                is_set_timed = *is_info_timed.get_or_insert(is_timed);
+            }
+            if is_timed == is_set_timed {
+                placed.push((Place { set, timestamp }, row));
+            } else {
+                mixed(row);
+            }
+        }
+        if !placed.is_sorted_by_key(|(place, _)| *place) {
+            placed.sort_by_key(|(place, _)| *place);
+        }
+        let mut before = None;
+        for (to, (place, row)) in rows.iter_mut().zip(&placed) {
+            *to = if before.replace(*place) == Some(*place) { *row } else { row | FIRST };
+        }
+        placed.len()
+    }
+
+    /// Shows each point of rows that were put into order, and its rows.
+    pub(super) fn each(&self, rows: &[u32], mut each: impl FnMut(&Point<'_>, &[u32])) {
+        let mut parts = Vec::new();
+        for run in runs(rows) {
+            let (origin, first) = self.row(run[0]);
+            let (_, bound) = self.role(origin, first);
+            let labels: Vec<_> = shared_labels(origin, first, bound).collect();
+            parts.clear();
+            for row in run {
+                let (origin, row) = self.row(*row);
+                let Tail { value, timestamp: _, exemplar } = origin.line(row).tail();
+                parts.push(Part { role: self.role(origin, row).0, value, exemplar });
+            }
+            point::sort(&mut parts);
+            let timestamp = origin.line(first).timestamp();
+            each(&Point { labels: &labels, timestamp, parts: &parts }, run);
+        }
+    }
+
+    fn row(&self, row: u32) -> (&'f Origin<'a>, Row) {
+        let row = (row & !FIRST) as usize;
+        (self.rows.origin_of(row), self.rows.list[row])
+    }
+
+    /// What a sample says of its point, and the name of the label with which it says it.
+    fn role(&self, origin: &'f Origin<'a>, row: Row) -> (Role<'f>, Option<&'f [u8]>) {
+        let Header { name: family, kind, .. } = self.header;
+        let name: &'f [u8] = &self.names.list[row.name as usize].bytes;
+        let by = |label: &'f [u8], role: fn(&'f [u8]) -> Role<'f>| {
+            let found = origin.line(row).labels().walk().find(|found| found.name == label);
+            found.map_or((Role::Value, None), |found| (role(found.value), Some(label)))
+        };
+        match (kind, name.strip_prefix(family)) {
+            (Some(Kind::Histogram | Kind::GaugeHistogram), Some(b"_bucket")) => {
+                by(b"le", Role::Bucket)
+            }
+            (Some(Kind::Summary), Some(b"")) => by(b"quantile", Role::Quantile),
+            (Some(Kind::StateSet), Some(b"")) => by(family, Role::State),
+            (_, Some(b"_sum" | b"_gsum")) => (Role::Sum, None),
+            (_, Some(b"_count" | b"_gcount")) => (Role::Count, None),
+            (_, Some(b"")) => (Role::Value, None),
+            // The name of a counter is no beginning of that of its creation.
+            _ => (Role::Created, None),
+        }
+    }
+}
+
+/// The labels of a row but the one of this name.
+fn shared_labels<'r>(
+    origin: &'r Origin<'_>,
+    row: Row,
+    bound: Option<&'r [u8]>,
+) -> impl Iterator<Item = Label<'r>> {
+    origin.labels(row).filter(move |label| bound != Some(label.name))
+}
+
+/// The rows of each point.
+fn runs(rows: &[u32]) -> impl Iterator<Item = &[u32]> {
+    rows.chunk_by(|_, next| next & FIRST == 0)
+}
+
+/// The number of a row without the mark.
+pub(super) fn number(row: u32) -> u32 {
+    row & !FIRST
+}
