@@ -1,6 +1,6 @@
 //! What `OpenMetrics` 1.0.0 asks of a page beyond its lines, and the lines of a point.
 //!
-//! The strictest reader is the law: `prometheus_client/openmetrics/parser.py`, 0.25. What it asks of
+//! The strictest reader is the law: `prometheus_client/openmetrics/parser.py`, 0.26. What it asks of
 //! one point is in [`check`]; what it asks of the page as a whole is left to who puts points together:
 //! - a family is there once, and of the names that it [`claims`] no other family claims one;
 //! - the lines of one label set follow each other, with timestamps that do not fall, or with none; of
@@ -12,7 +12,7 @@
 //! for: who did not gets them escaped before they come here.
 
 use crate::exposition::{
-    Defect, Escaping, Exemplar, Header, Kind, Point,
+    Defect, Escaping, Exemplar, Header, Kind, Point, labels,
     point::{self, Misfit, Part, Role, value},
 };
 
@@ -65,7 +65,7 @@ pub fn check(header: &Header<'_>, point: &Point<'_>) -> Result<(), Misfit> {
     point::check(kind, point)?;
     let fits = match kind {
         Kind::Counter | Kind::Info => base(header.name, header.kind) != header.name,
-        Kind::StateSet => point.labels.iter().all(|label| label.name != header.name),
+        Kind::StateSet => has_place_for_states(header.name, point),
         Kind::Histogram => has_good_sum(point) && !has_negative_bound(point),
         Kind::GaugeHistogram => has_good_sum(point) || has_good_negative_sum(point),
         Kind::Summary => has_good_sum(point) && point.parts.iter().all(is_good_quantile),
@@ -126,6 +126,13 @@ pub fn push_point(
 
 fn value_of(point: &Point<'_>, role: Role<'_>) -> Option<f64> {
     point.value(role).and_then(value::float)
+}
+
+/// The label of a state has the name of the family: it is not there yet, and it is one without quotes
+/// where the family's is. A colon needs them, and a reader that knows none would refuse the page.
+fn has_place_for_states(name: &[u8], point: &Point<'_>) -> bool {
+    let is_spelled_alike = labels::is_name(name) || !series::is_identifier(name);
+    is_spelled_alike && point.labels.iter().all(|label| label.name != name)
 }
 
 /// A sum counts up like a counter, so it is a number, and not negative.

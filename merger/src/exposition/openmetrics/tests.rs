@@ -251,7 +251,6 @@ fn each_kind_has_its_lines() {
     ]);
     family("m", Kind::StateSet, &["state=a 1", "state=b\\n 0"])
         .check(&["m{m=\"a\"} 1", "m{m=\"b\\n\"} 0"]);
-    family("m:x", Kind::StateSet, &["state=a 1"]).check(&["m:x{\"m:x\"=\"a\"} 1"]);
     family("m.x", Kind::StateSet, &["state=a 1"]).check(&["{\"m.x\",\"m.x\"=\"a\"} 1"]);
     let nothing = family("m", Kind::Gauge, &["value 1"]);
     Family { header: NOTHING, ..nothing }.check(&["m 1"]);
@@ -361,7 +360,8 @@ fn counters_states_and_infos_have_no_other_values() {
 }
 
 #[test]
-fn a_state_stands_under_a_label_that_is_not_there() {
+fn a_state_stands_under_a_label_that_is_not_there_and_takes_no_quotes_of_its_own() {
+    check_misfits("m:x", Kind::StateSet, &[&["state=a 1"]]);
     let states = family("m", Kind::StateSet, &["state=a 1"]);
     assert_eq!(Family { labels: "m=1", ..states }.write(), None);
     Family { labels: "n=1", ..states }.check(&["m{n=\"1\",m=\"a\"} 1"]);
