@@ -85,13 +85,13 @@ pub fn check(kind: Kind, point: &Point<'_>) -> Result<(), Misfit> {
 /// Puts the parts in the order that [`check`] asks for, whatever the order of the source was: buckets
 /// and quantiles by their number, and behind them what occurs once.
 pub fn sort(parts: &mut [Part<'_>]) {
-    let order = |a: &Part<'_>, b: &Part<'_>| {
+    if parts.is_sorted_by_key(|part| part.role.place()) {
+        return;
+    }
+    parts.sort_by(|a, b| {
         let ((a, a_bound), (b, b_bound)) = (a.role.place(), b.role.place());
         a.cmp(&b).then(a_bound.total_cmp(&b_bound))
-    };
-    if !parts.is_sorted_by(|a, b| order(a, b).is_le()) {
-        parts.sort_by(order);
-    }
+    });
 }
 
 /// The label that tells the parts of a point of this kind from each other.

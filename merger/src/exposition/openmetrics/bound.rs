@@ -13,8 +13,18 @@ use crate::exposition::point::value;
 const LARGEST: f64 = 1e6;
 const SMALLEST: f64 = 1e-4;
 
+/// So many digits are in a float as they are, and come back as they were.
+const EXACT_DIGITS: usize = 15;
+
 /// Writes a number in its canonical spelling. What is no number stays as it is.
 pub(super) fn push(out: &mut Vec<u8>, number: &[u8]) {
+    if is_plain_whole(number) {
+        out.extend_from_slice(number);
+        return out.extend_from_slice(b".0");
+    }
+    if is_plain_fraction(number) {
+        return out.extend_from_slice(number);
+    }
     match value::float(number) {
         None => out.extend_from_slice(number),
         Some(float) if float.is_nan() => out.extend_from_slice(b"NaN"),
@@ -24,6 +34,21 @@ pub(super) fn push(out: &mut Vec<u8>, number: &[u8]) {
         Some(float) if (SMALLEST..LARGEST).contains(&float.abs()) => push_plain(out, float),
         Some(float) => push_exponent(out, float),
     }
+}
+
+/// Whether only the point is missing: most bounds of text are so, and need not become a float.
+fn is_plain_whole(number: &[u8]) -> bool {
+    let is_short = number == b"0" || matches!(number, [b'1'..=b'9', ..]) && number.len() <= 6;
+    is_short && number.iter().all(u8::is_ascii_digit)
+}
+
+/// Whether it is spelled so already: a short whole number, a point, and no needless digit.
+fn is_plain_fraction(number: &[u8]) -> bool {
+    let Some(point) = number.iter().position(|b| *b == b'.') else { return false };
+    let (whole, fraction) = (&number[..point], &number[point + 1..]);
+    let is_short = number.len() <= EXACT_DIGITS && !fraction.starts_with(b"000");
+    let is_minimal = fraction == b"0" || !matches!(fraction, [] | [.., b'0']);
+    is_short && is_minimal && is_plain_whole(whole) && fraction.iter().all(u8::is_ascii_digit)
 }
 
 /// Rust writes the shortest digits that read back equal, as Go does.
@@ -102,6 +127,24 @@ mod tests {
         check("5e-324", "5e-324");
         check("1e100", "1e+100");
         check("1.7976931348623157e308", "1.7976931348623157e+308");
+    }
+
+    #[test]
+    fn what_is_canonical_already_is_what_the_float_comes_to() {
+        for whole in ["0", "1", "9", "10", "123456", "999999", "1000000"] {
+            for fraction in ["", ".", ".0", ".5", ".50", ".001", ".0001", ".00001", ".123456789"] {
+                let number = format!("{whole}{fraction}");
+                let mut by_float = Vec::new();
+                match value::float(number.as_bytes()) {
+                    Some(0.0) => by_float.extend_from_slice(b"0.0"),
+                    Some(float) if (SMALLEST..LARGEST).contains(&float) => {
+                        push_plain(&mut by_float, float);
+                    }
+                    float => push_exponent(&mut by_float, float.unwrap()),
+                }
+                check(&number, std::str::from_utf8(&by_float).unwrap());
+            }
+        }
     }
 
     #[test]
