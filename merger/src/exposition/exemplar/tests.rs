@@ -56,6 +56,10 @@ fn an_unknown_escape_is_a_backslash() {
 fn a_name_is_written_as_the_reader_of_the_page_knows_names() {
     let text = r#"{trace_id="x"} 1"#;
     check_escaped(text, Escaping::Underscores, Some(text));
+    let text = r#"{"trace.\"id\""="x"} 1"#;
+    check_escaped(text, Escaping::AllowUtf8, Some(text));
+    check_escaped(text, Escaping::Underscores, Some(r#"{trace__id_="x"} 1"#));
+    check_escaped(text, Escaping::Values, Some(r#"{U__trace_2e__22_id_22_="x"} 1"#));
 }
 
 #[test]
