@@ -17,6 +17,7 @@ use crate::{
     telemetry,
 };
 
+mod format;
 mod merge;
 mod probe;
 
@@ -135,7 +136,7 @@ fn tell(name: &str, Report { samples: _, problems, failed }: &Report) {
     if left > 0 {
         say(format_args!("{name}: {left} more problems"));
     }
-    if let Some(exceeded) = failed {
-        say(format_args!("{name}: left out: {exceeded}"));
+    if let Some(failure) = failed {
+        say(format_args!("{name}: left out: {failure}"));
     }
 }

@@ -12,7 +12,9 @@ use std::{
 /// What the program did.
 struct Outcome {
     code: i32,
+    /// What it wrote, as text where it is that.
     stdout: String,
+    bytes: Vec<u8>,
     stderr: String,
 }
 
@@ -34,14 +36,15 @@ fn outcome(mut command: Command, input: &[u8]) -> Outcome {
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     Outcome {
         code: status.code().unwrap(),
-        stdout: String::from_utf8(stdout).unwrap(),
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        bytes: stdout,
         stderr: String::from_utf8(stderr).unwrap(),
     }
 }
 
 #[track_caller]
 fn check(outcome: &Outcome, code: i32, stdout: &str, message: &str) {
-    let Outcome { code: found, stdout: said, stderr } = outcome;
+    let Outcome { code: found, stdout: said, stderr, bytes: _ } = outcome;
     assert_eq!((*found, said.as_str()), (code, stdout), "{stderr}");
     if message.is_empty() {
         assert_eq!(stderr, "");
@@ -198,7 +201,7 @@ fn a_path_may_have_an_equals_sign() {
 
 #[test]
 fn a_file_of_which_every_line_is_wrong_was_not_read() {
-    let page = merger_reading(&["merge", "-"], b"<html>\nlog in</html>\n");
+    let page = merger_reading(&["merge", "-"], b"login failed\ntry again\n");
     check(&page, 1, "", "merger: nothing could be read\n");
     check(&merger_reading(&["merge", "-"], b""), 0, "", "");
 }
@@ -238,4 +241,163 @@ fn a_file_that_is_no_network_namespace_is_told_so() {
     check(&merger(&["probe", "--netns", "/etc/passwd"]), 1, "", message);
     let wait = merger(&["probe", "--netns", "/etc/passwd", "--timeout", "0s"]);
     check(&wait, 2, "", "--timeout is 0: nothing could be scraped");
+}
+
+/// The gauge `m` with the value 1, as a message behind its length.
+const MESSAGE: &[u8] =
+    b"\x14\x0a\x01m\x18\x01\x22\x0d\x12\x0b\x09\x00\x00\x00\x00\x00\x00\xf0\x3f\x28\x00";
+
+/// The page that `merge --source-labels none` makes of one file of this name, with more arguments.
+#[track_caller]
+fn check_file(name: &str, body: &[u8], more: &[&str], expected: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(name);
+    fs::write(&file, body).unwrap();
+    let arguments = [&["merge", "--source-labels", "none", text(&file)], more].concat();
+    check(&merger(&arguments), 0, expected, "");
+}
+
+#[test]
+fn the_page_is_in_the_format_that_is_asked_for() {
+    let input = b"# HELP m_total Help.\n# TYPE m_total counter\nm_total 1\n";
+    let openmetrics = "# HELP m Help.\n# TYPE m counter\nm_total 1\n# EOF\n";
+    for (format, expected) in [
+        ("text", str::from_utf8(input).unwrap()),
+        ("text-1.0", str::from_utf8(input).unwrap()),
+        ("openmetrics", openmetrics),
+        ("openmetrics-0.0.1", openmetrics),
+    ] {
+        check_file("m.prom", input, &["--format", format], expected);
+    }
+}
+
+#[test]
+fn a_page_of_protobuf_is_messages() {
+    let page = merger_reading(&["merge", "--format", "protobuf", "-"], b"# TYPE m gauge\nm 1\n");
+    assert_eq!((page.code, page.stderr.as_str()), (0, ""));
+    assert_eq!(page.bytes.get(1..4), Some(&b"\x0a\x01m"[..]), "{:?}", page.bytes);
+}
+
+/// The terminal is `script` of util-linux.
+#[test]
+fn protobuf_is_not_written_to_a_terminal() {
+    for arguments in ["merge --format protobuf -", "probe --pid 1 --format protobuf"] {
+        let mut terminal = Command::new("script");
+        let command = format!("{} {arguments}", env!("CARGO_BIN_EXE_merger"));
+        terminal.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+        let refused = outcome(terminal, b"");
+        assert_eq!(refused.code, 2, "{}", refused.stdout);
+        let message = "merger: protobuf is not for a terminal: send it to a file or a program";
+        assert!(refused.stdout.contains(message), "{}", refused.stdout);
+    }
+}
+
+#[test]
+fn names_that_are_no_identifiers_are_escaped_as_asked() {
+    let input = "{\"a.b\",\"c d\"=\"1\"} 1\n";
+    for (arguments, expected) in [
+        (&["--format", "text-1.0"][..], input),
+        (&["--format", "text-1.0", "--escaping", "allow-utf-8"], input),
+        (&["--format", "text-1.0", "--escaping", "underscores"], "a_b{c_d=\"1\"} 1\n"),
+        (&["--escaping", "allow-utf-8"], "a_b{c_d=\"1\"} 1\n"),
+        (&["--escaping", "dots"], "a_dot_b{c__d=\"1\"} 1\n"),
+        (&["--escaping", "values"], "U__a_2e_b{U__c_20_d=\"1\"} 1\n"),
+    ] {
+        check_file("m.prom", input.as_bytes(), arguments, expected);
+    }
+}
+
+#[test]
+fn a_label_is_put_into_every_series() {
+    let arguments = ["merge", "--label", "cluster=eu=1", "--label", "node=", "app=-"];
+    let merged = merger_reading(&arguments, b"m 1\nm{cluster=\"us\",node=\"x\"} 2\n");
+    let Outcome { code, stdout, stderr, .. } = &merged;
+    assert_eq!((*code, stderr.as_str()), (0, ""), "{stdout}");
+    let mut lines = stdout.lines();
+    assert_eq!(lines.next(), Some("m{container=\"app\",cluster=\"eu=1\"} 1"));
+    let second = lines.next().unwrap_or_default();
+    for label in ["exported_cluster=\"us\"", "exported_node=\"x\"", "cluster=\"eu=1\""] {
+        assert!(second.contains(label), "{second}");
+    }
+}
+
+#[test]
+fn a_label_that_cannot_be_put_into_every_series_is_refused() {
+    let refused = |labels: &[&str]| {
+        let labels = labels.iter().flat_map(|label| ["--label", label]);
+        merger_reading(&["merge", "-"].into_iter().chain(labels).collect::<Vec<_>>(), b"m 1\n")
+    };
+    check(&refused(&["cluster"]), 2, "", "a label is NAME=VALUE, as in cluster=eu");
+    for name in ["le", "quantile", "__name__", "a-b", "1a", ""] {
+        let message = format!("`{name}` cannot be put into every series");
+        check(&refused(&[&format!("{name}=x")]), 2, "", &message);
+    }
+    check(&refused(&["a=1", "a=2"]), 2, "", "merger: --label names a twice");
+    check(&refused(&["container=x"]), 2, "", "or say --source-labels none");
+    check_file("m.prom", b"m 1\n", &["--label", "container=x"], "m{container=\"x\"} 1\n");
+}
+
+#[test]
+fn a_file_is_read_as_its_ending_says() {
+    let gauge = "# TYPE m gauge\nm 1\n";
+    check_file("m.prom", gauge.as_bytes(), &[], gauge);
+    check_file("m.txt", gauge.as_bytes(), &[], gauge);
+    check_file("m.om", b"# TYPE m gauge\nm 1\n# EOF\n", &[], gauge);
+    check_file("M.PB", MESSAGE, &[], gauge);
+}
+
+#[test]
+fn a_file_is_read_as_what_it_plainly_is() {
+    let gauge = "# TYPE m gauge\nm 1\n";
+    check_file("m", gauge.as_bytes(), &[], gauge);
+    check_file("m.pb", gauge.as_bytes(), &[], gauge);
+    check_file("m.prom", b"# TYPE m gauge\nm 1\n# EOF\n", &[], gauge);
+    check_file("m.prom", MESSAGE, &[], gauge);
+    check_file("m", MESSAGE, &[], gauge);
+}
+
+#[test]
+fn an_input_format_goes_before_ending_and_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("m.prom");
+    fs::write(&file, "m 1\n").unwrap();
+    let merged = merger(&["merge", "--input-format", "openmetrics", text(&file)]);
+    let message = "merger: m: left out: the last line is not `# EOF`: the page was cut off\n";
+    check(&merged, 1, "", message);
+    check_file("m.om", b"m 1\n", &["--input-format", "text"], "m 1\n");
+}
+
+#[test]
+fn an_openmetrics_file_without_its_last_line_was_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("m.om");
+    fs::write(&file, "m 1\n").unwrap();
+    let message = "merger: m: left out: the last line is not `# EOF`: the page was cut off\n";
+    check(&merger(&["merge", text(&file)]), 1, "", message);
+}
+
+#[test]
+fn a_file_that_is_no_exposition_is_told_what_it_is() {
+    for (body, what) in [("<html>\nlog in</html>\n", "an HTML page"), ("{\"status\":1}", "JSON")] {
+        let merged = merger_reading(&["merge", "-"], body.as_bytes());
+        let message = format!(
+            "merger: stdin: left out: it is {what}, no exposition; if it is one, say which by \
+             --input-format\nmerger: nothing could be read\n"
+        );
+        check(&merged, 1, "", &message);
+    }
+    let forced = merger_reading(&["merge", "--input-format", "text", "-"], b"<html>\nm 1\n");
+    let problem = "merger: stdin: line 1: line begins with no metric name: `<html>`\n";
+    check(&forced, 0, "m{container=\"stdin\"} 1\n", problem);
+}
+
+#[test]
+fn a_format_that_there_is_not_is_told_those_that_there_are() {
+    for flag in ["--format", "--input-format"] {
+        let formats = "[possible values: text, text-1.0, openmetrics, openmetrics-0.0.1, protobuf]";
+        check(&merger(&["merge", flag, "json", "-"]), 2, "", formats);
+    }
+    let schemes = "[possible values: allow-utf-8, underscores, dots, values]";
+    check(&merger(&["merge", "--escaping", "utf8", "-"]), 2, "", schemes);
+    check(&merger(&["probe", "--pid", "1", "--format", "json"]), 2, "", "openmetrics-0.0.1");
 }

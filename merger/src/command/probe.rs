@@ -17,10 +17,11 @@ use clap::Args;
 use futures_util::future;
 use serde::Serialize;
 
-use super::{USAGE, print, say, tell};
+use super::{USAGE, format::Written, print, say, tell};
 use crate::{
     cause,
     config::Timeout,
+    exposition::Output,
     identity::Cookie,
     listeners::proc::{self, Socket},
     merge::Limits,
@@ -45,6 +46,7 @@ Exit codes: 0 if anything answered with metrics, else 1; 2 for wrong arguments.
 
 Examples:
   merger probe --pid $(pgrep -o my-app)
+  merger probe --pid $(pgrep -o my-app) --port 9090 --format openmetrics
   merger probe --netns /run/netns/cni-1234 --list")]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -65,6 +67,9 @@ pub(super) struct Arguments {
     /// The longest wait for one port
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     timeout: Timeout,
+
+    #[command(flatten)]
+    written: Written,
 
     /// Only list the listeners
     #[arg(long)]
@@ -115,6 +120,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         say("--timeout is 0: nothing could be scraped");
         return Ok(ExitCode::from(USAGE));
     }
+    let Some(output) = arguments.written.output() else { return Ok(ExitCode::from(USAGE)) };
     let netns = arguments.namespace.open()?;
     let mut sockets = proc::listeners_of(&netns).map_err(|error| {
         let why = match error.kind() {
@@ -135,15 +141,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(scrape(arguments, netns, &sockets))
+    runtime.block_on(scrape(arguments, netns, &sockets, output))
 }
 
 async fn scrape(
     arguments: &Arguments,
     netns: Netns,
     sockets: &[Socket],
+    output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let output = crate::exposition::Output::default();
     let cookie = netns.cookie().context("cannot tell the namespace from others")?;
     let Timeout(timeout) = arguments.timeout;
     let default = scrape::Limits::default();
