@@ -143,17 +143,19 @@ async fn a_source_that_declares_the_wrong_format_is_read_as_what_it_is() {
 }
 
 #[tokio::test]
-async fn openmetrics_without_its_last_line_was_cut_off() {
-    let page = page(&declared(OPENMETRICS, b"# TYPE m gauge\nm 1\n"), "*/*").await;
+async fn a_body_whose_end_is_missing_costs_the_source_and_is_counted_as_that() {
+    let openmetrics = declared(OPENMETRICS, b"# TYPE m gauge\nm 1\n");
+    let protobuf = declared(DELIMITED, &MESSAGE[..MESSAGE.len() - 3]);
+    let sources =
+        vec![mk_source("a", "1", openmetrics.address), mk_source("b", "1", protobuf.address)];
+    let agent = Agent::start(sources).await;
+    let page = agent.get("/pods/ns/pod/metrics").await;
     assert_eq!(page.status, 503, "{}", page.body);
-    let reason = "  app/1: the last line is not `# EOF`: the page was cut off";
-    page.has(reason);
-}
-
-#[tokio::test]
-async fn a_message_that_is_cut_off_costs_the_source() {
-    let page = page(&declared(DELIMITED, &MESSAGE[..MESSAGE.len() - 3]), "*/*").await;
-    page.has("  app/1: the message at byte 0 is cut off");
+    page.has("  a/1: the last line is not `# EOF`: the page was cut off");
+    page.has("  b/1: the message at byte 0 is cut off");
+    let counts: Vec<_> = agent.pages.cut_off().counts().into_iter().collect();
+    assert_eq!(counts, [("cut_off", 1), ("no_eof", 1)]);
+    assert!(agent.pages.limits_hit().counts().is_empty());
 }
 
 #[tokio::test]

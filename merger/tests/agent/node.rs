@@ -137,6 +137,8 @@ async fn pods_beyond_the_memory_are_down_whoever_answers_first() {
         "the page of all pods has no room left in its 102400 bytes: read the page of this pod, or \
          raise --max-page-bytes"
     );
+    let counts: Vec<_> = agent.pages.limits_hit().counts().into_iter().collect();
+    assert_eq!(counts, [("page", 1)]);
 }
 
 #[tokio::test]

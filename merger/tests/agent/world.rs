@@ -46,6 +46,7 @@ pub(crate) enum Namespace {
 pub(crate) struct Agent {
     pub(crate) address: SocketAddr,
     pub(crate) readiness: Readiness,
+    pub(crate) pages: Arc<Pages>,
     drain: watch::Sender<bool>,
     server: JoinHandle<()>,
 }
@@ -129,12 +130,13 @@ impl Agent {
         let pages = Arc::new(Pages::new(scraper, limits, page_bytes));
         let readiness = Readiness::default();
         let own_metrics = Box::new(|| "# TYPE own_total counter\nown_total 1\n".to_owned());
-        let server = Server { targets, pages, readiness: readiness.clone(), own_metrics };
+        let (kept, awaited) = (Arc::clone(&pages), readiness.clone());
+        let server = Server { targets, pages, readiness, own_metrics };
         let listener = serve::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (drain, draining) = watch::channel(false);
         let server = tokio::spawn(Arc::new(server).run(listener, draining));
-        Self { address, readiness, drain, server }
+        Self { address, readiness: awaited, pages: kept, drain, server }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
