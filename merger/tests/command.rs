@@ -244,8 +244,7 @@ fn a_file_that_is_no_network_namespace_is_told_so() {
 }
 
 /// The gauge `m` with the value 1, as a message behind its length.
-const MESSAGE: &[u8] =
-    b"\x14\x0a\x01m\x18\x01\x22\x0d\x12\x0b\x09\x00\x00\x00\x00\x00\x00\xf0\x3f\x28\x00";
+const MESSAGE: &[u8] = b"\x12\x0a\x01m\x18\x01\x22\x0b\x12\x09\x09\x00\x00\x00\x00\x00\x00\xf0\x3f";
 
 /// The page that `merge --source-labels none` makes of one file of this name, with more arguments.
 #[track_caller]

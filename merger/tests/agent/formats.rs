@@ -14,8 +14,7 @@ const DELIMITED: &str = "application/vnd.google.protobuf; \
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The gauge `m` with the value 1.
-const MESSAGE: &[u8] =
-    b"\x14\x0a\x01m\x18\x01\x22\x0d\x12\x0b\x09\x00\x00\x00\x00\x00\x00\xf0\x3f\x28\x00";
+const MESSAGE: &[u8] = b"\x12\x0a\x01m\x18\x01\x22\x0b\x12\x09\x09\x00\x00\x00\x00\x00\x00\xf0\x3f";
 
 /// What the source declares and says, under `m`.
 fn declared(content_type: &str, body: &[u8]) -> Application {
