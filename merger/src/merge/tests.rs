@@ -221,7 +221,7 @@ fn a_body_whose_offsets_do_not_fit_is_not_read() {
     let source = Source { labels: &[], format: Format::Text, body: &body };
     let reports = merge(&[source], &Limits::default(), Output::default()).reports;
     let failed = reports[0].failed.map(|failure| failure.to_string());
-    assert_eq!(failed.as_deref(), Some("body larger than 268435456 bytes"));
+    assert_eq!(failed.as_deref(), Some("body larger than 134217728 bytes"));
 }
 
 #[test]

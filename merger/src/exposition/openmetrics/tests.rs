@@ -222,7 +222,7 @@ fn a_value_travels_as_its_bytes() {
 fn each_line_of_a_point_has_its_labels_and_its_time() {
     let parts = ["le=1 1", "le=+Inf 2", "sum 1.5", "count 2", "created 1763917200.5"];
     let histogram = family("m", Kind::Histogram, &parts);
-    Family { labels: "a=1,b=\\n", timestamp: Some("1763917200120"), ..histogram }.check(&[
+    Family { labels: "a=1,b=\\n", timestamp: Some("1763917200.12"), ..histogram }.check(&[
         r#"m_bucket{a="1",b="\n",le="1.0"} 1 1763917200.12"#,
         r#"m_bucket{a="1",b="\n",le="+Inf"} 2 1763917200.12"#,
         r#"m_sum{a="1",b="\n"} 1.5 1763917200.12"#,
@@ -372,7 +372,7 @@ fn an_exemplar_follows_a_counter_and_a_bucket() {
     family("m_total", Kind::Counter, &["value 1 # {t=\"x\"} 1 1763917200.123"])
         .check(&["m_total 1 # {t=\"x\"} 1 1763917200.123"]);
     let counter = family("m_total", Kind::Counter, &["value 1 # {} 1"]);
-    Family { timestamp: Some("5"), ..counter }.check(&["m_total 1 0.005 # {} 1"]);
+    Family { timestamp: Some("5"), ..counter }.check(&["m_total 1 5 # {} 1"]);
     for (kind, sum, count) in [
         (Kind::Histogram, "m_sum 1", "m_count 1"),
         (Kind::GaugeHistogram, "m_gsum 1", "m_gcount 1"),
