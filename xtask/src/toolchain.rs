@@ -55,7 +55,9 @@ pub(crate) struct Missing(Vec<&'static str>);
 
 /// Looks for the toolchain, rustup's first.
 pub(crate) fn find() -> Result<Toolchain, Missing> {
-    match (nightly().or_else(debian), linker()) {
+    let has_core = |root: &PathBuf| root.join("lib/rustlib/src/rust/library/core").is_dir();
+    let nightly = nightlies().filter(has_core).max().map(Compiler::Nightly);
+    match (nightly.or_else(debian), linker()) {
         (Some(compiler), Some(linker)) => Ok(Toolchain { compiler, linker }),
         (compiler, linker) => {
             let compiler = compiler.is_none().then_some(
@@ -127,23 +129,21 @@ impl fmt::Display for Missing {
 
 impl Error for Missing {}
 
-fn clear(cargo: &mut Command) {
+/// Takes away what the outer cargo left in the environment.
+pub(crate) fn clear(cargo: &mut Command) {
     for name in INHERITED {
         cargo.env_remove(name);
     }
 }
 
-fn nightly() -> Option<Compiler> {
+/// The directory of each nightly of rustup.
+pub(crate) fn nightlies() -> impl Iterator<Item = PathBuf> {
     let rustup = env::var_os("RUSTUP_HOME")
         .map(PathBuf::from)
-        .or_else(|| Some(env::home_dir()?.join(".rustup")))?;
-    let toolchains = rustup.join("toolchains").read_dir().ok()?;
-    toolchains
-        .flatten()
-        .map(|toolchain| toolchain.path())
-        .filter(|root| is_nightly(root) && root.join("lib/rustlib/src/rust/library/core").is_dir())
-        .max()
-        .map(Compiler::Nightly)
+        .or_else(|| Some(env::home_dir()?.join(".rustup")));
+    let toolchains = rustup.and_then(|rustup| rustup.join("toolchains").read_dir().ok());
+    let roots = toolchains.into_iter().flatten().flatten().map(|toolchain| toolchain.path());
+    roots.filter(|root| is_nightly(root))
 }
 
 fn is_nightly(root: &Path) -> bool {

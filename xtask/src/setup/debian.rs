@@ -11,6 +11,7 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("prometheus-node-exporter", "prometheus-node-exporter"),
+    ("prometheus-pushgateway", "prometheus-pushgateway"),
     ("iptables-restore", "iptables"),
     ("ip", "iproute2"),
     ("bpftool", "bpftool"),
@@ -24,7 +25,7 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// Packages that come with a service, whose name is the package's.
-const SERVICES: &[&str] = &["prometheus", "prometheus-node-exporter"];
+const SERVICES: &[&str] = &["prometheus", "prometheus-node-exporter", "prometheus-pushgateway"];
 
 /// The packages among these that are not installed.
 pub(super) fn missing_packages(wanted: &[String]) -> Vec<String> {

@@ -1,0 +1,32 @@
+//! cargo-fuzz, built from crates.io. It drives rustup's nightly: the sanitizers are unstable flags.
+
+use std::{path::PathBuf, process::Command};
+
+use crate::{shell, toolchain};
+
+/// The version that is built.
+pub(super) const VERSION: &str = "0.13.1";
+
+/// cargo-fuzz, as the set-up leaves it.
+pub(crate) fn binary() -> PathBuf {
+    tools().join("bin/cargo-fuzz")
+}
+
+pub(super) fn is_present() -> bool {
+    binary().is_file()
+}
+
+/// Without a nightly of rustup there is nothing that it could drive, and no test needs it.
+pub(super) fn is_possible() -> bool {
+    toolchain::nightlies().next().is_some()
+}
+
+pub(super) fn build() -> Command {
+    let mut install = shell::cargo(["install", "cargo-fuzz", "--version", VERSION, "--locked"]);
+    install.arg("--root").arg(tools());
+    install
+}
+
+fn tools() -> PathBuf {
+    crate::workspace().join("target/tools")
+}
