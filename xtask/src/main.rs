@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 mod demo;
 mod ebpf;
+mod fuzz;
 mod screen;
 mod setup;
 mod shell;
@@ -36,6 +37,7 @@ enum Task {
         release: bool,
     },
     Demo(demo::Options),
+    Fuzz(fuzz::Options),
     Test(test::Options),
     /// Check the layout: the order of modules, foreign crates and unsafe code in their places
     Tidy,
@@ -79,6 +81,7 @@ impl Task {
                 screen::step(&format!("the kernel part is {}", object.display()));
             }
             Self::Demo(options) => return demo::run(&options),
+            Self::Fuzz(options) => return fuzz::run(&options),
             Self::Test(options) => return test::run(&options),
             Self::Tidy => return tidy::run(),
             Self::DeadEnd { port } => demo::dead_end::run(port)?,

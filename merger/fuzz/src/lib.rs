@@ -1,0 +1,182 @@
+//! What holds for every input whatever: one function for each target of the fuzzer.
+//!
+//! The fuzzer looks for an input that breaks one; `merger/tests/regressions.rs` runs all that once did, and
+//! needs neither the fuzzer nor its compiler.
+
+use merger::{
+    exposition::{Defect, Entry, Escaping, Fault, Format, Output, negotiate},
+    merge::{Limits, Merged, Report, Source, merge as merge_sources},
+};
+
+/// The marker before each source of the target `merge`; the byte behind it says its format. It occurs
+/// in no text, and rarely in a message.
+const SOURCE: &[u8] = b"\xfe\xffS";
+
+const FORMATS: [Format; 5] =
+    [Format::Text, Format::Text1, Format::OpenMetrics0, Format::OpenMetrics, Format::Protobuf];
+
+const ESCAPINGS: [Escaping; 4] =
+    [Escaping::AllowUtf8, Escaping::Underscores, Escaping::Dots, Escaping::Values];
+
+/// The labels of the first source and of the second, the third and so on.
+const LABELS: [&[(&str, &str)]; 3] =
+    [&[("container", "a"), ("endpoint", "1")], &[("container", "b"), ("endpoint", "")], &[]];
+
+/// So small that a fuzzer reaches each of them.
+const SMALL: Limits = Limits { samples: 8, labels: 3, name: 16, value: 24, line: 200 };
+
+/// The body is text.
+pub fn text(body: &[u8]) {
+    for format in [Format::Text, Format::Text1] {
+        a_body(format, body);
+    }
+}
+
+/// The body is `OpenMetrics`.
+pub fn openmetrics(body: &[u8]) {
+    for format in [Format::OpenMetrics0, Format::OpenMetrics] {
+        a_body(format, body);
+    }
+}
+
+/// The body is messages.
+pub fn protobuf(body: &[u8]) {
+    a_body(Format::Protobuf, body);
+}
+
+/// A byte for the output, a byte for the labels, and the sources.
+pub fn merge(data: &[u8]) {
+    let [output, labels, rest @ ..] = data else { return };
+    let output = output_of(*output);
+    let bodies = split(rest);
+    let sources: Vec<_> = bodies
+        .iter()
+        .enumerate()
+        .map(|(n, (format, body))| {
+            let labels = LABELS[(usize::from(*labels) + n) % LABELS.len()];
+            Source { labels, format: *format, body }
+        })
+        .collect();
+    the_merge(&sources, output);
+}
+
+/// A line with an Accept header, a line with a Content-Type, and a body.
+pub fn negotiate(data: &[u8]) {
+    let mut parts = data.splitn(3, |b| *b == b'\n');
+    let [_accept, content_type, body] = [0, 1, 2].map(|_| parts.next().unwrap_or_default());
+    let _ = negotiate::format_of(Some(content_type), body);
+    let _ = negotiate::format_of(None, body);
+}
+
+fn a_body(format: Format, body: &[u8]) {
+    for limits in [Limits::default(), SMALL] {
+        the_reader(format, body, &limits);
+    }
+    for output in FORMATS {
+        let output = Output { format: output, escaping: ESCAPINGS[body.len() % ESCAPINGS.len()] };
+        the_merge(&[Source { labels: LABELS[0], format, body }], output);
+    }
+}
+
+/// Lines only grow, no more is read than is allowed, and what costs the source ends it.
+fn the_reader(format: Format, body: &[u8], limits: &Limits) {
+    let mut reader = format.read(body, limits);
+    let (mut line, mut n_samples) = (0, 0);
+    while let Some(item) = reader.next() {
+        let place = reader.place();
+        assert!(place.line >= line, "line {line}, then {}", place.line);
+        line = place.line;
+        match item {
+            Ok(entry) => {
+                assert!(!entry.name().is_empty(), "an entry has a name: {entry:?}");
+                n_samples += usize::from(matches!(entry, Entry::Sample(_)));
+            }
+            Err(Fault::Line(_)) => {}
+            Err(Fault::Source(_)) => {
+                assert!(reader.next().is_none(), "a fault of the source is its last item");
+            }
+        }
+    }
+    assert!(n_samples <= limits.samples, "{n_samples} samples");
+}
+
+fn the_merge(sources: &[Source<'_>], output: Output) {
+    let merged = merge_sources(sources, &Limits::default(), output);
+    let again = merge_sources(sources, &Limits::default(), output);
+    assert!(merged == again, "equal input gives equal bytes: {}", differ(&merged, &again));
+    let Merged { body: page, reports } = merged;
+    let page = Source { labels: &[], format: output.format, body: &page };
+    assert_eq!(faults(&page), Vec::<String>::new(), "it is read back: {}", shown(page.body));
+
+    let in_reports: usize = reports.iter().map(|report| report.samples).sum();
+    assert_eq!(n_samples(&page), in_reports, "the reports tell the page: {}", shown(page.body));
+    for (source, report) in sources.iter().zip(&reports) {
+        none_is_lost(source, report);
+    }
+
+    let of_page = merge_sources(&[page], &Limits::NONE, output);
+    assert_eq!(shown(&of_page.body), shown(page.body), "a merged page is merged to itself");
+    assert!(of_page.reports[0].problems.is_empty(), "{:?}", of_page.reports[0].problems);
+}
+
+/// Each sample of a source is on the page, or a problem says why not.
+fn none_is_lost(source: &Source<'_>, report: &Report) {
+    if report.failed.is_some() {
+        assert_eq!(report.samples, 0, "nothing of a failed source is on the page");
+        return;
+    }
+    let dropped = [Defect::Duplicate, Defect::BucketBound, Defect::Quantile];
+    let n_dropped: usize = dropped.map(|what| report.problems.count(what)).iter().sum();
+    assert_eq!(n_samples(source), report.samples + n_dropped, "{}", shown(source.body));
+}
+
+fn n_samples(source: &Source<'_>) -> usize {
+    let entries = source.format.read(source.body, &Limits::NONE);
+    entries.filter(|entry| matches!(entry, Ok(Entry::Sample(_)))).count()
+}
+
+fn faults(page: &Source<'_>) -> Vec<String> {
+    let mut reader = page.format.read(page.body, &Limits::NONE);
+    let mut faults = Vec::new();
+    while let Some(item) = reader.next() {
+        faults
+            .extend(item.err().map(|fault| format!("{fault:?} in {}", shown(reader.place().text))));
+    }
+    faults
+}
+
+fn differ(one: &Merged, two: &Merged) -> String {
+    format!("{}\n---\n{}", shown(&one.body), shown(&two.body))
+}
+
+fn shown(bytes: &[u8]) -> String {
+    bytes
+        .utf8_chunks()
+        .map(|chunk| {
+            let invalid = chunk.invalid().iter().map(|b| format!("\\x{b:02x}"));
+            format!("{}{}", chunk.valid(), invalid.collect::<String>())
+        })
+        .collect()
+}
+
+fn output_of(byte: u8) -> Output {
+    let byte = usize::from(byte);
+    Output {
+        format: FORMATS[byte % FORMATS.len()],
+        escaping: ESCAPINGS[byte / FORMATS.len() % ESCAPINGS.len()],
+    }
+}
+
+fn split(mut data: &[u8]) -> Vec<(Format, &[u8])> {
+    let mut sources = Vec::new();
+    while let Some((format, rest)) = data.split_first() {
+        let end = rest.windows(SOURCE.len()).position(|window| window == SOURCE);
+        let (body, next) = match end {
+            Some(end) => (&rest[..end], &rest[end + SOURCE.len()..]),
+            None => (rest, &[][..]),
+        };
+        sources.push((FORMATS[usize::from(*format) % FORMATS.len()], body));
+        data = next;
+    }
+    sources
+}
