@@ -15,8 +15,8 @@ use crate::{ebpf, screen, setup, shell};
 /// Run every ring of tests, as CI does
 ///
 /// Does the set-up, compiles the kernel part, then runs: format, lints, docs, tidy, the tests that need
-/// nothing but stable Rust, the same with all features, namespaces, kernel, promtool, and the demo.
-/// The last four need root.
+/// nothing but stable Rust, the same with all features, namespaces, kernel, promtool, the readers of
+/// other projects, and the demo. Namespaces, kernel, promtool and the demo need root.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only these rings, by name
@@ -35,7 +35,7 @@ struct Ring {
 ///
 /// All of one kind name the same packages and features, so that cargo compiles each thing once.
 const RINGS: &[Ring] = &[
-    ring("format", &[&["cargo", "fmt", "--all", "--check"]]),
+    ring("format", &[&["cargo", "fmt", "--all", "--check"], FORMAT_OF_FUZZ]),
     ring("lints", &[LINTS, LINTS_BY_NAME, LINTS_WITHOUT_FEATURES]),
     ring("docs", &[DOCS]),
     ring("tidy", &[&["xtask", "tidy"]]),
@@ -44,8 +44,13 @@ const RINGS: &[Ring] = &[
     privileged("namespaces", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "netns"]]),
     privileged("kernel", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "kernel"]]),
     privileged("promtool", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "promtool"]]),
+    ring("clients", &[CLIENTS]),
     privileged("mesh", &[&["xtask", "demo", "--once"]]),
 ];
+
+/// It is a workspace of its own.
+const FORMAT_OF_FUZZ: &[&str] =
+    &["cargo", "fmt", "--manifest-path=merger/fuzz/Cargo.toml", "--check"];
 
 const LINTS: &[&str] =
     &["cargo", "clippy", "--workspace", EXCLUDE, "--all-targets", "--", "-D", "warnings"];
@@ -58,7 +63,10 @@ const LINTS_BY_NAME: &[&str] = &[
     EXCLUDE,
     "--test=kernel",
     "--test=netns",
+    "--test=oracles",
+    "--test=pairs",
     "--test=promtool",
+    "--test=servers",
     "--",
     "-D",
     "warnings",
@@ -74,6 +82,20 @@ const LINTS_WITHOUT_FEATURES: &[&str] = &[
     "--",
     "-D",
     "warnings",
+];
+
+/// The readers of other projects: `prometheus_client`, promtool, Pushgateway, Prometheus, and Envoy as a
+/// source. What they print are the counts.
+const CLIENTS: &[&str] = &[
+    "cargo",
+    "test",
+    "--workspace",
+    EXCLUDE,
+    "--test=oracles",
+    "--test=pairs",
+    "--test=servers",
+    "--",
+    "--nocapture",
 ];
 
 /// A link in a comment that leads nowhere is an error, by the workspace's lints.

@@ -2,6 +2,7 @@
 //!
 //! The fuzzer looks for an input that breaks one; `merger/tests/regressions.rs` runs all that once did, and
 //! needs neither the fuzzer nor its compiler.
+#![allow(unreachable_pub, reason = "the test has this file as a module")]
 
 use merger::{
     exposition::{Defect, Entry, Escaping, Fault, Format, Output, negotiate},
@@ -150,13 +151,12 @@ fn differ(one: &Merged, two: &Merged) -> String {
 }
 
 fn shown(bytes: &[u8]) -> String {
-    bytes
-        .utf8_chunks()
-        .map(|chunk| {
-            let invalid = chunk.invalid().iter().map(|b| format!("\\x{b:02x}"));
-            format!("{}{}", chunk.valid(), invalid.collect::<String>())
-        })
-        .collect()
+    let mut shown = String::new();
+    for chunk in bytes.utf8_chunks() {
+        shown += chunk.valid();
+        shown += &chunk.invalid().escape_ascii().to_string();
+    }
+    shown
 }
 
 fn output_of(byte: u8) -> Output {

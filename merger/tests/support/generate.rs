@@ -38,11 +38,12 @@ impl Random {
         (self.0 >> 33) as usize % n
     }
 
-    fn pick(&mut self, from: &[&'static str]) -> &'static str {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
     /// A page of up to 30 lines.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn page(&mut self) -> String {
         let n_lines = self.below(30);
         (0..n_lines).map(|_| self.line()).collect()
