@@ -13,6 +13,7 @@
 )]
 
 use std::{
+    collections::BTreeMap,
     io::Write as _,
     net::SocketAddr,
     process::{Command, Stdio},
@@ -41,7 +42,7 @@ mod process;
 mod wire;
 
 use clients::{Clients, Parser};
-use pair::{Pair, Recipe};
+use pair::{Pair, Recipe, Source};
 use process::Server;
 
 const N_PAIRS: u64 = 10_000;
@@ -110,14 +111,46 @@ fn prometheus_client_reads_openmetrics() {
 
 #[test]
 fn the_pushgateway_takes_messages() {
-    let address = http::free_address();
-    let mut command = Command::new("prometheus-pushgateway");
-    command.arg(format!("--web.listen-address={address}")).arg("--persistence.file=");
-    let _server = Server::start(command, address);
+    let (address, _server) = pushgateway();
     let output = Output { format: Format::Protobuf, escaping: Escaping::Underscores };
     check("prometheus-pushgateway", output, false, 1, |pages| {
         each(pages, |page| push(address, page))
     });
+}
+
+/// Pairs of which all sources were good would show as little as pairs of which none was.
+#[test]
+fn the_sources_themselves_are_good_and_bad() {
+    let mut clients = Clients::start();
+    let (address, _server) = pushgateway();
+    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for seed in 0..N_PAIRS / 10 {
+        for Source { format, body } in Pair::new(Recipe { seed, timestamps: seed % 2 == 0 }).0 {
+            let (reader, is_read) = match format {
+                Format::Text | Format::Text1 => {
+                    ("text", clients.count(Parser::Text, &body).is_ok())
+                }
+                Format::OpenMetrics | Format::OpenMetrics0 => {
+                    ("OpenMetrics", clients.count(Parser::OpenMetrics, &body).is_ok())
+                }
+                Format::Protobuf => ("protobuf", push(address, &body).is_ok()),
+            };
+            let (n_read, n) = counts.entry(reader).or_default();
+            *n_read += usize::from(is_read);
+            *n += 1;
+        }
+    }
+    for (reader, (n_read, n)) in counts {
+        println!("of the sources in {reader} themselves, {n_read} of {n} are accepted");
+        assert!(n_read * 20 > n && n_read * 20 < n * 19, "{reader}: {n_read} of {n} are accepted");
+    }
+}
+
+fn pushgateway() -> (SocketAddr, Server) {
+    let address = http::free_address();
+    let mut command = Command::new("prometheus-pushgateway");
+    command.arg(format!("--web.listen-address={address}")).arg("--persistence.file=");
+    (address, Server::start(command, address))
 }
 
 /// Puts a page in the place of the one before.

@@ -61,12 +61,21 @@ pub fn merge(data: &[u8]) {
     the_merge(&sources, output);
 }
 
-/// A line with an Accept header, a line with a Content-Type, and a body.
+/// A line with an Accept header, a line with a Content-Type, and a body. The page that answers is of the
+/// type that it declares: to whoever accepts just that, and to whoever reads it.
 pub fn negotiate(data: &[u8]) {
     let mut parts = data.splitn(3, |b| *b == b'\n');
-    let [_accept, content_type, body] = [0, 1, 2].map(|_| parts.next().unwrap_or_default());
-    let _ = negotiate::format_of(Some(content_type), body);
-    let _ = negotiate::format_of(None, body);
+    let [accept, content_type, body] = [0, 1, 2].map(|_| parts.next().unwrap_or_default());
+    let output = negotiate::output(std::str::from_utf8(accept).ok());
+    let declared = negotiate::content_type(output);
+    assert_eq!(negotiate::output(Some(declared)), output, "{declared} is accepted as itself");
+    for content_type in [Some(content_type), None] {
+        let Ok(format) = negotiate::format_of(content_type, body) else { continue };
+        let source = Source { labels: LABELS[0], format, body };
+        let page = merge_sources(&[source], &Limits::default(), output).body;
+        let found = negotiate::format_of(Some(declared.as_bytes()), &page);
+        assert_eq!(found, Ok(output.format), "{declared}: {}", shown(&page));
+    }
 }
 
 fn a_body(format: Format, body: &[u8]) {

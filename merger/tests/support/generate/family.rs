@@ -108,6 +108,26 @@ pub(crate) struct Exemplar {
 // === impl Family ===
 
 impl Family {
+    /// A family as a good library makes it; `n` is its number in its source.
+    pub(crate) fn careful(random: &mut Random, prefix: &str, n: usize) -> Self {
+        let kind = random.pick(&Kind::ALL);
+        let base = ["x_seconds", "x", "y", "é", "z.z"][n];
+        let suffix = match kind {
+            Kind::Counter => "_total",
+            Kind::Info => "_info",
+            _ => "",
+        };
+        let metrics = (0..=random.below(3)).map(|n| Metric::careful(random, kind, n)).collect();
+        let takes_unit = !matches!(kind, Kind::Info | Kind::StateSet);
+        Self {
+            name: format!("{prefix}{base}{suffix}"),
+            kind,
+            help: random.maybe(HELPS),
+            unit: if n == 0 && takes_unit { Some("seconds") } else { None },
+            metrics,
+        }
+    }
+
     pub(crate) fn new(random: &mut Random, prefix: &str) -> Self {
         let kind = random.pick(&Kind::ALL);
         let name = format!("{prefix}{}", random.pick(NAMES));
@@ -137,6 +157,24 @@ impl Family {
 // === impl Metric ===
 
 impl Metric {
+    /// A label tells it from the others of its family.
+    fn careful(random: &mut Random, kind: Kind, n: usize) -> Self {
+        let label = random.pick(&["a", "b", "container", "my.label", "é"]);
+        let exemplar = Exemplar {
+            labels: &[("trace_id", "abc")],
+            value: "0.5",
+            timestamp: Some(1_763_917_200_123),
+        };
+        let takes_exemplar = matches!(kind, Kind::Counter | Kind::Histogram);
+        Self {
+            labels: vec![("n", ["1", "2", "3"][n]), (label, random.pick(LABEL_VALUES))],
+            value: Value::careful(random, kind),
+            timestamp: if random.below(4) == 0 { Some(1_763_917_200_123) } else { None },
+            created: if random.below(2) == 0 { Some("1763917200.123") } else { None },
+            exemplar: (takes_exemplar && random.below(2) == 0).then_some(exemplar),
+        }
+    }
+
     fn new(random: &mut Random, kind: Kind) -> Self {
         let mut labels: Vec<(&str, &str)> = Vec::new();
         for _ in 0..random.below(4) {
@@ -159,6 +197,24 @@ impl Metric {
 // === impl Value ===
 
 impl Value {
+    fn careful(random: &mut Random, kind: Kind) -> Self {
+        const NUMBERS: &[&str] = &["0", "1", "2.5", "17", "1e22", "0.1", "+Inf"];
+        let mut number = || random.pick(NUMBERS);
+        match kind {
+            Kind::Histogram | Kind::GaugeHistogram => {
+                let n = 1 + random.below(BOUNDS.len() - 1);
+                Self::Histogram(Histogram::whole(random, n))
+            }
+            Kind::Summary => Self::Summary {
+                quantiles: vec![("0.5", number()), ("0.9", number())],
+                sum: Some(number()),
+                count: Some(17),
+            },
+            Kind::StateSet | Kind::Info => Self::new(random, kind),
+            _ => Self::One(number()),
+        }
+    }
+
     fn new(random: &mut Random, kind: Kind) -> Self {
         match kind {
             Kind::Histogram | Kind::GaugeHistogram => Self::Histogram(Histogram::new(random)),
@@ -176,7 +232,7 @@ impl Value {
                 let n = random.below(3);
                 Self::States((0..=n).map(|n| (STATES[n], random.below(2) == 0)).collect())
             }
-            Kind::Info => Self::One(random.pick(&["1", "1", "1", "2"])),
+            Kind::Info => Self::One(random.pick(&["1", "1", "1", "1", "1", "2"])),
             _ => Self::One(random.pick(VALUES)),
         }
     }
@@ -185,6 +241,17 @@ impl Value {
 // === impl Histogram ===
 
 impl Histogram {
+    /// The bounds from this one on, of which none is negative where `n` is not 0.
+    fn whole(random: &mut Random, n: usize) -> Self {
+        let mut count = 0;
+        let buckets = BOUNDS[n..].iter().map(|bound| {
+            count += random.below(3) as u64;
+            (*bound, count)
+        });
+        let buckets = buckets.collect();
+        Self { buckets, sum: Some("2.5"), count: Some(count), is_native: random.below(2) == 0 }
+    }
+
     /// Mostly whole: bounds grow up to `+Inf`, counts do not fall, the count is that of the last.
     fn new(random: &mut Random) -> Self {
         let is_whole = random.below(4) != 0;

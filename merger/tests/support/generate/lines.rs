@@ -27,6 +27,8 @@ const GARBAGE: &[&str] = &[
 struct Page<'r> {
     random: &'r mut Random,
     is_open: bool,
+    /// Nothing is amiss.
+    is_careful: bool,
     text: String,
 }
 
@@ -38,18 +40,23 @@ struct Line<'a> {
     has_exemplar: bool,
 }
 
-pub(crate) fn write(random: &mut Random, format: Format, families: &[Family]) -> String {
+pub(crate) fn write(
+    random: &mut Random,
+    format: Format,
+    families: &[Family],
+    is_careful: bool,
+) -> String {
     let is_open = matches!(format, Format::OpenMetrics | Format::OpenMetrics0);
-    let mut page = Page { random, is_open, text: String::new() };
+    let mut page = Page { random, is_open, is_careful, text: String::new() };
     for family in families {
         page.push_family(family);
-        if page.random.below(12) == 0 {
+        if page.errs(12) {
             let garbage = page.random.pick(GARBAGE);
             page.text += garbage;
             page.text.push('\n');
         }
     }
-    if is_open && page.random.below(16) != 0 {
+    if is_open && !page.errs(16) {
         page.text += "# EOF\n";
     }
     page.text
@@ -58,6 +65,11 @@ pub(crate) fn write(random: &mut Random, format: Format, families: &[Family]) ->
 // === impl Page ===
 
 impl Page<'_> {
+    /// Whether something is done wrong that is wrong once in `n` times.
+    fn errs(&mut self, n: usize) -> bool {
+        !self.is_careful && self.random.below(n) == 0
+    }
+
     fn push_family(&mut self, family: &Family) {
         let Family { name, kind, help, unit, metrics } = family;
         // In OpenMetrics a counter is called without the suffix of its samples.
@@ -65,18 +77,16 @@ impl Page<'_> {
             Kind::Counter if self.is_open => (name.strip_suffix("_total").unwrap_or(name), *kind),
             Kind::Info if self.is_open => (name.strip_suffix("_info").unwrap_or(name), *kind),
             // Some programs write its words into text.
-            _ if self.is_open || kind.is_said_in_text() || self.random.below(4) == 0 => {
-                (name.as_str(), *kind)
-            }
+            _ if self.is_open || kind.is_said_in_text() || self.errs(4) => (name.as_str(), *kind),
             _ => (name.as_str(), Kind::Untyped),
         };
-        let is_late = self.random.below(12) == 0;
+        let is_late = self.errs(12);
         let mut header = String::new();
         let quoted = quoted_name(base);
         if let Some(help) = help {
             header += &format!("# HELP {quoted} {}\n", escaped(help, self.is_open));
         }
-        if self.random.below(6) != 0 {
+        if !self.errs(6) {
             header += &format!("# TYPE {quoted} {}\n", kind.as_str());
         }
         if let Some(unit) = unit.filter(|_| self.is_open) {
@@ -130,7 +140,7 @@ impl Page<'_> {
             self.text += &timestamp;
         }
         if let Some(exemplar) =
-            metric.exemplar.filter(|_| *has_exemplar && (self.is_open || self.random.below(2) == 0))
+            metric.exemplar.filter(|_| *has_exemplar && (self.is_open || self.errs(2)))
         {
             self.push_exemplar(&exemplar);
         }
@@ -148,11 +158,7 @@ impl Page<'_> {
 
     fn timestamp(&mut self, timestamp: i64) -> String {
         // Some take the one unit for the other.
-        if self.is_open && self.random.below(20) != 0 {
-            seconds(timestamp)
-        } else {
-            timestamp.to_string()
-        }
+        if self.is_open && !self.errs(20) { seconds(timestamp) } else { timestamp.to_string() }
     }
 }
 

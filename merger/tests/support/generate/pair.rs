@@ -70,17 +70,25 @@ impl Pair {
 impl Source {
     fn new(random: &mut Random, prefix: &str, timestamps: bool) -> Self {
         let format = random.pick(&FORMATS);
-        let mut families: Vec<_> =
-            (0..=random.below(4)).map(|_| Family::new(random, prefix)).collect();
+        let is_careful = random.below(2) == 0;
+        let n_families = 1 + random.below(4);
+        let family = |n| {
+            if is_careful {
+                Family::careful(random, prefix, n)
+            } else {
+                Family::new(random, prefix)
+            }
+        };
+        let mut families: Vec<_> = (0..n_families).map(family).collect();
         if !timestamps {
             families.iter_mut().for_each(Family::forget_timestamps);
         }
         let mut body = match format {
             Format::Protobuf => wire::write(random, &families),
-            _ => lines::write(random, format, &families).into_bytes(),
+            _ => lines::write(random, format, &families, is_careful).into_bytes(),
         };
-        // One in eight is broken somewhere, which without timestamps could make one.
-        if timestamps && random.below(8) == 0 {
+        // One in four is broken somewhere, which could make a timestamp.
+        if timestamps && !is_careful && random.below(4) == 0 {
             body = random.mutate(&body);
         }
         Self { format, body }
