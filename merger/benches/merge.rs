@@ -1,121 +1,140 @@
-//! The complete merge of a sidecar's page and an application's page, with two labels put in,
-//! against prometheus-parse that only parses them, and against a copy of their bytes.
+//! The merge against what it promises: the table of ratios, times and memory, each with its bounds.
 //!
-//! `cargo bench --bench merge` takes the recorded pages, made longer; `cargo bench --bench merge --
-//! SIDECAR APP` takes two files. The three alternate, and the median of nine rounds is shown. Two
-//! states of the code are compared by the ratios, each from its own run on a quiet machine.
+//! `cargo bench --bench merge` makes its input with `testdata/gen_inputs.py`, a sidecar's page of 1 MB and
+//! an application's of 50 kB, without what prometheus-parse cannot read; `cargo bench --bench merge --
+//! SIDECAR APP` takes two files of text. With `--check` it fails where a bound does not hold. All kinds of
+//! work alternate, and the median of nine rounds counts. Two states of the code are compared by the
+//! ratios, each from its own run on a quiet machine.
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 #![expect(clippy::expect_used, reason = "a bench that cannot go on says what is missing")]
 
-use std::{
-    fs,
-    hint::black_box,
-    time::{Duration, Instant, SystemTime},
-};
+use std::{hint::black_box, process::ExitCode};
 
-use merger::{
-    exposition::{Format, Output},
-    merge::{Limits, Source, merge},
-};
-use prometheus_parse::Scrape;
+use merger::exposition::Format;
 
-const N_ROUNDS: usize = 9;
-const ENVOY: &str = include_str!("../testdata/scrapes/generated-envoy.prom");
-const GO: &str = include_str!("../testdata/scrapes/generated-go.prom");
+#[path = "merge/heap.rs"]
+mod heap;
+#[path = "merge/pages.rs"]
+mod pages;
+#[path = "merge/promise.rs"]
+mod promise;
+#[path = "merge/reference.rs"]
+mod reference;
+#[path = "merge/rounds.rs"]
+mod rounds;
 
-fn main() {
-    let files: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let [sidecar, app] = match &files[..] {
-        [sidecar, app] => [sidecar, app].map(|path| fs::read_to_string(path).expect("a page")),
-        [] => [lengthened(ENVOY, 1_000_000), lengthened(GO, 50_000)],
-        _ => panic!("no file, or a sidecar's page and an application's page"),
+use pages::Pages;
+use promise::Promise;
+use rounds::{Rounds, Work};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let files: Vec<_> = arguments.iter().filter(|word| !word.starts_with("--")).collect();
+    let pages = Pages::make(&files);
+    let rounds = measure(&pages);
+    rounds.print();
+    println!();
+    let promises = promises(&pages, &rounds);
+    promise::print(&promises);
+    println!();
+    remember(&pages);
+    let is_broken = promises.iter().any(|promise| !promise.holds());
+    let is_checked = arguments.iter().any(|word| word == "--check");
+    if is_broken && is_checked { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn measure(pages: &Pages) -> Rounds {
+    let Pages { sidecar, app, sidecar_messages, app_messages, openmetrics } = pages;
+    let text = [sidecar, app];
+    let messages = [sidecar_messages, app_messages];
+    let merge = |pages: &[&pages::Page], output| drop(black_box(pages::merge(pages, output)));
+    let work = |name, pages: &[&pages::Page]| Work {
+        name,
+        n_bytes: pages.iter().map(|page| page.body.len()).sum(),
+        n_samples: pages.iter().map(|page| page.n_samples).sum(),
     };
-    let n_bytes = sidecar.len() + app.len();
-    let n_samples: usize = merged(&sidecar, &app).1;
+    Rounds::run(vec![
+        (work("text to text", &text), Box::new(move || merge(&text, Format::Text))),
+        (work("  of it the sidecar", &[sidecar]), Box::new(|| merge(&[sidecar], Format::Text))),
+        (work("  of it the application", &[app]), Box::new(|| merge(&[app], Format::Text))),
+        (
+            work("prometheus-parse, parsing only", &text),
+            Box::new(move || text.iter().for_each(|page| reference::parse(&page.body))),
+        ),
+        (
+            work("memcpy", &text),
+            Box::new(move || reference::copy(&text.map(|page| &page.body[..]))),
+        ),
+        (
+            work("protobuf to protobuf", &messages),
+            Box::new(move || merge(&messages, Format::Protobuf)),
+        ),
+        (
+            work("prost, decode and encode", &messages),
+            Box::new(move || messages.iter().for_each(|page| reference::recode(&page.body))),
+        ),
+        (work("text to OpenMetrics", &text), Box::new(move || merge(&text, Format::OpenMetrics))),
+        (work("text to protobuf", &text), Box::new(move || merge(&text, Format::Protobuf))),
+        (work("protobuf to text", &messages), Box::new(move || merge(&messages, Format::Text))),
+        (
+            work("OpenMetrics to OpenMetrics", &[openmetrics]),
+            Box::new(|| merge(&[openmetrics], Format::OpenMetrics)),
+        ),
+    ])
+}
 
-    let rows = [
-        ("complete merge", &(|| drop(black_box(merged(&sidecar, &app)))) as &dyn Fn()),
-        ("prometheus-parse, parsing only", &|| {
-            parse(&sidecar);
-            parse(&app);
-        }),
-        ("memcpy", &|| drop(black_box([sidecar.as_bytes(), app.as_bytes()].concat()))),
-    ];
-    let mut times = [const { Vec::new() }; 3];
-    for _ in 0..N_ROUNDS {
-        for ((_, run), times) in rows.iter().zip(&mut times) {
-            times.push(time(run));
-        }
+/// The bounds are those of the issue "the exposition engine".
+fn promises(pages: &Pages, rounds: &Rounds) -> Vec<Promise> {
+    let Pages { sidecar, app, .. } = pages;
+    let ratio = |work, reference| rounds.seconds(reference) / rounds.seconds(work);
+    vec![
+        Promise::faster(
+            "text merge, as fast as prometheus-parse",
+            ratio("text to text", "prometheus-parse, parsing only"),
+            [40.0, 64.0],
+        ),
+        Promise::faster(
+            "text merge, as fast as memcpy",
+            ratio("text to text", "memcpy"),
+            [0.04, 0.10],
+        ),
+        Promise::less(
+            "ns for a sample of the sidecar",
+            rounds.nanoseconds_per_sample("  of it the sidecar"),
+            [120.0, 75.0],
+        ),
+        Promise::less(
+            "ns for a sample of the application",
+            rounds.nanoseconds_per_sample("  of it the application"),
+            [80.0, 50.0],
+        ),
+        Promise::faster(
+            "protobuf merge, as fast as prost",
+            ratio("protobuf to protobuf", "prost, decode and encode"),
+            [3.0, 10.0],
+        ),
+        Promise::less(
+            "bytes for a sample, above bodies and page",
+            pages::peak(&[sidecar, app], Format::Text).per_sample(),
+            [24.0, 24.0],
+        ),
+    ]
+}
+
+/// The peak of memory above the bodies, for each kind of work.
+fn remember(pages: &Pages) {
+    let Pages { sidecar, app, sidecar_messages, app_messages, openmetrics } = pages;
+    println!("{:<28} {:>12} {:>12}   peak above the bodies", "", "samples", "page");
+    for (name, sources, output) in [
+        ("text to text", &[sidecar, app][..], Format::Text),
+        ("protobuf to protobuf", &[sidecar_messages, app_messages], Format::Protobuf),
+        ("text to OpenMetrics", &[sidecar, app], Format::OpenMetrics),
+        ("text to protobuf", &[sidecar, app], Format::Protobuf),
+        ("protobuf to text", &[sidecar_messages, app_messages], Format::Text),
+        ("OpenMetrics to OpenMetrics", &[openmetrics], Format::OpenMetrics),
+    ] {
+        let peak = pages::peak(sources, output);
+        let (per_sample, pages::Peak { n_samples, page, .. }) = (peak.per_sample(), &peak);
+        println!("{name:<28} {n_samples:>12} {page:>12}   output + {per_sample:.1} B per sample");
     }
-    let medians = times.map(|mut times| {
-        times.sort_unstable();
-        times[N_ROUNDS / 2]
-    });
-
-    println!("{n_bytes} bytes, {n_samples} samples, median of {N_ROUNDS} alternated rounds");
-    println!("{:<32} {:>10} {:>8} {:>11} {:>16}", "", "ms", "MB/s", "ns/sample", "times as fast");
-    for ((name, _), median) in rows.iter().zip(medians) {
-        let seconds = median.as_secs_f64();
-        println!(
-            "{name:<32} {:>10.3} {:>8.0} {:>11.1} {:>16.4}",
-            seconds * 1e3,
-            float(n_bytes) / seconds / 1e6,
-            seconds * 1e9 / float(n_samples),
-            seconds / medians[0].as_secs_f64(),
-        );
-    }
-}
-
-/// The mean of as many runs as take some milliseconds, so that the clock does not matter.
-fn time(run: &dyn Fn()) -> Duration {
-    let (start, mut n_runs) = (Instant::now(), 0);
-    while n_runs == 0 || start.elapsed() < Duration::from_millis(50) {
-        run();
-        n_runs += 1;
-    }
-    start.elapsed() / n_runs
-}
-
-fn merged(sidecar: &str, app: &str) -> (Vec<u8>, usize) {
-    let [sidecar_labels, app_labels] = [
-        [("container", "istio-proxy"), ("endpoint", "http-envoy-prom")],
-        [("container", "cart"), ("endpoint", "8080")],
-    ];
-    let source = |labels, body| Source { labels, format: Format::Text, body };
-    let sources =
-        [source(&sidecar_labels, sidecar.as_bytes()), source(&app_labels, app.as_bytes())];
-    let merged = merge(&sources, &Limits::default(), Output::default());
-    assert!(merged.reports.iter().all(|report| report.failed.is_none()), "{:?}", merged.reports);
-    let n_samples = merged.reports.iter().map(|report| report.samples).sum();
-    (merged.body, n_samples)
-}
-
-fn parse(page: &str) {
-    let lines = page.lines().map(|line| Ok(line.to_owned()));
-    let scrape = Scrape::parse_at(lines, SystemTime::UNIX_EPOCH.into());
-    black_box(scrape.expect("it reads the page"));
-}
-
-/// The page as often as it takes, each time with other names, so that no series is there twice.
-fn lengthened(page: &str, n_bytes: usize) -> String {
-    let mut long = String::new();
-    for n in 0.. {
-        for line in page.lines() {
-            if long.len() >= n_bytes {
-                return long;
-            }
-            let name = ["# HELP ", "# TYPE ", ""]
-                .into_iter()
-                .find(|word| line.starts_with(word))
-                .map_or(0, str::len);
-            let (word, rest) = line.split_at(name);
-            long.extend([word, &format!("r{n}_"), rest, "\n"]);
-        }
-    }
-    long
-}
-
-#[expect(clippy::cast_precision_loss, reason = "what is printed has few digits")]
-fn float(n: usize) -> f64 {
-    n as f64
 }
