@@ -5,7 +5,8 @@
 //! read by promtool and by Python's `prometheus_client`, `OpenMetrics` by the latter. Messages are read
 //! by a Pushgateway: it is the one reader of protobuf that also has an opinion on what is read, the
 //! consistency check of Go's registry; a runtime of protobuf would only see whether fields parse. It
-//! refuses timestamps by design, and names that are no identifiers, so it gets none.
+//! refuses timestamps by design, and names that are no identifiers, so it gets none; messages with those
+//! are decoded by prost and checked for the same (`support/registry.rs`).
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -34,10 +35,15 @@ mod generate;
 mod http;
 #[path = "support/generate/lines.rs"]
 mod lines;
+#[path = "support/messages.rs"]
+#[allow(dead_code, reason = "what is not looked at is still decoded")]
+mod messages;
 #[path = "support/generate/pair.rs"]
 mod pair;
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/registry.rs"]
+mod registry;
 #[path = "support/generate/wire.rs"]
 mod wire;
 
@@ -116,6 +122,16 @@ fn the_pushgateway_takes_messages() {
     check("prometheus-pushgateway", output, false, 1, |pages| {
         each(pages, |page| push(address, page))
     });
+}
+
+#[test]
+fn messages_are_as_a_registry_wants_them() {
+    for escaping in [Escaping::AllowUtf8, Escaping::Underscores] {
+        let output = Output { format: Format::Protobuf, escaping };
+        check("prost and the rules of a registry", output, true, 1, |pages| {
+            each(pages, |page| registry::check(page).map(drop))
+        });
+    }
 }
 
 /// Pairs of which all sources were good would show as little as pairs of which none was.
