@@ -10,6 +10,7 @@ use std::{borrow::Cow, fmt};
 pub mod escaping;
 pub mod exemplar;
 pub mod family;
+pub mod float;
 pub mod labels;
 pub mod negotiate;
 pub mod number;
