@@ -1,0 +1,212 @@
+//! Delimited messages to entries.
+
+use crate::exposition::{
+    Defect, Entry, Exceeded, Failure, Fault, Kind, Limit, Limits, Place,
+    protobuf::{
+        Metric,
+        content::set,
+        schema::{self, FAMILY_HELP, FAMILY_METRIC, FAMILY_NAME, FAMILY_TYPE, FAMILY_UNIT},
+        verify::{self, Verifier},
+        wire::{self, Fields, Malformed},
+    },
+};
+
+/// Reads messages. Ends behind the last one, and where one is cut off or a limit is reached.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    body: &'a [u8],
+    /// The messages that were not begun.
+    rest: &'a [u8],
+    family: Option<Open<'a>>,
+    /// The number of metrics that were met, good or not.
+    n_metrics: usize,
+    n_samples: usize,
+    n_metadata: usize,
+    limits: Limits,
+    verifier: Verifier<'a>,
+    place: Place<'a>,
+}
+
+/// A family, of which some was given out.
+#[derive(Debug)]
+struct Open<'a> {
+    name: &'a [u8],
+    kind: Result<Kind, Defect>,
+    /// What is to be given out before the metrics.
+    help: Option<&'a [u8]>,
+    type_: Option<Kind>,
+    unit: Option<&'a [u8]>,
+    /// What was not walked yet.
+    fields: Fields<'a>,
+    /// The offset in the body of its first byte, and of what follows it.
+    start: usize,
+    end: usize,
+}
+
+// === impl Reader ===
+
+impl<'a> Reader<'a> {
+    /// Begins at the first message of `body`.
+    #[must_use]
+    pub fn new(body: &'a [u8], limits: &Limits) -> Self {
+        Self {
+            body,
+            rest: body,
+            family: None,
+            n_metrics: 0,
+            n_samples: 0,
+            n_metadata: 0,
+            limits: *limits,
+            verifier: Verifier::new(limits),
+            place: Place::default(),
+        }
+    }
+
+    /// Where the last item stood. The line is the number of the metric from 1, of all in the body; of
+    /// what is said of a family it is the number of the first metric. The text is the name of the
+    /// family, the offset that of the metric, or of the family.
+    #[must_use]
+    pub fn place(&self) -> Place<'a> {
+        self.place
+    }
+
+    /// Opens the next family. One that is malformed is behind us then.
+    fn open(&mut self) -> Result<(), Fault> {
+        let at = self.body.len() - self.rest.len();
+        self.place = Place { line: self.n_metrics + 1, at, text: &[] };
+        let (message, rest) = delimited(self.rest).ok_or(Fault::Source(Failure::CutOff { at }))?;
+        self.rest = rest;
+        let end = self.body.len() - rest.len();
+        let mut family = Open::new(message, end).map_err(|_| Fault::Line(Defect::Message))?;
+        self.place = Place { at: family.start, text: family.name, ..self.place };
+        match self.verifier.check_name(family.name) {
+            Ok(()) => {}
+            Err(verify::Error::Defect(what)) => family.kind = Err(what),
+            Err(error) => return Err(self.fault(error)),
+        }
+        if let Ok(kind) = family.kind {
+            family.type_ = Some(kind);
+        } else {
+            // What is said of such a family is lost with its metrics, of which each is a problem.
+            (family.help, family.unit) = (None, None);
+        }
+        self.family = Some(family);
+        Ok(())
+    }
+
+    /// What the open family has next; nothing at its end.
+    fn next_in_family(&mut self) -> Result<Option<Entry<'a>>, Fault> {
+        let Some(open) = &mut self.family else { return Ok(None) };
+        let family = open.name;
+        if let Some(help) = open.help.take() {
+            self.check_metadata(help)?;
+            return Ok(Some(Entry::Help { family, help: help.into() }));
+        }
+        if let Some(kind) = open.type_.take() {
+            self.check_metadata(&[])?;
+            return Ok(Some(Entry::Type { family, kind }));
+        }
+        if let Some(unit) = open.unit.take() {
+            self.verifier.check_line(unit).map_err(|error| self.fault(error))?;
+            return Ok(Some(Entry::Unit { family, unit }));
+        }
+        let Some((bytes, at)) = open.next_metric() else { return Ok(None) };
+        let kind = open.kind;
+        self.n_metrics += 1;
+        self.place = Place { line: self.n_metrics, at, text: family };
+        let kind = kind.map_err(Fault::Line)?;
+        let n_samples = self.verifier.check_metric(bytes, kind).map_err(|e| self.fault(e))?;
+        self.n_samples = self.n_samples.saturating_add(n_samples);
+        if self.n_samples > self.limits.samples {
+            return Err(self.fault(verify::Error::Limit(Limit::Samples, self.limits.samples)));
+        }
+        Ok(Some(Entry::Metric(Metric { family, kind, bytes })))
+    }
+
+    /// Counts what the formats of lines say in a HELP or TYPE line.
+    fn check_metadata(&mut self, text: &[u8]) -> Result<(), Fault> {
+        self.n_metadata += 1;
+        let allowed = self.limits.samples.saturating_mul(2);
+        if self.n_metadata > allowed {
+            return Err(self.fault(verify::Error::Limit(Limit::Metadata, allowed)));
+        }
+        self.verifier.check_line(text).map_err(|error| self.fault(error))
+    }
+
+    fn fault(&self, error: verify::Error) -> Fault {
+        match error {
+            verify::Error::Defect(what) => Fault::Line(what),
+            verify::Error::Limit(limit, allowed) => {
+                Fault::Source(Failure::Exceeded(Exceeded { limit, allowed, line: self.place.line }))
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Reader<'a> {
+    type Item = Result<Entry<'a>, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let found = match self.next_in_family() {
+                Ok(None) if self.rest.is_empty() => return None,
+                Ok(None) => self.open().map(|()| None),
+                found => found,
+            };
+            if let Err(Fault::Source(_)) = found {
+                (self.rest, self.family) = (&[], None);
+            }
+            if let Some(item) = found.transpose() {
+                return Some(item);
+            }
+        }
+    }
+}
+
+/// The message behind its length, and what follows it.
+fn delimited(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = wire::varint(bytes)?;
+    rest.split_at_checked(usize::try_from(len).ok()?)
+}
+
+// === impl Open ===
+
+impl<'a> Open<'a> {
+    /// Walks over the message once, since what is said of the family may stand behind its metrics.
+    fn new(message: &'a [u8], end: usize) -> Result<Self, Malformed> {
+        let (mut name, mut help, mut unit, mut type_) = (None, None, None, 0);
+        let mut fields = Fields::new(message);
+        while let Some(field) = fields.next_field()? {
+            match field.number {
+                FAMILY_METRIC => drop(field.value.bytes()?),
+                FAMILY_NAME => set(&mut name, field.value.bytes()?)?,
+                FAMILY_HELP => set(&mut help, field.value.bytes()?)?,
+                FAMILY_TYPE => type_ = field.value.integer()?,
+                FAMILY_UNIT => set(&mut unit, field.value.bytes()?)?,
+                _ => {}
+            }
+        }
+        Ok(Self {
+            name: name.unwrap_or_default(),
+            kind: schema::kind_of(type_).ok_or(Defect::Type),
+            help: help.filter(|help| !help.is_empty()),
+            type_: None,
+            unit: unit.filter(|unit| !unit.is_empty()),
+            fields: Fields::new(message),
+            start: end - message.len(),
+            end,
+        })
+    }
+
+    /// The next metric and its offset in the body.
+    fn next_metric(&mut self) -> Option<(&'a [u8], usize)> {
+        // All fields were walked before, so none of them is malformed.
+        while let Ok(Some(field)) = self.fields.next_field() {
+            if field.number == FAMILY_METRIC {
+                let bytes = field.value.bytes().ok()?;
+                return Some((bytes, self.end - self.fields.rest().len() - bytes.len()));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,134 @@
+//! Entries and points to delimited messages.
+//!
+//! What is written is what the server's parser and expfmt take, with the shortest varints and each
+//! number in its place, zeros included. Kinds that the schema does not have are gauges
+//! (an info, the states of a state set) or untyped.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+
+use crate::exposition::{
+    Defect, Header, Kind, Point,
+    point::Role,
+    protobuf::{
+        schema::{
+            FAMILY_HELP, FAMILY_METRIC, FAMILY_NAME, FAMILY_TYPE, FAMILY_UNIT, LABEL_NAME,
+            LABEL_VALUE, METRIC_LABEL, type_of,
+        },
+        wire::{self, Fields},
+    },
+};
+
+mod exemplar;
+mod fold;
+
+pub use self::fold::check;
+
+/// Writes one family: its header, then metrics, then the length before all of it.
+#[derive(Debug)]
+pub struct Family {
+    start: usize,
+}
+
+/// What of the header cannot be said: a unit that the name does not end in. The server refuses a page
+/// that says such a one (`Next` in prometheus, `model/textparse/protobufparse.go`).
+#[must_use]
+pub fn left_out(header: &Header<'_>) -> Option<Defect> {
+    let Header { name, kind, help: _, unit } = header;
+    let base = match kind {
+        Some(Kind::Counter) => name.strip_suffix(b"_total").unwrap_or(name),
+        _ => name,
+    };
+    let fits = |unit: &[u8]| base.strip_suffix(unit).is_some_and(|rest| rest.ends_with(b"_"));
+    unit.is_some_and(|unit| !fits(unit)).then_some(Defect::Unit)
+}
+
+/// Whether an exemplar of such a part of a point can be said.
+#[must_use]
+pub fn has_exemplar(kind: Option<Kind>, role: Role<'_>) -> bool {
+    matches!(role, Role::Bucket(_)) || (kind == Some(Kind::Counter) && role == Role::Value)
+}
+
+/// Writes a label pair as a field of a `Metric`; name and value are plain.
+pub fn push_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let sizes = [name, value].map(|text| 1 + wire::varint_len(text.len()) + text.len());
+    wire::push_len(out, METRIC_LABEL, sizes.iter().sum());
+    wire::push_bytes(out, LABEL_NAME, name);
+    wire::push_bytes(out, LABEL_VALUE, value);
+}
+
+/// Writes what a metric holds beside its labels.
+pub fn push_without_labels(out: &mut Vec<u8>, metric: &[u8]) {
+    let mut fields = Fields::new(metric);
+    let mut start = 0;
+    while let Ok(Some(field)) = fields.next_field() {
+        let end = metric.len() - fields.rest().len();
+        if field.number != METRIC_LABEL {
+            out.extend_from_slice(&metric[start..end]);
+        }
+        start = end;
+    }
+}
+
+/// A name or value without its escapes. In the strict spelling there are three.
+fn plain(strict: &[u8]) -> Cow<'_, [u8]> {
+    let Some(mut at) = memchr(b'\\', strict) else { return Cow::Borrowed(strict) };
+    let mut plain = Vec::with_capacity(strict.len());
+    let mut rest = strict;
+    loop {
+        plain.extend_from_slice(&rest[..at]);
+        let (byte, len) = match rest.get(at + 1) {
+            Some(b'n') => (b'\n', 2),
+            Some(escaped @ (b'\\' | b'"')) => (*escaped, 2),
+            _ => (b'\\', 1),
+        };
+        plain.push(byte);
+        rest = &rest[at + len..];
+        match memchr(b'\\', rest) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    plain.extend_from_slice(rest);
+    Cow::Owned(plain)
+}
+
+// === impl Family ===
+
+impl Family {
+    /// Begins a family behind what `out` holds.
+    #[must_use]
+    pub fn begin(out: &mut Vec<u8>, header: &Header<'_>) -> Self {
+        let start = out.len();
+        let Header { name, kind, help, unit } = header;
+        wire::push_bytes(out, FAMILY_NAME, &plain(name));
+        if let Some(help) = help {
+            wire::push_bytes(out, FAMILY_HELP, help);
+        }
+        let (type_, _) = type_of(*kind);
+        wire::push_integer(out, FAMILY_TYPE, type_);
+        if let Some(unit) = unit.filter(|_| left_out(header).is_none()) {
+            wire::push_bytes(out, FAMILY_UNIT, &plain(unit));
+        }
+        Self { start }
+    }
+
+    /// Writes a metric as it came, and `more`: label pairs as fields of a `Metric`, made by
+    /// [`push_label`].
+    pub fn push_metric(&self, out: &mut Vec<u8>, metric: &[u8], more: &[u8]) {
+        wire::push_len(out, FAMILY_METRIC, metric.len() + more.len());
+        out.extend_from_slice(metric);
+        out.extend_from_slice(more);
+    }
+
+    /// Writes a point that passed [`check`].
+    pub fn push_point(&self, out: &mut Vec<u8>, header: &Header<'_>, point: &Point<'_>) {
+        fold::push_point(out, header, point);
+    }
+
+    /// Ends the family.
+    pub fn end(self, out: &mut Vec<u8>) {
+        wire::insert_len(out, self.start);
+    }
+}
