@@ -229,6 +229,8 @@ pub enum Limit {
     Name,
     /// Bytes of a label value.
     Value,
+    /// Bytes that the source is in the format of the page.
+    Written,
 }
 
 /// Reads one body in its format: an iterator of entries and faults.
@@ -398,6 +400,9 @@ impl fmt::Display for Exceeded {
             Limit::Metadata => write!(f, "line {line}: more than {allowed} HELP and TYPE lines"),
             Limit::Labels => write!(f, "line {line}: more than {allowed} labels"),
             Limit::Name => write!(f, "line {line}: a name longer than {allowed} bytes"),
+            Limit::Written => {
+                write!(f, "line {line}: more than {allowed} bytes in the format of the page")
+            }
             Limit::Value => write!(f, "line {line}: a label value longer than {allowed} bytes"),
         }
     }
@@ -417,6 +422,7 @@ impl Limit {
             Self::Labels => "labels",
             Self::Name => "name",
             Self::Value => "value",
+            Self::Written => "written",
         }
     }
 }

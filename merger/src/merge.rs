@@ -19,6 +19,7 @@ mod declare;
 mod draft;
 mod families;
 mod intake;
+mod metrics;
 mod names;
 mod page;
 mod points;

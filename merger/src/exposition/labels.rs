@@ -127,6 +127,17 @@ pub fn unescape<'a>(text: &'a [u8], known: &[u8]) -> Cow<'a, [u8]> {
     Cow::Owned(plain)
 }
 
+/// Plain text strictly escaped, as the name or the value of a label.
+#[must_use]
+pub fn escaped(plain: &[u8]) -> Cow<'_, [u8]> {
+    if !plain.iter().any(|b| matches!(b, b'\\' | b'"' | b'\n')) {
+        return Cow::Borrowed(plain);
+    }
+    let mut escaped = Vec::with_capacity(plain.len() + 8);
+    push_escaped(&mut escaped, plain, true);
+    Cow::Owned(escaped)
+}
+
 /// Writes plain text escaped: a backslash, the end of a line, and a quote if `is_quoted`.
 pub fn push_escaped(out: &mut Vec<u8>, plain: &[u8], is_quoted: bool) {
     for byte in plain {

@@ -83,6 +83,8 @@ pub enum Defect {
     NativeHistogram,
     /// The family has lost its type and keeps every sample.
     Misfit,
+    /// The metric is dropped: its family has another type here, and its lines would be too many bytes.
+    TooLong,
     /// The family has lost its type and keeps every sample: another name would be another series.
     Nameless,
     /// The sample is dropped.
@@ -126,7 +128,7 @@ fn printable(text: &[u8]) -> String {
 
 impl Defect {
     /// Every kind, in the order of the declaration.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::NotUtf8,
         Self::Nul,
         Self::MetricName,
@@ -158,6 +160,7 @@ impl Defect {
         Self::Unit,
         Self::NativeHistogram,
         Self::Misfit,
+        Self::TooLong,
         Self::Nameless,
         Self::MixedTimestamps,
     ];
@@ -205,6 +208,7 @@ impl Defect {
             Self::Misfit => {
                 ("misfit", "sample does not fit the type of its family, now without one")
             }
+            Self::TooLong => ("too_long", "metric is left out, its lines would be too many bytes"),
             Self::Nameless => (
                 "nameless",
                 "type is left out, its samples do not end in `_total` or `_info` as OpenMetrics has it",

@@ -13,12 +13,14 @@ use crate::{
         Source, conflict,
         families::{Families, Sorted},
         intake::Intake,
+        metrics,
         names::Names,
         page,
         points::Family,
         report::Report,
         rows::Rows,
         series::{self, Hasher},
+        spell::Speller,
     },
 };
 
@@ -30,6 +32,7 @@ pub(super) struct Draft<'a> {
     pub families: Families,
     pub sorted: Sorted,
     pub format: Format,
+    speller: Speller,
 }
 
 /// The families that cannot be said as they are, and what the matter is.
@@ -49,7 +52,7 @@ impl<'a> Draft<'a> {
         let mut intake = Intake::new(output);
         let mut reports: Vec<Report> =
             sources.iter().map(|source| intake.take(source, limits, reserved)).collect();
-        let Intake { mut names, mut rows, hashes, .. } = intake;
+        let Intake { mut names, mut rows, hashes, speller, .. } = intake;
         let format = output.format;
         conflict::settle(&mut names, format, &mut reports);
         let duplicates = series::duplicates(&rows, &hashes);
@@ -60,7 +63,7 @@ impl<'a> Draft<'a> {
         drop_rows(&mut rows, &misfits, &mut reports);
         rows.list.shrink_to_fit();
         let sorted = Sorted::new(&rows, &families);
-        let mut draft = Self { names, rows, families, sorted, format };
+        let mut draft = Self { names, rows, families, sorted, format, speller };
         if !matches!(format, Format::Text | Format::Text1) {
             draft.fit(&mut reports);
         }
@@ -78,7 +81,7 @@ impl<'a> Draft<'a> {
             Format::OpenMetrics | Format::OpenMetrics0 => {
                 page::write_openmetrics(self, out, reports);
             }
-            Format::Protobuf => {}
+            Format::Protobuf => page::write_protobuf(self, out, reports),
         }
     }
 
@@ -90,15 +93,26 @@ impl<'a> Draft<'a> {
 
     /// Takes the kind from each family that cannot be said as one of its kind.
     fn fit(&mut self, reports: &mut [Report]) {
-        let hashers = Default::default();
+        let hashers: [Hasher; 2] = Default::default();
         loop {
-            let mut mixed = Vec::new();
-            let mut lost = self.misfits(&hashers, &mut mixed);
+            if metrics::explode(
+                &mut self.rows,
+                &mut self.names,
+                &self.families,
+                self.speller,
+                reports,
+            ) {
+                let hashes = series::hashes(&self.rows, &hashers[0]);
+                let duplicates = series::duplicates(&self.rows, &hashes);
+                drop_rows(&mut self.rows, &duplicates, reports);
+                self.distribute();
+            }
+            let mut left_out = Vec::new();
+            let mut lost = self.misfits(&hashers, &mut left_out);
             lost.extend(self.clashes());
             if lost.is_empty() {
-                mixed.sort_unstable();
-                let mixed = mixed.into_iter().map(|row| (row, Defect::MixedTimestamps)).collect();
-                return report_rows(&self.rows, &mixed, reports);
+                left_out.sort_unstable_by_key(|(row, _)| *row);
+                return report_rows(&self.rows, &left_out, reports);
             }
             for (family, what) in lost {
                 let name = &mut self.names.list[family as usize];
@@ -107,14 +121,20 @@ impl<'a> Draft<'a> {
                 }
                 name.type_ = Type::Lost;
             }
-            self.families = Families::new(&self.names, self.format);
-            self.sorted = Sorted::new(&self.rows, &self.families);
+            self.distribute();
         }
     }
 
+    /// Finds the family of each name, and sorts the rows by it.
+    fn distribute(&mut self) {
+        self.families = Families::new(&self.names, self.format);
+        self.sorted = Sorted::new(&self.rows, &self.families);
+    }
+
     /// Puts the rows of families that are written as points into the order of these, and gives the
-    /// families of which one does not fit. `mixed` gets the rows that are left out.
-    fn misfits(&mut self, hashers: &[Hasher; 2], mixed: &mut Vec<u32>) -> Misfits {
+    /// families of which one does not fit. `left_out` gets the rows that have no
+    /// place, and why.
+    fn misfits(&mut self, hashers: &[Hasher; 2], left_out: &mut Misfits) -> Misfits {
         let mut lost = Vec::new();
         let mut sorted = std::mem::take(&mut self.sorted);
         for number in &self.families.order {
@@ -123,7 +143,7 @@ impl<'a> Draft<'a> {
             if !family.is_of_points(rows, self.format) {
                 continue;
             }
-            let n = family.sort(rows, hashers, |row| mixed.push(row));
+            let n = family.sort(rows, self.format, hashers, |row, what| left_out.push((row, what)));
             sorted.truncate(*number, n);
             if !family.fits(sorted.of(*number), self.format) {
                 lost.push((*number, Defect::Misfit));
@@ -184,7 +204,7 @@ fn report_rows(rows: &Rows<'_>, dropped: &Misfits, reports: &mut [Report]) {
         let row = *row as usize;
         let source = rows.source_of(row);
         let (line, bytes) = (rows.list[row].line, rows.origins[source].bytes(rows.list[row]));
-        reports[source].samples -= 1;
+        reports[source].samples -= rows.origins[source].n_samples(rows.list[row]);
         reports[source].problems.add(line as usize, *what, bytes);
     }
 }

@@ -27,10 +27,10 @@ pub(super) struct Intake<'a> {
     pub rows: Rows<'a>,
     /// The hash of each row's series.
     pub hashes: Vec<u32>,
-    hasher: Hasher,
-    speller: Speller,
+    pub hasher: Hasher,
+    pub speller: Speller,
     /// The format of the page.
-    format: Format,
+    pub format: Format,
     /// What is known of the labels of the sample before: by position, of that label and all before.
     known: Vec<Known>,
 }
@@ -47,13 +47,24 @@ struct Known {
 }
 
 /// What of a source is asked for again and again while it is read.
-struct Reading<'s, 'a> {
-    source: &'s Source<'a>,
-    position: u32,
+pub(super) struct Reading<'s, 'a> {
+    pub source: &'s Source<'a>,
+    pub position: u32,
     /// The sum of the hashes of its labels.
-    sum: u64,
+    pub sum: u64,
+    /// The same for labels as protobuf has them.
+    pub sum_of_pairs: u64,
     /// What a name begins with under which it may not speak.
     reserved: &'s [u8],
+}
+
+// === impl Reading ===
+
+impl Reading<'_, '_> {
+    /// Whether a source may not speak under this name.
+    pub(super) fn is_reserved(&self, name: &[u8]) -> bool {
+        !self.reserved.is_empty() && name.starts_with(self.reserved)
+    }
 }
 
 // === impl Intake ===
@@ -72,17 +83,21 @@ impl<'a> Intake<'a> {
         let position = self.rows.begin(source, self.format.dialect());
         let mut report = Report::default();
         let (n_names, n_rows) = (self.names.list.len(), self.rows.list.len());
-        let sum = self.hasher.set(self.rows.origins[position as usize].relabel.walk());
-        let reading = Reading { source, position, sum, reserved: reserved.as_bytes() };
+        let relabel = &self.rows.origins[position as usize].relabel;
+        let sum = self.hasher.set(relabel.walk());
+        let pairs = relabel.pairs().map(|pair| self.hasher.pair(pair));
+        let sum_of_pairs = pairs.fold(0, u64::wrapping_add);
+        let reserved = reserved.as_bytes();
+        let reading = Reading { source, position, sum, sum_of_pairs, reserved };
         match self.collect(&reading, limits, &mut report) {
             Ok(declarations) => {
                 declarations.declare(&mut self.names, position, self.format, &mut report);
-                report.samples = self.rows.list.len() - n_rows;
             }
             Err(failure) => {
                 self.names.truncate(n_names);
                 self.rows.discard();
                 self.hashes.truncate(n_rows);
+                report.samples = 0;
                 report.failed = Some(failure);
             }
         }
@@ -111,7 +126,9 @@ impl<'a> Intake<'a> {
             Reader::Text(reader) => {
                 self.collect_lines(reading, reader, &mut declarations, report)?
             }
-            Reader::Protobuf(_) => {}
+            Reader::Protobuf(reader) => {
+                self.collect_messages(reading, reader, &mut declarations, report)?;
+            }
         }
         Ok(declarations)
     }
@@ -124,21 +141,19 @@ impl<'a> Intake<'a> {
         declarations: &mut Declarations<'a>,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let is_reserved =
-            |name: &[u8]| !reading.reserved.is_empty() && name.starts_with(reading.reserved);
         while let Some(step) = reader.step() {
             let place = reader.place();
             match step {
                 Step::Sample => {
                     let (sample, labels) = (reader.sample(), reader.labels());
                     let known = self.know(reading.position, labels, reader.n_shared());
-                    if is_reserved(sample.name) {
+                    if reading.is_reserved(sample.name) {
                         report.problems.add(place.line, Defect::ReservedName, place.text);
                     } else {
                         self.add(reading, sample, labels, known, place, report);
                     }
                 }
-                Step::Entry(entry) if is_reserved(entry.name()) => {
+                Step::Entry(entry) if reading.is_reserved(entry.name()) => {
                     report.problems.add(place.line, Defect::ReservedName, place.text);
                 }
                 Step::Entry(entry) => self.declare(entry, declarations, place),
@@ -152,6 +167,16 @@ impl<'a> Intake<'a> {
     /// Takes in what is said of a family.
     fn declare(&mut self, entry: Entry<'a>, declarations: &mut Declarations<'a>, place: Place<'a>) {
         let name = self.names.number(entry.name());
+        Self::declare_as(name, entry, declarations, place);
+    }
+
+    /// Takes in what is said of the family whose name has this number.
+    pub(super) fn declare_as(
+        name: u32,
+        entry: Entry<'a>,
+        declarations: &mut Declarations<'a>,
+        place: Place<'a>,
+    ) {
         match entry {
             Entry::Help { help, .. } => declarations.help(name, help),
             Entry::Unit { unit, .. } => declarations.unit(name, unit, place),
@@ -171,7 +196,7 @@ impl<'a> Intake<'a> {
         for label in &labels[n..] {
             all.sum = all.sum.wrapping_add(hasher.label(label));
             all.is_clashing |= relabel.has(label.name);
-            all.is_suspect |= is_bad_bound(label);
+            all.is_suspect |= is_bad_bound(label.name, label.value);
             known.push(all);
         }
         all
@@ -203,6 +228,7 @@ impl<'a> Intake<'a> {
         let span = [place.at, place.text.len(), insert];
         let has_more = sample.timestamp.is_some();
         let traits = Traits { is_suspect, has_labels, has_more, ..Traits::default() };
+        report.samples += 1;
         self.rows.list.push(Row::new(span, traits, name, place.line));
         self.hashes.push(Hasher::series(name, timestamp, sum.wrapping_add(reading.sum)));
     }
@@ -242,6 +268,7 @@ impl<'a> Intake<'a> {
         let traits = Traits { has_labels, has_more: times.is_any(), ..Traits::default() };
         let span = [start, written.len() - start, insert];
         self.push_written(reading, span, traits, name, place.line);
+        report.samples += 1;
     }
 
     /// Makes a row of a line that was written anew.
@@ -256,22 +283,22 @@ impl<'a> Intake<'a> {
         let origin = &self.rows.origins[reading.position as usize];
         let traits = Traits { is_written: true, ..traits };
         let row = Row::new(span, traits, name, line);
-        let is_suspect = origin.line(row).labels().walk().any(|label| is_bad_bound(&label));
+        let is_bad = |label: Label<'_>| is_bad_bound(label.name, label.value);
+        let is_suspect = origin.line(row).labels().walk().any(is_bad);
         let row = Row::new(span, Traits { is_suspect, ..traits }, name, line);
-        let sum = self.hasher.set(origin.line(row).labels().walk()).wrapping_add(reading.sum);
-        self.hashes.push(Hasher::series(name, origin.timestamp(row), sum));
+        self.hashes.push(origin.hash(row, &self.hasher));
         self.rows.list.push(row);
     }
 }
 
 /// Whether a label would be a bound in some family, and is no number.
 #[inline]
-fn is_bad_bound(label: &Label<'_>) -> bool {
-    matches!(label.name, b"le" | b"quantile") && !number::is_float(label.value)
+pub(super) fn is_bad_bound(name: &[u8], value: &[u8]) -> bool {
+    matches!(name, b"le" | b"quantile") && !number::is_float(value)
 }
 
 /// Whether two labels have one name.
-fn is_any_twice(pairs: &[Pair<'_>]) -> bool {
+pub(super) fn is_any_twice(pairs: &[Pair<'_>]) -> bool {
     pairs
         .iter()
         .enumerate()

@@ -1,7 +1,7 @@
 //! A draft to its page: each family once, whole, in the order of first appearance.
 
 use crate::{
-    exposition::{Defect, openmetrics, text::line},
+    exposition::{Defect, openmetrics, point::Part, protobuf, text::line},
     merge::{draft::Draft, points, report::Report},
 };
 
@@ -43,14 +43,52 @@ pub(super) fn write_openmetrics(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &
         }
         family.each(rows, |point, rows| {
             openmetrics::push_point(out, &family.header, point, &mut |_| {
-                let row = points::number(rows[0]) as usize;
-                let source = draft.rows.source_of(row);
-                let row = draft.rows.list[row];
-                let bytes = draft.rows.origins[source].bytes(row);
-                reports[source].problems.add(row.line as usize, Defect::Exemplar, bytes);
+                report_exemplar(draft, rows, reports);
             });
         });
     }
+}
+
+/// Writes a page of protobuf. Exemplars and units that have no place are told to the reports.
+pub(super) fn write_protobuf(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &mut [Report]) {
+    out.reserve(n_bytes_of_lines(draft));
+    for number in &draft.families.order {
+        let rows = draft.sorted.of(*number);
+        if rows.is_empty() {
+            continue;
+        }
+        let of_points = draft.family(*number);
+        let header = &of_points.header;
+        if let Some(what) = protobuf::left_out(header)
+            && let Some((_, mark)) = draft.names.list[*number as usize].unit
+        {
+            mark.problem(what, reports);
+        }
+        let family = protobuf::Family::begin(out, header);
+        for row in rows {
+            let (origin, row) = of_points.row(*row);
+            if row.is_metric() {
+                family.push_metric(out, origin.bytes(row), origin.relabel.fields());
+            }
+        }
+        of_points.each(rows, |point, rows| {
+            family.push_point(out, header, point);
+            let has_place = |part: &Part<'_>| protobuf::has_exemplar(header.kind, part.role);
+            for _ in point.parts.iter().filter(|part| part.exemplar.is_some() && !has_place(part)) {
+                report_exemplar(draft, rows, reports);
+            }
+        });
+        family.end(out);
+    }
+}
+
+/// Says that a point lost an exemplar.
+fn report_exemplar(draft: &Draft<'_>, rows: &[u32], reports: &mut [Report]) {
+    let row = points::number(rows[0]) as usize;
+    let source = draft.rows.source_of(row);
+    let row = draft.rows.list[row];
+    let bytes = draft.rows.origins[source].bytes(row);
+    reports[source].problems.add(row.line as usize, Defect::Exemplar, bytes);
 }
 
 /// Copies the lines of a family.

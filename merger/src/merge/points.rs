@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use crate::{
     exposition::{
-        Format, Header, Kind, Label, Point, openmetrics,
+        Defect, Format, Header, Kind, Label, Point, openmetrics,
         point::{self, Part, Role},
         protobuf,
         text::line::Tail,
@@ -33,7 +33,7 @@ pub(super) struct Family<'f, 'a> {
 }
 
 /// Which point a row belongs to, and the order of the points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Place {
     /// The label set, by its first appearance.
     set: u32,
@@ -78,35 +78,41 @@ impl<'f, 'a> Family<'f, 'a> {
     }
 
     /// Puts the rows into the order of their points: label sets in the order of their first
-    /// appearance, in each the times rising. Gives how many rows there then are: those are taken out
-    /// which have no time where the first of their label set has one, or the other way round, and
-    /// `mixed` is told of them.
+    /// appearance, in each the times rising. Gives how many rows there then are: `left_out` is told of
+    /// those that are taken out. In `OpenMetrics` all samples of a label set have a time or none has;
+    /// and of a metric and lines that are the same point those stay that were there first.
     pub(super) fn sort(
         &self,
         rows: &mut [u32],
+        format: Format,
         hashers: &[Hasher; 2],
-        mut mixed: impl FnMut(u32),
+        mut left_out: impl FnMut(u32, Defect),
     ) -> usize {
         let mut sets: HashMap<[u64; 2], (u32, bool), RandomState> = HashMap::default();
+        // Whether the point is a metric, where some rows of the family are.
+        let mut kinds: HashMap<Place, bool, RandomState> = HashMap::default();
+        let has_metrics = rows.iter().any(|row| self.row(*row).1.is_metric());
         let mut placed = Vec::with_capacity(rows.len());
         let mut is_info_timed = None;
         for &row in rows.iter() {
             let (origin, row_at) = self.row(row);
             let timestamp = origin.timestamp(row_at);
             let is_timed = timestamp.is_some();
-            let (_, bound) = self.role(origin, row_at);
-            let shared = || shared_labels(origin, row_at, bound);
             let new = (index(sets.len()), is_timed);
-            let key = hashers.each_ref().map(|hasher| hasher.set(shared()));
+            let key = hashers.each_ref().map(|hasher| self.hash(origin, row_at, hasher));
             let (set, mut is_set_timed) = *sets.entry(key).or_insert(new);
             if self.header.kind == Some(Kind::Info) {
                 // A strict reader takes all label sets of an info for one.
                 is_set_timed = *is_info_timed.get_or_insert(is_timed);
             }
-            if is_timed == is_set_timed {
-                placed.push((Place { set, timestamp }, row));
+            let place = Place { set, timestamp };
+            let is_metric = row_at.is_metric();
+            if is_timed != is_set_timed && format.is_openmetrics() {
+                left_out(row, Defect::MixedTimestamps);
+            } else if has_metrics && *kinds.entry(place).or_insert(is_metric) != is_metric {
+                left_out(row, Defect::Duplicate);
             } else {
-                mixed(row);
+                placed.push((place, row));
             }
         }
         if !placed.is_sorted_by_key(|(place, _)| *place) {
@@ -119,11 +125,15 @@ impl<'f, 'a> Family<'f, 'a> {
         placed.len()
     }
 
-    /// Shows each point of rows that were put into order, and its rows.
+    /// Shows each point of rows that were put into order, and its rows. Those that are metrics are
+    /// left out.
     pub(super) fn each(&self, rows: &[u32], mut each: impl FnMut(&Point<'_>, &[u32])) {
         let mut parts = Vec::new();
         for run in runs(rows) {
             let (origin, first) = self.row(run[0]);
+            if first.is_metric() {
+                continue;
+            }
             let (_, bound) = self.role(origin, first);
             let labels: Vec<_> = shared_labels(origin, first, bound).collect();
             parts.clear();
@@ -138,7 +148,18 @@ impl<'f, 'a> Family<'f, 'a> {
         }
     }
 
-    fn row(&self, row: u32) -> (&'f Origin<'a>, Row) {
+    /// The hash of the labels that a row shares with the others of its point.
+    fn hash(&self, origin: &'f Origin<'a>, row: Row, hasher: &Hasher) -> u64 {
+        if row.is_metric() {
+            let pairs = origin.metric(row).labels().chain(origin.relabel.pairs());
+            return pairs.map(|pair| hasher.spelled(pair)).fold(0, u64::wrapping_add);
+        }
+        let (_, bound) = self.role(origin, row);
+        hasher.set(shared_labels(origin, row, bound))
+    }
+
+    /// The row of a number, and its source.
+    pub(super) fn row(&self, row: u32) -> (&'f Origin<'a>, Row) {
         let row = (row & !FIRST) as usize;
         (self.rows.origin_of(row), self.rows.list[row])
     }

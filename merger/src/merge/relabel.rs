@@ -8,7 +8,10 @@
 
 use std::borrow::Cow;
 
-use crate::exposition::{Labels, labels, protobuf};
+use crate::exposition::{
+    Kind, Labels, labels,
+    protobuf::{self, Metric},
+};
 
 const EXPORTED: &[u8] = b"exported_";
 
@@ -65,6 +68,11 @@ impl Relabel {
     /// The labels as fields of a metric.
     pub(super) fn fields(&self) -> &[u8] {
         &self.fields
+    }
+
+    /// The labels, plain.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        Metric { family: b"", kind: Kind::Untyped, bytes: &self.fields }.labels()
     }
 
     /// The labels as they are put into a line.

@@ -6,10 +6,11 @@
 
 use crate::{
     exposition::{
-        Label, protobuf,
+        Kind, Label,
+        protobuf::Metric,
         text::{Dialect, line::Line},
     },
-    merge::{Source, relabel::Relabel},
+    merge::{Source, relabel::Relabel, series::Hasher},
 };
 
 /// The largest body that is read: lengths of rows have 27 bits, and offsets in what is written anew
@@ -27,7 +28,7 @@ pub(super) struct Row {
     start: u32,
     /// How many they are, and the flags.
     len: u32,
-    /// Where in a line the source's labels go.
+    /// Where in a line the source's labels go; of a metric the kind, as a position in [`Kind::ALL`].
     insert: u32,
     /// The number of its metric name.
     pub name: u32,
@@ -215,14 +216,39 @@ impl Origin<'_> {
 
     /// The labels of a row, and those of its source.
     pub(super) fn labels(&self, row: Row) -> impl Iterator<Item = Label<'_>> {
-        let own = self.line(row).labels().walk().chain(self.relabel.walk());
-        own.filter(|label| !label.value.is_empty())
+        self.line(row).labels().walk().chain(self.relabel.walk())
+    }
+
+    /// The hash of a row's series.
+    pub(super) fn hash(&self, row: Row, hasher: &Hasher) -> u32 {
+        let sum = if row.is_metric() {
+            let pairs = self.metric(row).labels().chain(self.relabel.pairs());
+            pairs.map(|pair| hasher.pair(pair)).fold(0, u64::wrapping_add)
+        } else {
+            hasher.set(self.labels(row))
+        };
+        Hasher::series(row.name, self.timestamp(row), sum)
+    }
+
+    /// How many samples the row is in the formats of lines.
+    pub(super) fn n_samples(&self, row: Row) -> usize {
+        let mut n = 0;
+        if row.is_metric() {
+            self.metric(row).lines(|_| n += 1);
+        }
+        n.max(1)
+    }
+
+    /// The metric of a row.
+    pub(super) fn metric(&self, row: Row) -> Metric<'_> {
+        let kind = Kind::ALL.get(row.insert as usize).copied().unwrap_or(Kind::Untyped);
+        Metric { family: b"", kind, bytes: self.bytes(row) }
     }
 
     /// When the sample was taken, in milliseconds since 1970.
     pub(super) fn timestamp(&self, row: Row) -> Option<i64> {
         match self.dialect {
-            _ if row.is_metric() => protobuf::timestamp(self.bytes(row)),
+            _ if row.is_metric() => self.metric(row).timestamp(),
             _ if !row.has_more() => None,
             dialect => dialect.milliseconds(self.line(row).timestamp()?),
         }

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::{
-    exposition::{Defect, Label, protobuf},
+    exposition::{Defect, Label, labels},
     merge::rows::{Origin, Row, Rows, index},
 };
 
@@ -24,6 +24,22 @@ impl Hasher {
     #[inline]
     pub(super) fn label(&self, label: &Label<'_>) -> u64 {
         if label.value.is_empty() { 0 } else { self.0.hash_one(label.bytes) }
+    }
+
+    /// The hash of a plain label of a metric.
+    #[inline]
+    pub(super) fn pair(&self, (name, value): (&[u8], &[u8])) -> u64 {
+        if value.is_empty() { 0 } else { self.0.hash_one((name, value)) }
+    }
+
+    /// The hash of a plain label as if it were a strict one.
+    pub(super) fn spelled(&self, (name, value): (&[u8], &[u8])) -> u64 {
+        let mut bytes = Vec::with_capacity(name.len() + value.len() + 3);
+        labels::push_name(&mut bytes, &labels::escaped(name));
+        bytes.extend_from_slice(b"=\"");
+        labels::push_escaped(&mut bytes, value, true);
+        bytes.push(b'"');
+        if value.is_empty() { 0 } else { self.0.hash_one(&*bytes) }
     }
 
     /// The hash of a label set.
@@ -67,6 +83,13 @@ pub(super) fn duplicates(rows: &Rows<'_>, hashes: &[u32]) -> Vec<(u32, Defect)> 
     found
 }
 
+/// The hash of each row's series.
+pub(super) fn hashes(rows: &Rows<'_>, hasher: &Hasher) -> Vec<u32> {
+    let mut origins = rows.origins();
+    let rows = rows.list.iter().enumerate();
+    rows.map(|(at, row)| origins.of(at).hash(*row, hasher)).collect()
+}
+
 /// Whether two rows of one name are of one series, at one time.
 fn is_same_series(a: (&Origin<'_>, Row), b: (&Origin<'_>, Row)) -> bool {
     if a.0.timestamp(a.1) != b.0.timestamp(b.1) || a.1.is_metric() != b.1.is_metric() {
@@ -81,7 +104,7 @@ fn is_same_series(a: (&Origin<'_>, Row), b: (&Origin<'_>, Row)) -> bool {
         return true;
     }
     let [set_a, set_b] = [a, b].map(|(origin, row)| {
-        let mut set: Vec<_> = origin.labels(row).collect();
+        let mut set: Vec<_> = origin.labels(row).filter(|label| !label.value.is_empty()).collect();
         set.sort_unstable();
         set
     });
@@ -90,8 +113,7 @@ fn is_same_series(a: (&Origin<'_>, Row), b: (&Origin<'_>, Row)) -> bool {
 
 /// The labels of a metric and of its source, as protobuf writes them.
 fn set_of_metric<'r>((origin, row): (&'r Origin<'_>, Row)) -> Vec<(&'r [u8], &'r [u8])> {
-    let labels =
-        protobuf::labels(origin.bytes(row)).chain(protobuf::labels(origin.relabel.fields()));
+    let labels = origin.metric(row).labels().chain(origin.relabel.pairs());
     let mut set: Vec<_> = labels.filter(|(_, value)| !value.is_empty()).collect();
     set.sort_unstable();
     set

@@ -57,13 +57,49 @@ impl Speller {
             && (sample.timestamp.is_none() || format.dialect() == self.dialect)
     }
 
+    /// Whether the page can have a label of this name as it is.
+    #[inline]
+    pub(super) fn takes_name(self, name: &[u8]) -> bool {
+        self.escaping == Escaping::AllowUtf8 || labels::is_name(name)
+    }
+
+    /// The name of a label in the spelling of the page, from one that is escaped.
+    fn label_name(self, name: &[u8]) -> Cow<'_, [u8]> {
+        if labels::is_name(name) {
+            Cow::Borrowed(name)
+        } else {
+            labels::respell(name, |plain| self.escaping.label_name(plain))
+        }
+    }
+
+    /// A label of a metric in the spelling of the page.
+    pub(super) fn plain_pair<'a>(self, (name, value): (&'a [u8], &'a [u8])) -> Pair<'a> {
+        let name = match labels::escaped(name) {
+            Cow::Borrowed(name) => self.label_name(name),
+            Cow::Owned(name) => Cow::Owned(self.label_name(&name).into_owned()),
+        };
+        (name, labels::escaped(value))
+    }
+
+    /// The exemplar of a metric in the spelling of the page, and what of it was left out.
+    pub(super) fn exemplar(self, text: Option<&[u8]>) -> (Option<Vec<u8>>, Option<Defect>) {
+        match text {
+            None => (None, None),
+            Some(_) if !self.has_exemplars => (None, Some(Defect::Exemplar)),
+            Some(text) => match Exemplar::read(text) {
+                None => (None, Some(Defect::BadExemplar)),
+                Some(exemplar) => {
+                    let mut spelled = Vec::new();
+                    exemplar.push(&mut spelled, self.escaping);
+                    (Some(spelled), None)
+                }
+            },
+        }
+    }
+
     /// A label in the spelling of the page.
     pub(super) fn pair<'a>(self, label: &Label<'a>) -> Pair<'a> {
-        let name = if labels::is_name(label.name) {
-            Cow::Borrowed(label.name)
-        } else {
-            labels::respell(label.name, |plain| self.escaping.label_name(plain))
-        };
+        let name = self.label_name(label.name);
         let mut value = Cow::Borrowed(label.value);
         if label.value.contains(&b'\\') {
             let mut strict = Vec::with_capacity(label.value.len());
@@ -83,18 +119,7 @@ impl Speller {
             Some(timestamp) => Some(self.timestamp(format, timestamp).ok_or(Defect::Timestamp)?),
             None => None,
         };
-        let (exemplar, lost) = match sample.exemplar {
-            None => (None, None),
-            Some(_) if !self.has_exemplars => (None, Some(Defect::Exemplar)),
-            Some(text) => match Exemplar::read(text) {
-                None => (None, Some(Defect::BadExemplar)),
-                Some(exemplar) => {
-                    let mut spelled = Vec::new();
-                    exemplar.push(&mut spelled, self.escaping);
-                    (Some(spelled), None)
-                }
-            },
-        };
+        let (exemplar, lost) = self.exemplar(sample.exemplar);
         Ok((Times { timestamp, exemplar }, lost))
     }
 
@@ -103,15 +128,21 @@ impl Speller {
         if format.dialect() == self.dialect {
             return Some(Cow::Borrowed(timestamp));
         }
-        let millis = format.dialect().milliseconds(timestamp)?.to_string().into_bytes();
-        Some(Cow::Owned(match self.dialect {
+        let millis = format.dialect().milliseconds(timestamp)?;
+        Some(Cow::Owned(self.milliseconds(millis)))
+    }
+
+    /// Milliseconds in the unit of the page.
+    pub(super) fn milliseconds(self, millis: i64) -> Vec<u8> {
+        let millis = millis.to_string().into_bytes();
+        match self.dialect {
             Dialect::Text => millis,
             Dialect::OpenMetrics => {
                 let mut seconds = Vec::new();
                 timestamp::push_seconds(&mut seconds, &millis);
                 seconds
             }
-        }))
+        }
     }
 }
 

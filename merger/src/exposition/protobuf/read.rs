@@ -21,6 +21,8 @@ pub struct Reader<'a> {
     /// The number of metrics that were met, good or not.
     n_metrics: usize,
     n_samples: usize,
+    /// How many of these the last metric was.
+    n_last: usize,
     n_metadata: usize,
     limits: Limits,
     verifier: Verifier<'a>,
@@ -55,6 +57,7 @@ impl<'a> Reader<'a> {
             family: None,
             n_metrics: 0,
             n_samples: 0,
+            n_last: 0,
             n_metadata: 0,
             limits: *limits,
             verifier: Verifier::new(limits),
@@ -68,6 +71,12 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub fn place(&self) -> Place<'a> {
         self.place
+    }
+
+    /// How many samples the metric that was the last item is in the formats of lines, at least one.
+    #[must_use]
+    pub fn n_samples(&self) -> usize {
+        self.n_last
     }
 
     /// Opens the next family. One that is malformed is behind us then.
@@ -116,6 +125,7 @@ impl<'a> Reader<'a> {
         self.place = Place { line: self.n_metrics, at, text: family };
         let kind = kind.map_err(Fault::Line)?;
         let n_samples = self.verifier.check_metric(bytes, kind).map_err(|e| self.fault(e))?;
+        self.n_last = n_samples.max(1);
         self.n_samples = self.n_samples.saturating_add(n_samples);
         if self.n_samples > self.limits.samples {
             return Err(self.fault(verify::Error::Limit(Limit::Samples, self.limits.samples)));

@@ -1,0 +1,314 @@
+//! The metrics of a source of protobuf: to rows of their own, or to the lines that they are.
+//!
+//! On a page of protobuf a metric stays the message that it came as, and the source's labels are put
+//! behind its fields. Only where a label has another name on the page is it written anew. On a page of
+//! lines, and where its family has another kind there, it is the lines that Prometheus makes of it.
+
+use std::borrow::Cow;
+
+use crate::{
+    exposition::{
+        Defect, Entry, Exceeded, Failure, Fault, Format, Kind, Limit, Place,
+        family::Type,
+        labels,
+        protobuf::{self, Metric},
+        text::line,
+    },
+    merge::{
+        conflict,
+        declare::Declarations,
+        families::Families,
+        intake::{Intake, Reading, is_any_twice, is_bad_bound},
+        names::Names,
+        relabel::Pair,
+        report::Report,
+        rows::{Origin, Row, Rows, Traits, index},
+        series::Hasher,
+        spell::Speller,
+    },
+};
+
+/// How many bytes may be written anew for one source, if not its body allows more: each line of a
+/// metric repeats all its labels, so that a small body can be a page without end.
+const MOST_WRITTEN: usize = 64 << 20;
+
+/// Makes lines of metrics.
+pub(super) struct Lines<'l, 'a> {
+    pub names: &'l mut Names<'a>,
+    pub speller: Speller,
+    /// The source of the metrics.
+    pub position: u32,
+    /// No line is begun where more bytes than this were written for the source.
+    pub most: usize,
+}
+
+/// What became of a metric that was made lines of.
+#[derive(Debug, Default)]
+pub(super) struct Spoken {
+    pub rows: Vec<Row>,
+    /// What the lines do not say.
+    pub lost: Vec<Defect>,
+}
+
+// === impl Intake ===
+
+impl<'a> Intake<'a> {
+    /// Reads a source of messages to its end.
+    pub(super) fn collect_messages(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        mut reader: protobuf::Reader<'a>,
+        declarations: &mut Declarations<'a>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        while let Some(item) = reader.next() {
+            let place = reader.place();
+            match item {
+                Ok(entry) if reading.is_reserved(entry.name()) => {
+                    report.problems.add(place.line, Defect::ReservedName, place.text);
+                }
+                Ok(Entry::Metric(metric)) => {
+                    self.add_metric(reading, &metric, reader.n_samples(), place, report)?;
+                }
+                Ok(entry) => {
+                    let name = self.names.number(&labels::escaped(entry.name()));
+                    Self::declare_as(name, entry, declarations, place);
+                }
+                Err(Fault::Line(what)) => report.problems.add(place.line, what, place.text),
+                Err(Fault::Source(failure)) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a row of a metric, or a row of each of its lines.
+    fn add_metric(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        metric: &Metric<'a>,
+        n_samples: usize,
+        place: Place<'a>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let name = self.names.number(&labels::escaped(metric.family));
+        self.names.list[name as usize].sampled_by = Some(reading.position);
+        if self.format == Format::Protobuf
+            && conflict::translate(metric.kind, self.format) == Some(metric.kind)
+        {
+            match self.row_of(reading, metric, name, place) {
+                Ok(row) => {
+                    self.rows.list.push(row);
+                    report.samples += n_samples;
+                }
+                Err(what) => report.problems.add(place.line, what, place.text),
+            }
+            return Ok(());
+        }
+        let most = MOST_WRITTEN.max(reading.source.body.len().saturating_mul(4));
+        let Self { names, rows, speller, .. } = self;
+        let origin = &mut rows.origins[reading.position as usize];
+        let mut lines = Lines { names, speller: *speller, position: reading.position, most };
+        match lines.of(metric, name, origin, place.line) {
+            Ok(Spoken { rows: spoken, lost }) => {
+                for what in lost {
+                    report.problems.add(place.line, what, place.text);
+                }
+                report.samples += spoken.len();
+                for row in spoken {
+                    let hash = self.rows.origins[reading.position as usize].hash(row, &self.hasher);
+                    self.hashes.push(hash);
+                    self.rows.list.push(row);
+                }
+            }
+            Err(Defect::TooLong) => {
+                let exceeded = Exceeded { limit: Limit::Written, allowed: most, line: place.line };
+                return Err(Failure::Exceeded(exceeded));
+            }
+            Err(what) => report.problems.add(place.line, what, place.text),
+        }
+        Ok(())
+    }
+
+    /// The row of a metric that stays one. Its hash is added.
+    fn row_of(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        metric: &Metric<'a>,
+        name: u32,
+        place: Place<'a>,
+    ) -> Result<Row, Defect> {
+        let origin = &mut self.rows.origins[reading.position as usize];
+        let mut sum = reading.sum_of_pairs;
+        let mut is_as_is = true;
+        for (name, value) in metric.labels() {
+            is_as_is &= !origin.relabel.has(name) && self.speller.takes_name(name);
+            sum = sum.wrapping_add(self.hasher.pair((name, value)));
+        }
+        let mut span = [place.at, metric.bytes.len(), kind_index(metric.kind)];
+        if !is_as_is {
+            let pairs = metric.labels().map(|pair| self.speller.plain_pair(pair)).collect();
+            let pairs = origin.relabel.resolve(pairs);
+            if is_any_twice(&pairs) {
+                return Err(Defect::LabelTwice);
+            }
+            sum = reading.sum_of_pairs;
+            let start = origin.written.len();
+            for (name, value) in &pairs {
+                let [name, value] = [name, value].map(|text| labels::unescape(text, b"\""));
+                sum = sum.wrapping_add(self.hasher.pair((&name, &value)));
+                protobuf::push_label(&mut origin.written, &name, &value);
+            }
+            protobuf::push_without_labels(&mut origin.written, metric.bytes);
+            span = [start, origin.written.len() - start, span[2]];
+        }
+        self.hashes.push(Hasher::series(name, metric.timestamp(), sum));
+        let traits = Traits { is_metric: true, is_written: !is_as_is, ..Traits::default() };
+        Ok(Row::new(span, traits, name, place.line))
+    }
+}
+
+/// Makes lines of each metric whose family is of another kind on the page; says whether there was one.
+pub(super) fn explode<'a>(
+    rows: &mut Rows<'a>,
+    names: &mut Names<'a>,
+    families: &Families,
+    speller: Speller,
+    reports: &mut [Report],
+) -> bool {
+    let mut unfit = unfit(rows, names, families).into_iter().peekable();
+    if unfit.peek().is_none() {
+        return false;
+    }
+    let old = std::mem::take(&mut rows.list);
+    for source in 0..rows.origins.len() {
+        let end = rows.origins.get(source + 1).map_or(old.len(), |next| next.first);
+        let origin = &mut rows.origins[source];
+        let start = std::mem::replace(&mut origin.first, rows.list.len());
+        for (at, row) in old.iter().enumerate().take(end).skip(start) {
+            if unfit.next_if_eq(&at).is_none() {
+                rows.list.push(*row);
+                continue;
+            }
+            let bytes = origin.bytes(*row).to_vec();
+            let kind = origin.metric(*row).kind;
+            let metric = Metric { family: b"", kind, bytes: &bytes };
+            let report = &mut reports[source];
+            report.samples -= origin.n_samples(*row);
+            let mut lines = Lines { names, speller, position: index(source), most: MOST_WRITTEN };
+            let spoken = lines.of(&metric, row.name, origin, row.line as usize);
+            let Spoken { rows: spoken, lost } =
+                spoken.unwrap_or_else(|what| Spoken { rows: Vec::new(), lost: vec![what] });
+            let name = &names.list[row.name as usize].bytes;
+            for what in lost {
+                report.problems.add(row.line as usize, what, name);
+            }
+            report.samples += spoken.len();
+            rows.list.extend(spoken);
+        }
+    }
+    true
+}
+
+/// The metrics whose family is of another kind.
+fn unfit(rows: &Rows<'_>, names: &Names<'_>, families: &Families) -> Vec<usize> {
+    let mut origins = rows.origins();
+    let metrics = rows.list.iter().enumerate().filter(|(_, row)| row.is_metric());
+    let is_unfit = |(at, row): &(usize, &Row)| {
+        let kind = origins.of(*at).metric(**row).kind;
+        names.list[families.of(row.name)].type_ != Type::Of(kind)
+    };
+    metrics.filter(is_unfit).map(|(at, _)| at).collect()
+}
+
+// === impl Lines ===
+
+impl Lines<'_, '_> {
+    /// The lines of a metric of the family with the number `family`, written behind what was written
+    /// for its source. None is written where they are too many bytes.
+    pub(super) fn of(
+        &mut self,
+        metric: &Metric<'_>,
+        family: u32,
+        origin: &mut Origin<'_>,
+        line: usize,
+    ) -> Result<Spoken, Defect> {
+        let pairs = metric.labels().map(|pair| self.speller.plain_pair(pair)).collect();
+        let mut pairs = origin.relabel.resolve(pairs);
+        if is_any_twice(&pairs) {
+            return Err(Defect::LabelTwice);
+        }
+        let n_pairs = pairs.len();
+        let timestamp = metric.timestamp().map(|millis| self.speller.milliseconds(millis));
+        let name = self.names.list[family as usize].bytes.clone();
+        let mut spoken = Spoken::default();
+        let start = origin.written.len();
+        let is_lost = metric.lines(|sample| {
+            if origin.written.len() > self.most {
+                return;
+            }
+            pairs.truncate(n_pairs);
+            if let Some((bound, value)) = sample.bound {
+                let value = Cow::Owned(value.as_bytes().to_vec());
+                pairs.push((Cow::Borrowed(bound.as_bytes()), value));
+            }
+            let (exemplar, lost) = self.speller.exemplar(sample.exemplar);
+            spoken.lost.extend(lost);
+            let name = self.name(&name, metric.kind, sample.suffix);
+            spoken.rows.push(self.push(
+                &mut origin.written,
+                name,
+                &pairs,
+                [Some(sample.value.as_bytes()), timestamp.as_deref(), exemplar.as_deref()],
+                line,
+            ));
+        });
+        if origin.written.len() > self.most {
+            origin.written.truncate(start);
+            return Err(Defect::TooLong);
+        }
+        spoken.lost.extend(is_lost.then_some(Defect::NativeHistogram));
+        Ok(spoken)
+    }
+
+    /// The number of the name of a line.
+    fn name(&mut self, family: &[u8], kind: Kind, suffix: &str) -> u32 {
+        let is_created = kind == Kind::Counter && suffix == "_created";
+        let base = family.strip_suffix(b"_total").filter(|_| is_created).unwrap_or(family);
+        let name = self.names.number(&[base, suffix.as_bytes()].concat());
+        self.names.list[name as usize].sampled_by = Some(self.position);
+        name
+    }
+
+    /// Writes a line, and gives its row.
+    fn push(
+        &self,
+        out: &mut Vec<u8>,
+        name: u32,
+        pairs: &[Pair<'_>],
+        [value, timestamp, exemplar]: [Option<&[u8]>; 3],
+        line: usize,
+    ) -> Row {
+        let start = out.len();
+        let spelled = &*self.names.list[name as usize].bytes;
+        let insert = line::push_head(out, spelled, pairs);
+        for (separator, part) in [(" ", value), (" ", timestamp), (" # ", exemplar)] {
+            let Some(part) = part else { continue };
+            out.extend_from_slice(separator.as_bytes());
+            out.extend_from_slice(part);
+        }
+        let is_bad = |(name, value): &Pair<'_>| is_bad_bound(name, value);
+        let traits = Traits {
+            is_written: true,
+            is_metric: false,
+            is_suspect: pairs.iter().any(is_bad),
+            has_labels: !pairs.is_empty() || !labels::is_metric_name(spelled),
+            has_more: timestamp.is_some() || exemplar.is_some(),
+        };
+        Row::new([start, out.len() - start, insert], traits, name, line)
+    }
+}
+
+/// A kind as the row of a metric holds it.
+fn kind_index(kind: Kind) -> usize {
+    Kind::ALL.iter().position(|other| *other == kind).unwrap_or_default()
+}
