@@ -37,7 +37,7 @@ pub(super) fn write_openmetrics(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &
         {
             mark.problem(what, reports);
         }
-        if !family.is_of_points(rows, draft.format) {
+        if !points::is_sorted(rows) {
             push_lines(draft, *number, out);
             continue;
         }

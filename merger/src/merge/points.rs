@@ -201,6 +201,11 @@ fn runs(rows: &[u32]) -> impl Iterator<Item = &[u32]> {
     rows.chunk_by(|_, next| next & FIRST == 0)
 }
 
+/// Whether rows were put into the order of their points.
+pub(super) fn is_sorted(rows: &[u32]) -> bool {
+    rows.first().is_some_and(|row| row & FIRST != 0)
+}
+
 /// The number of a row without the mark.
 pub(super) fn number(row: u32) -> u32 {
     row & !FIRST
