@@ -16,6 +16,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::{screen, setup, shell, toolchain};
 
+mod pieces;
 mod seeds;
 mod statistics;
 
@@ -90,7 +91,7 @@ fn run_target(name: &str, minutes: u64) -> anyhow::Result<Statistics> {
     command.arg(corpus(name)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
     command.arg(format!("-artifact_prefix={}/", kept.display()));
     command.arg(format!("-max_total_time={}", minutes * 60));
-    command.args(["-print_final_stats=1", "-timeout=20", "-max_len=8192"]);
+    command.args(["-print_final_stats=1", "-timeout=20", "-max_len=4096"]);
     // As cargo-fuzz sets it: an ordinary panic is an abort, and shown with its place.
     command.env("ASAN_OPTIONS", "detect_odr_violation=0").env("RUST_BACKTRACE", "1");
     let status = command.status().with_context(|| shell::spelled(&command))?;

@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::Context as _;
 
+use super::pieces;
+
 /// As `split` in `merger/fuzz/src/lib.rs` takes it.
 const SOURCE: &[u8] = b"\xfe\xffS";
 
@@ -44,15 +46,16 @@ pub(super) fn write(target: &str, corpus: &Path) -> anyhow::Result<usize> {
     Ok(seeds.len())
 }
 
-/// Recorded pages, and the sources of the golden cases.
+/// Pieces of recorded pages, and the sources of the golden cases.
 fn bodies(endings: &[&str]) -> anyhow::Result<Vec<Vec<u8>>> {
     let testdata = crate::workspace().join("merger/testdata");
     let cases = files(&testdata.join("merge"));
     let mut paths = files(&testdata.join("scrapes"));
     paths.extend(cases.iter().flat_map(|case| files(case)));
-    paths
-        .retain(|path| path.extension().is_some_and(|ending| endings.iter().any(|e| ending == *e)));
-    read(&paths)
+    paths.retain(|path| endings.iter().any(|ending| has_ending(path, ending)));
+    let bodies = read(&paths)?;
+    let pieces = |(path, body): (&PathBuf, &Vec<u8>)| pieces::of(body, has_ending(path, "pb"));
+    Ok(paths.iter().zip(&bodies).flat_map(pieces).collect())
 }
 
 /// Each golden case, merged to one output after the other.
@@ -62,8 +65,7 @@ fn merges() -> anyhow::Result<Vec<Vec<u8>>> {
     for (case, output) in cases.iter().zip((0..N_OUTPUTS).cycle()) {
         let mut sources = Vec::new();
         for path in files(case) {
-            let format =
-                FORMATS.iter().find(|(ending, _)| path.extension().is_some_and(|e| e == *ending));
+            let format = FORMATS.iter().find(|(ending, _)| has_ending(&path, ending));
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
             if let Some((_, format)) = format
                 && name.first().is_some_and(u8::is_ascii_digit)
@@ -98,4 +100,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
     paths.iter().map(|path| fs::read(path).with_context(|| path.display().to_string())).collect()
+}
+
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|extension| extension == ending)
 }
