@@ -89,17 +89,21 @@ fn merged(files: &[PathBuf], format: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// A sample of an input as it should be on the page.
+/// A sample of an input as it should be on the page: our label is there, and theirs is exported.
 fn labelled(sample: &Sample, source: &str, keeps_exemplar: bool) -> Sample {
     let (name, mut labels, value, timestamp, exemplar) = sample.clone();
-    let clash = labels.insert("container".to_owned(), source.to_owned());
-    assert_eq!(clash, None, "no input has our label");
+    if let Some(theirs) = labels.insert("container".to_owned(), source.to_owned()) {
+        let clash = labels.insert("exported_container".to_owned(), theirs);
+        assert_eq!(clash, None, "no input has both");
+    }
     (name, labels, value, timestamp, exemplar.filter(|_| keeps_exemplar))
 }
 
-/// In order; and bounds are numbers, which `OpenMetrics` spells in one way.
+/// In order; and as the data model has it: a label with an empty value is none, and bounds are numbers,
+/// which `OpenMetrics` spells in one way.
 fn sorted(mut samples: Vec<Sample>) -> Vec<Sample> {
     for (_, labels, ..) in &mut samples {
+        labels.retain(|_, value| !value.is_empty());
         for bound in ["le", "quantile"] {
             if let Some(value) = labels.get_mut(bound)
                 && let Ok(number) = value.parse::<f64>()

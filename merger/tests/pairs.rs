@@ -17,6 +17,7 @@ use std::{
     collections::BTreeMap,
     io::Write as _,
     net::SocketAddr,
+    panic,
     process::{Command, Stdio},
 };
 
@@ -77,7 +78,8 @@ fn check(
     for seeds in seeds.chunks(n_at_once) {
         let recipes: Vec<_> = seeds.iter().map(|seed| Recipe { seed: *seed, timestamps }).collect();
         let pages: Vec<_> = recipes.iter().map(|recipe| outcome.merge(*recipe, output)).collect();
-        let refused = refuse(&pages).into_iter().map(|(n, why)| (recipes[n], why));
+        let refused: Vec<_> =
+            refuse(&pages).into_iter().map(|(n, why)| (recipes[n], why)).collect();
         outcome.refused.extend(refused);
     }
     outcome.tell(what, output);
@@ -207,8 +209,8 @@ fn promtool(page: &[u8]) -> Result<(), String> {
     command.args(["check", "metrics"]).stdin(Stdio::piped());
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let mut child = child.expect("promtool is installed (Debian: apt-get install prometheus)");
-    // It writes nothing until it has read all.
-    child.stdin.take().expect("it is piped").write_all(page).expect("it reads all");
+    // It writes nothing until it has read all, or what it does not like; then it reads no further.
+    let _ = child.stdin.take().expect("it is piped").write_all(page);
     let output = child.wait_with_output().expect("it ends");
     match output.status.code() {
         Some(0 | 3) => Ok(()),
@@ -219,6 +221,8 @@ fn promtool(page: &[u8]) -> Result<(), String> {
 // === impl Outcome ===
 
 impl Outcome {
+    /// The page of a pair. Where the merge panics, that is a refusal.
+    ///
     /// The sources have labels of their own, or one of them none, or both none: a drop-in for a page
     /// that has none.
     fn merge(&mut self, recipe: Recipe, output: Output) -> Vec<u8> {
@@ -234,7 +238,11 @@ impl Outcome {
             format: sources[n].format,
             body: &sources[n].body,
         });
-        let merged = merge::merge(&sources, &Limits::default(), output);
+        let run = || merge::merge(&sources, &Limits::default(), output);
+        let Ok(merged) = panic::catch_unwind(run) else {
+            self.refused.push((recipe, "the merge panics".to_owned()));
+            return Vec::new();
+        };
         self.n_samples += merged.reports.iter().map(|report| report.samples).sum::<usize>();
         merged.body
     }
@@ -242,6 +250,8 @@ impl Outcome {
     #[track_caller]
     fn tell(mut self, what: &str, output: Output) {
         let Output { format, escaping } = output;
+        // An OpenMetrics reader refuses the empty page of a panic once more.
+        self.refused.dedup_by_key(|(recipe, _)| recipe.seed);
         let (n_samples, n_refused) = (self.n_samples, self.refused.len() as u64);
         let n_accepted = N_PAIRS - n_refused;
         println!(
