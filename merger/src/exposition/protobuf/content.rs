@@ -90,6 +90,18 @@ pub(super) enum Count {
 /// Name and value of a label pair.
 #[inline]
 pub(super) fn label(message: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    // Every client writes the one and then the other, and mostly both are short.
+    if let [0x0a, len @ ..0x80, rest @ ..] = message
+        && let Some((name, rest)) = rest.split_at_checked(usize::from(*len))
+        && let [0x12, len @ ..0x80, value @ ..] = rest
+        && usize::from(*len) == value.len()
+    {
+        return Ok((name, value));
+    }
+    any_label(message)
+}
+
+fn any_label(message: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let (mut name, mut value) = (None, None);
     let mut fields = Fields::new(message);
     while let Some(field) = fields.next_field()? {
@@ -139,7 +151,18 @@ impl<'a> Content<'a> {
 // === impl Scalar ===
 
 impl<'a> Scalar<'a> {
+    #[inline]
     pub(super) fn read(message: &'a [u8], kind: Kind) -> Result<Self, Malformed> {
+        // Mostly the value is all there is.
+        if let [0x09, bits @ ..] = message
+            && let Ok(bits) = bits.try_into()
+        {
+            return Ok(Self { value: f64::from_le_bytes(bits), exemplar: None, created: None });
+        }
+        Self::read_any(message, kind)
+    }
+
+    fn read_any(message: &'a [u8], kind: Kind) -> Result<Self, Malformed> {
         let is_counter = kind == Kind::Counter;
         let (mut value, mut exemplar, mut created) = (0.0, None, None);
         let mut fields = Fields::new(message);

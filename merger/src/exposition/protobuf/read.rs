@@ -6,7 +6,7 @@ use crate::exposition::{
         Metric,
         content::set,
         schema::{self, FAMILY_HELP, FAMILY_METRIC, FAMILY_NAME, FAMILY_TYPE, FAMILY_UNIT},
-        verify::{self, Verifier},
+        verify::{self, Size, Verifier},
         wire::{self, Fields, Malformed},
     },
 };
@@ -20,8 +20,9 @@ pub struct Reader<'a> {
     family: Option<Open<'a>>,
     /// The number of metrics that were met, good or not.
     n_metrics: usize,
-    n_samples: usize,
-    /// How many of these the last metric was.
+    /// The samples that they count as.
+    n_counted: usize,
+    /// How many lines the last metric makes.
     n_last: usize,
     n_metadata: usize,
     limits: Limits,
@@ -56,7 +57,7 @@ impl<'a> Reader<'a> {
             rest: body,
             family: None,
             n_metrics: 0,
-            n_samples: 0,
+            n_counted: 0,
             n_last: 0,
             n_metadata: 0,
             limits: *limits,
@@ -103,34 +104,45 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// What the open family has next; nothing at its end.
-    fn next_in_family(&mut self) -> Result<Option<Entry<'a>>, Fault> {
-        let Some(open) = &mut self.family else { return Ok(None) };
+    /// What the open family says before its metrics, one after the other.
+    fn next_of_header(&mut self) -> Option<Result<Entry<'a>, Fault>> {
+        let open = self.family.as_mut()?;
         let family = open.name;
         if let Some(help) = open.help.take() {
-            self.check_metadata(help)?;
-            return Ok(Some(Entry::Help { family, help: help.into() }));
+            let is_good = self.check_metadata(help);
+            return Some(is_good.map(|()| Entry::Help { family, help: help.into() }));
         }
         if let Some(kind) = open.type_.take() {
-            self.check_metadata(&[])?;
-            return Ok(Some(Entry::Type { family, kind }));
+            return Some(self.check_metadata(&[]).map(|()| Entry::Type { family, kind }));
         }
-        if let Some(unit) = open.unit.take() {
-            self.verifier.check_line(unit).map_err(|error| self.fault(error))?;
-            return Ok(Some(Entry::Unit { family, unit }));
-        }
-        let Some((bytes, at)) = open.next_metric() else { return Ok(None) };
-        let kind = open.kind;
+        let unit = open.unit.take()?;
+        let is_good = self.verifier.check_line(unit).map_err(|error| self.fault(error));
+        Some(is_good.map(|()| Entry::Unit { family, unit }))
+    }
+
+    /// The next metric of the open family.
+    fn next_metric(&mut self) -> Option<Result<Metric<'a>, Fault>> {
+        let open = self.family.as_mut()?;
+        let (bytes, at) = open.next_metric()?;
+        let Open { name: family, kind, .. } = *open;
         self.n_metrics += 1;
         self.place = Place { line: self.n_metrics, at, text: family };
-        let kind = kind.map_err(Fault::Line)?;
-        let n_samples = self.verifier.check_metric(bytes, kind).map_err(|e| self.fault(e))?;
-        self.n_last = n_samples.max(1);
-        self.n_samples = self.n_samples.saturating_add(n_samples);
-        if self.n_samples > self.limits.samples {
-            return Err(self.fault(verify::Error::Limit(Limit::Samples, self.limits.samples)));
+        let kind = match kind {
+            Ok(kind) => kind,
+            Err(what) => return Some(Err(Fault::Line(what))),
+        };
+        match self.verifier.check_metric(bytes, kind) {
+            Ok(Size { n_lines, n_samples }) => {
+                self.n_last = n_lines;
+                self.n_counted = self.n_counted.saturating_add(n_samples);
+            }
+            Err(error) => return Some(Err(self.fault(error))),
         }
-        Ok(Some(Entry::Metric(Metric { family, kind, bytes })))
+        if self.n_counted > self.limits.samples {
+            let error = verify::Error::Limit(Limit::Samples, self.limits.samples);
+            return Some(Err(self.fault(error)));
+        }
+        Some(Ok(Metric { family, kind, bytes }))
     }
 
     /// Counts what the formats of lines say in a HELP or TYPE line.
@@ -158,16 +170,20 @@ impl<'a> Iterator for Reader<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let found = match self.next_in_family() {
-                Ok(None) if self.rest.is_empty() => return None,
-                Ok(None) => self.open().map(|()| None),
-                found => found,
+            let item = match self.next_of_header() {
+                None => self.next_metric().map(|metric| metric.map(Entry::Metric)),
+                item => item,
             };
-            if let Err(Fault::Source(_)) = found {
+            let item = match item {
+                None if self.rest.is_empty() => return None,
+                None => self.open().err().map(Err),
+                item => item,
+            };
+            if let Some(Err(Fault::Source(_))) = item {
                 (self.rest, self.family) = (&[], None);
             }
-            if let Some(item) = found.transpose() {
-                return Some(item);
+            if item.is_some() {
+                return item;
             }
         }
     }

@@ -29,6 +29,15 @@ pub(super) struct Verifier<'a> {
     exemplar: Seen<'a>,
 }
 
+/// How much a metric says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    /// How many lines it makes; of what lines cannot say, one.
+    pub n_lines: usize,
+    /// How many samples it counts as where they are limited.
+    pub n_samples: usize,
+}
+
 /// The label names of one set, none of which is another.
 ///
 /// Most metrics have the label names of the metric before, in the same order. Then none of them has
@@ -40,8 +49,8 @@ struct Seen<'a> {
     is_as_before: bool,
 }
 
-/// A line of this many bytes of labels counts as one sample: a histogram says its labels once, and in
-/// lines once for each bucket, so a small body could fill the memory.
+/// As many bytes of labels as a line repeats for one more sample: a histogram says its labels once, and
+/// in lines once for each bucket, so a small body could fill the memory.
 const BYTES_PER_SAMPLE: usize = 1024;
 
 /// Whether it is UTF-8 without a NUL.
@@ -104,8 +113,8 @@ impl<'a> Verifier<'a> {
         Ok(check_text(text)?)
     }
 
-    /// Checks a metric of a family of this kind. Gives how many samples it counts as.
-    pub(super) fn check_metric(&mut self, metric: &'a [u8], kind: Kind) -> Result<usize, Error> {
+    /// Checks a metric of a family of this kind.
+    pub(super) fn check_metric(&mut self, metric: &'a [u8], kind: Kind) -> Result<Size, Error> {
         self.labels.clear();
         let (limits, labels) = (&self.limits, &mut self.labels);
         let mut n_bytes = 0;
@@ -122,7 +131,8 @@ impl<'a> Verifier<'a> {
             return Err(Defect::LabelTwice.into());
         }
         let n_lines = self.check_content(content.value, kind)?;
-        Ok(n_lines + (n_lines - 1) * (n_bytes / BYTES_PER_SAMPLE))
+        let n_samples = n_lines + (n_lines - 1) * (n_bytes / BYTES_PER_SAMPLE);
+        Ok(Size { n_lines, n_samples })
     }
 
     /// Gives how many lines it makes, which is at least one.
