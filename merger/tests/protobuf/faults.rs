@@ -63,7 +63,7 @@ fn check_limit(limits: &Limits, families: &[MetricFamily], exceeded: Option<(Lim
             Limit::Labels => limits.labels,
             Limit::Name => limits.name,
             Limit::Value => limits.value,
-            Limit::Line | Limit::Body => limits.line,
+            Limit::Line | Limit::Body | Limit::Written => limits.line,
         };
         Fault::Source(Failure::Exceeded(Exceeded { limit, allowed, line }))
     });
