@@ -215,7 +215,7 @@ impl Defect {
             ),
             Self::MixedTimestamps => (
                 "mixed_timestamps",
-                "sample is left out: in OpenMetrics all samples of a metric have timestamps that grow, or none has",
+                "sample is left out: in OpenMetrics the samples of a metric have one time, or none has one",
             ),
         }
     }

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    exposition::{Defect, Format, Limits, Output, family::Type, openmetrics},
+    exposition::{Defect, Format, Header, Limits, Output, family::Type, openmetrics, protobuf},
     merge::{
         Source, conflict,
         families::{Families, Sorted},
@@ -153,21 +153,16 @@ impl<'a> Draft<'a> {
         lost
     }
 
-    /// The families of which another one takes a name for itself. In `OpenMetrics` a family has all
-    /// the names that samples of its kind may have.
+    /// The families with a kind of which another one takes a name for itself. One that takes no name but
+    /// its own would not be another without its kind, so it keeps it.
     fn clashes(&self) -> Misfits {
-        if !self.format.is_openmetrics() {
-            return Vec::new();
-        }
         let mut claims: HashMap<Vec<u8>, u32> = HashMap::new();
         let mut lost = Vec::new();
-        for number in &self.families.order {
-            if self.sorted.of(*number).is_empty() {
-                continue;
-            }
-            let family = self.names.list[*number as usize].header();
-            let base = openmetrics::base(family.name, family.kind);
-            for suffix in openmetrics::claims(family.kind) {
+        let written =
+            self.families.order.iter().filter(|family| !self.sorted.of(**family).is_empty());
+        for number in written {
+            let (base, suffixes) = self.claims(*number);
+            for suffix in suffixes {
                 let claim = [base, suffix.as_bytes()].concat();
                 let first = *claims.entry(claim).or_insert(*number);
                 if first != *number {
@@ -175,17 +170,20 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        lost.retain(|(number, _)| self.loses(*number));
+        lost.retain(|(number, _)| self.claims(*number).1.len() > 1);
         lost.sort_unstable_by_key(|(number, _)| *number);
         lost.dedup();
         lost
     }
 
-    /// Whether a family that clashes is another one without its kind: one that takes no name but its
-    /// own is not.
-    fn loses(&self, family: u32) -> bool {
-        let kind = self.names.list[family as usize].header().kind;
-        openmetrics::claims(kind).len() > 1
+    /// The names that a family takes for itself: what each begins with, and their ends.
+    fn claims(&self, family: u32) -> (&[u8], &'static [&'static str]) {
+        let Header { name, kind, .. } = self.names.list[family as usize].header();
+        if self.format.is_openmetrics() {
+            (openmetrics::base(name, kind), openmetrics::claims(kind))
+        } else {
+            (name, protobuf::claims(kind))
+        }
     }
 }
 

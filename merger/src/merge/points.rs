@@ -79,7 +79,8 @@ impl<'f, 'a> Family<'f, 'a> {
 
     /// Puts the rows into the order of their points: label sets in the order of their first
     /// appearance, in each the times rising. Gives how many rows there then are: `left_out` is told of
-    /// those that are taken out. In `OpenMetrics` all samples of a label set have a time or none has;
+    /// those that are taken out. In `OpenMetrics` all samples of a label set have a time or none has,
+    /// and those of a histogram one time;
     /// and of a metric and lines that are the same point those stay that were there first.
     pub(super) fn sort(
         &self,
@@ -99,7 +100,7 @@ impl<'f, 'a> Family<'f, 'a> {
             let timestamp = origin.timestamp(row_at);
             let is_timed = timestamp.is_some();
             let new = (index(sets.len()), is_timed);
-            let key = hashers.each_ref().map(|hasher| self.hash(origin, row_at, hasher));
+            let key = hashers.each_ref().map(|hasher| self.hash(origin, row_at, format, hasher));
             let (set, mut is_set_timed) = *sets.entry(key).or_insert(new);
             if self.header.kind == Some(Kind::Info) {
                 // A strict reader takes all label sets of an info for one.
@@ -117,6 +118,9 @@ impl<'f, 'a> Family<'f, 'a> {
         }
         if !placed.is_sorted_by_key(|(place, _)| *place) {
             placed.sort_by_key(|(place, _)| *place);
+        }
+        if format.is_openmetrics() && self.is_composite(rows) {
+            keep_last_time(&mut placed, &mut left_out);
         }
         let mut before = None;
         for (to, (place, row)) in rows.iter_mut().zip(&placed) {
@@ -148,14 +152,29 @@ impl<'f, 'a> Family<'f, 'a> {
         }
     }
 
+    /// Whether a point has more than one sample.
+    fn is_composite(&self, rows: &[u32]) -> bool {
+        match self.header.kind {
+            Some(Kind::Gauge | Kind::Untyped | Kind::Unknown | Kind::Info) | None => false,
+            Some(Kind::Counter) => rows.iter().any(|row| !self.is_of_family_name(self.row(*row).1)),
+            _ => true,
+        }
+    }
+
     /// The hash of the labels that a row shares with the others of its point.
-    fn hash(&self, origin: &'f Origin<'a>, row: Row, hasher: &Hasher) -> u64 {
+    fn hash(&self, origin: &'f Origin<'a>, row: Row, format: Format, hasher: &Hasher) -> u64 {
         if row.is_metric() {
             let pairs = origin.metric(row).labels().chain(origin.relabel.pairs());
             return pairs.map(|pair| hasher.spelled(pair)).fold(0, u64::wrapping_add);
         }
         let (_, bound) = self.role(origin, row);
-        hasher.set(shared_labels(origin, row, bound))
+        let labels = shared_labels(origin, row, bound);
+        if format.is_openmetrics() {
+            // To `prometheus_client` a label with an empty value makes another label set.
+            labels.map(|label| hasher.bytes(label.bytes)).fold(0, u64::wrapping_add)
+        } else {
+            hasher.set(labels)
+        }
     }
 
     /// The row of a number, and its source.
@@ -185,6 +204,20 @@ impl<'f, 'a> Family<'f, 'a> {
             _ => (Role::Created, None),
         }
     }
+}
+
+/// Keeps of each label set what was taken last: `prometheus_client` takes the samples of a second time
+/// for repetitions, and finds the histogram incomplete.
+fn keep_last_time(placed: &mut Vec<(Place, u32)>, left_out: &mut impl FnMut(u32, Defect)) {
+    let last: HashMap<u32, Option<i64>, RandomState> =
+        placed.iter().map(|(place, _)| (place.set, place.timestamp)).collect();
+    placed.retain(|(place, row)| {
+        let is_last = last.get(&place.set) == Some(&place.timestamp);
+        if !is_last {
+            left_out(*row, Defect::MixedTimestamps);
+        }
+        is_last
+    });
 }
 
 /// The labels of a row but the one of this name.

@@ -26,6 +26,11 @@ impl Hasher {
         if label.value.is_empty() { 0 } else { self.0.hash_one(label.bytes) }
     }
 
+    /// The hash of what spells a strict label, whatever its value.
+    pub(super) fn bytes(&self, label: &[u8]) -> u64 {
+        self.0.hash_one(label)
+    }
+
     /// The hash of a plain label of a metric.
     #[inline]
     pub(super) fn pair(&self, (name, value): (&[u8], &[u8])) -> u64 {

@@ -44,6 +44,18 @@ pub fn left_out(header: &Header<'_>) -> Option<Defect> {
     unit.is_some_and(|unit| !fits(unit)).then_some(Defect::Unit)
 }
 
+/// The names that a family of this kind takes for itself, as suffixes of its own: the server calls so
+/// the series that it makes of its metrics, those of a gauge histogram, too (`getMagicName` in
+/// prometheus, `model/textparse/protobufparse.go`).
+#[must_use]
+pub fn claims(kind: Option<Kind>) -> &'static [&'static str] {
+    match kind {
+        Some(Kind::Summary) => &["", "_count", "_sum"],
+        Some(Kind::Histogram | Kind::GaugeHistogram) => &["", "_count", "_sum", "_bucket"],
+        _ => &[""],
+    }
+}
+
 /// Whether an exemplar of such a part of a point can be said.
 #[must_use]
 pub fn has_exemplar(kind: Option<Kind>, role: Role<'_>) -> bool {
