@@ -192,6 +192,16 @@ impl<'a> Labels<'a> {
     }
 }
 
+// === impl Label ===
+
+impl Label<'_> {
+    /// Whether its name stands in quotes.
+    #[must_use]
+    pub fn is_quoted(&self) -> bool {
+        self.bytes.starts_with(b"\"")
+    }
+}
+
 // === impl Walk ===
 
 impl<'a> Iterator for Walk<'a> {

@@ -19,6 +19,8 @@ pub(super) struct Set<'a> {
     ends: Vec<usize>,
     /// What stood between the braces, as far as labels were read from it.
     bytes: &'a [u8],
+    /// The name of a label stands in quotes.
+    has_quotes: bool,
     /// All of it is in the strict spelling. Only then is the next set compared with it.
     is_strict: bool,
     /// How many labels are those of the sample before.
@@ -99,11 +101,14 @@ impl<'a> Set<'a> {
         }
         self.begin(n);
         let at = if n == 0 { 0 } else { self.ends[n - 1] };
-        let (is_as_before, is_strict, is_quoted) = (true, true, false);
+        // Hardly any page has one, so that the labels are not looked at.
+        let is_quoted = self.has_quotes && self.labels[..n].iter().any(Label::is_quoted);
+        let (is_as_before, is_strict) = (true, true);
         let mut cursor = Cursor { text, at, n, shared, is_as_before, is_strict, is_quoted };
         let mut name = None;
         let read = self.read_on(&mut cursor, is_nameless.then_some(&mut name), limits);
         let Cursor { n, is_strict, is_quoted, .. } = cursor;
+        self.has_quotes = is_quoted;
         match read {
             Ok(end) => {
                 let is_strict = is_strict && end > 0 && name.is_none();

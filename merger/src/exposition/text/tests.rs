@@ -200,6 +200,16 @@ fn names_in_quotes_are_read() {
         &["a.b c=1 1", "a.b c.d=2 1", "m c.d=3 1 strict", "é c=4 1 at 2"],
     );
     check("# HELP \"a.b\" x\n# TYPE \"a \\\"b\" gauge\n", &["help a.b: x", "type a \\\"b: Gauge"]);
+    let mut reader = Reader::new(
+        b"m{\"a.b\"=\"1\",c=\"1\"} 1\nm{\"a.b\"=\"1\",c=\"2\"} 1\nm{c=\"2\"} 1\n",
+        Dialect::Text,
+        &Limits::default(),
+    );
+    let mut quoted = Vec::new();
+    while let Some(Step::Sample) = reader.step() {
+        quoted.push(reader.sample().is_quoted);
+    }
+    assert_eq!(quoted, [true, true, false], "a label that is shared keeps its quotes");
     // An identifier needs no quotes, and quotes are not to be taken for what was said without.
     check("m{\"a\"=\"b\"} 1\n", &["m a=b 1"]);
     check_malformed(
