@@ -14,7 +14,10 @@ use crate::{
         names::Names,
         relabel::Pair,
         report::Report,
-        rows::{LARGEST_BODY, Row, Rows, Traits},
+        rows::{
+            LARGEST_BODY, Row, Rows,
+            flags::{HAS_LABELS, HAS_MORE, IS_SUSPECT, IS_WRITTEN, when},
+        },
         series::Hasher,
         spell::Speller,
     },
@@ -124,7 +127,7 @@ impl<'a> Intake<'a> {
         self.known.clear();
         match source.format.read(source.body, limits) {
             Reader::Text(reader) => {
-                self.collect_lines(reading, reader, &mut declarations, report)?
+                self.collect_lines(reading, reader, &mut declarations, report)?;
             }
             Reader::Protobuf(reader) => {
                 self.collect_messages(reading, reader, &mut declarations, report)?;
@@ -226,10 +229,11 @@ impl<'a> Intake<'a> {
         let insert =
             sample.name.len() + if has_labels { 1 + sample.labels.as_bytes().len() } else { 0 };
         let span = [place.at, place.text.len(), insert];
-        let has_more = sample.timestamp.is_some();
-        let traits = Traits { is_suspect, has_labels, has_more, ..Traits::default() };
+        let flags = when(is_suspect, IS_SUSPECT)
+            | when(has_labels, HAS_LABELS)
+            | when(sample.timestamp.is_some(), HAS_MORE);
         report.samples += 1;
-        self.rows.list.push(Row::new(span, traits, name, place.line));
+        self.rows.list.push(Row::new(span, flags, name, place.line));
         self.hashes.push(Hasher::series(name, timestamp, sum.wrapping_add(reading.sum)));
     }
 
@@ -265,9 +269,9 @@ impl<'a> Intake<'a> {
         let start = written.len();
         let insert = times.push(written, spelled, &pairs, sample.value);
         let has_labels = !pairs.is_empty() || !labels::is_metric_name(spelled);
-        let traits = Traits { has_labels, has_more: times.is_any(), ..Traits::default() };
+        let flags = when(has_labels, HAS_LABELS) | when(times.is_any(), HAS_MORE) | IS_WRITTEN;
         let span = [start, written.len() - start, insert];
-        self.push_written(reading, span, traits, name, place.line);
+        self.push_written(reading, span, flags, name, place.line);
         report.samples += 1;
     }
 
@@ -276,16 +280,15 @@ impl<'a> Intake<'a> {
         &mut self,
         reading: &Reading<'_, 'a>,
         span: [usize; 3],
-        traits: Traits,
+        flags: u32,
         name: u32,
         line: usize,
     ) {
         let origin = &self.rows.origins[reading.position as usize];
-        let traits = Traits { is_written: true, ..traits };
-        let row = Row::new(span, traits, name, line);
+        let row = Row::new(span, flags, name, line);
         let is_bad = |label: Label<'_>| is_bad_bound(label.name, label.value);
         let is_suspect = origin.line(row).labels().walk().any(is_bad);
-        let row = Row::new(span, Traits { is_suspect, ..traits }, name, line);
+        let row = Row::new(span, flags | when(is_suspect, IS_SUSPECT), name, line);
         self.hashes.push(origin.hash(row, &self.hasher));
         self.rows.list.push(row);
     }

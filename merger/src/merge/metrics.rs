@@ -22,7 +22,11 @@ use crate::{
         names::Names,
         relabel::Pair,
         report::Report,
-        rows::{Origin, Row, Rows, Traits, index},
+        rows::{
+            Origin, Row, Rows,
+            flags::{HAS_LABELS, HAS_MORE, IS_METRIC, IS_SUSPECT, IS_WRITTEN, when},
+            index,
+        },
         series::Hasher,
         spell::Speller,
     },
@@ -162,8 +166,8 @@ impl<'a> Intake<'a> {
             span = [start, origin.written.len() - start, span[2]];
         }
         self.hashes.push(Hasher::series(name, metric.timestamp(), sum));
-        let traits = Traits { is_metric: true, is_written: !is_as_is, ..Traits::default() };
-        Ok(Row::new(span, traits, name, place.line))
+        let flags = IS_METRIC | when(!is_as_is, IS_WRITTEN);
+        Ok(Row::new(span, flags, name, place.line))
     }
 }
 
@@ -180,7 +184,7 @@ pub(super) fn explode<'a>(
         return false;
     }
     let old = std::mem::take(&mut rows.list);
-    for source in 0..rows.origins.len() {
+    for (source, report) in reports.iter_mut().enumerate() {
         let end = rows.origins.get(source + 1).map_or(old.len(), |next| next.first);
         let origin = &mut rows.origins[source];
         let start = std::mem::replace(&mut origin.first, rows.list.len());
@@ -192,7 +196,6 @@ pub(super) fn explode<'a>(
             let bytes = origin.bytes(*row).to_vec();
             let kind = origin.metric(*row).kind;
             let metric = Metric { family: b"", kind, bytes: &bytes };
-            let report = &mut reports[source];
             report.samples -= origin.n_samples(*row);
             let mut lines = Lines { names, speller, position: index(source), most: MOST_WRITTEN };
             let spoken = lines.of(&metric, row.name, origin, row.line as usize);
@@ -297,14 +300,11 @@ impl Lines<'_, '_> {
             out.extend_from_slice(part);
         }
         let is_bad = |(name, value): &Pair<'_>| is_bad_bound(name, value);
-        let traits = Traits {
-            is_written: true,
-            is_metric: false,
-            is_suspect: pairs.iter().any(is_bad),
-            has_labels: !pairs.is_empty() || !labels::is_metric_name(spelled),
-            has_more: timestamp.is_some() || exemplar.is_some(),
-        };
-        Row::new([start, out.len() - start, insert], traits, name, line)
+        let flags = when(pairs.iter().any(is_bad), IS_SUSPECT)
+            | when(!pairs.is_empty() || !labels::is_metric_name(spelled), HAS_LABELS)
+            | when(timestamp.is_some() || exemplar.is_some(), HAS_MORE)
+            | IS_WRITTEN;
+        Row::new([start, out.len() - start, insert], flags, name, line)
     }
 }
 

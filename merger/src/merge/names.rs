@@ -43,6 +43,10 @@ pub(super) struct Mark<'a> {
     pub text: &'a [u8],
 }
 
+/// What follows the name of a family in the names of its samples.
+const SUFFIXES: [&str; 8] =
+    ["_total", "_bucket", "_sum", "_count", "_gsum", "_gcount", "_created", "_info"];
+
 /// Names by number and by bytes.
 #[derive(Debug)]
 pub(super) struct Names<'a> {
@@ -76,7 +80,7 @@ impl Mark<'_> {
 
 // === impl Names ===
 
-impl<'a> Names<'a> {
+impl Names<'_> {
     /// No names; those that are no identifiers are written in `escaping`.
     pub(super) fn new(escaping: Escaping) -> Self {
         let (list, numbers, hasher) = Default::default();
@@ -142,11 +146,20 @@ impl<'a> Names<'a> {
         number
     }
 
-    /// A name as the page says it.
+    /// A name as the page says it. Of a sample of a family that is known the name of the family is
+    /// escaped, and what follows stays as it is: otherwise it would be of no family.
     fn spell<'n>(&self, bytes: &'n [u8]) -> Cow<'n, [u8]> {
         if labels::is_metric_name(bytes) {
             return Cow::Borrowed(bytes);
         }
-        labels::respell(bytes, |plain| self.escaping.metric_name(plain))
+        let escape =
+            |name: &'n [u8]| labels::respell(name, |plain| self.escaping.metric_name(plain));
+        for suffix in SUFFIXES {
+            let base = bytes.strip_suffix(suffix.as_bytes()).map(escape);
+            if let Some(base) = base.filter(|base| self.find(base).is_some()) {
+                return Cow::Owned([&*base, suffix.as_bytes()].concat());
+            }
+        }
+        escape(bytes)
     }
 }

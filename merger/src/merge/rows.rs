@@ -38,27 +38,29 @@ pub(super) struct Row {
 
 const _: () = assert!(size_of::<Row>() == 20);
 
-/// Its bytes are not in the body.
-const IS_WRITTEN: u32 = 1 << 31;
-/// It is a message, no line.
-const IS_METRIC: u32 = 1 << 30;
-/// It has labels of its own.
-const HAS_LABELS: u32 = 1 << 29;
-/// A label `le` or `quantile` is no number.
-const IS_SUSPECT: u32 = 1 << 28;
-/// A timestamp or an exemplar follows the value.
-const HAS_MORE: u32 = 1 << 27;
-const LEN: u32 = HAS_MORE - 1;
+/// What a row is beside its bytes: flags in the length, which leaves [`LARGEST_BODY`] for that.
+pub(super) mod flags {
+    /// Its bytes are not in the body.
+    pub(in crate::merge) const IS_WRITTEN: u32 = 1 << 31;
+    /// It is a message, no line.
+    pub(in crate::merge) const IS_METRIC: u32 = 1 << 30;
+    /// It has labels of its own.
+    pub(in crate::merge) const HAS_LABELS: u32 = 1 << 29;
+    /// A label `le` or `quantile` is no number.
+    pub(in crate::merge) const IS_SUSPECT: u32 = 1 << 28;
+    /// A timestamp or an exemplar follows the value.
+    pub(in crate::merge) const HAS_MORE: u32 = 1 << 27;
 
-/// What a row is beside its bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Traits {
-    pub is_written: bool,
-    pub is_metric: bool,
-    pub is_suspect: bool,
-    pub has_labels: bool,
-    pub has_more: bool,
+    /// The flag, if it is so.
+    #[inline]
+    pub(in crate::merge) const fn when(is_so: bool, flag: u32) -> u32 {
+        if is_so { flag } else { 0 }
+    }
 }
+
+use flags::{HAS_LABELS, HAS_MORE, IS_METRIC, IS_SUSPECT, IS_WRITTEN};
+
+const LEN: u32 = HAS_MORE - 1;
 
 /// The rows of all sources, in their order.
 #[derive(Debug, Default)]
@@ -102,17 +104,10 @@ impl Row {
     #[inline]
     pub(super) fn new(
         [start, len, insert]: [usize; 3],
-        traits: Traits,
+        flags: u32,
         name: u32,
         line: usize,
     ) -> Self {
-        let Traits { is_written, is_metric, is_suspect, has_labels, has_more } = traits;
-        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
-        let flags = flag(is_written, IS_WRITTEN)
-            | flag(is_metric, IS_METRIC)
-            | flag(has_labels, HAS_LABELS)
-            | flag(is_suspect, IS_SUSPECT)
-            | flag(has_more, HAS_MORE);
         let [start, len, insert] = [start, len, insert].map(index);
         Self { start, len: len | flags, insert, name, line: index(line) }
     }

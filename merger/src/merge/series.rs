@@ -54,7 +54,6 @@ impl Hasher {
 
     /// The hash of the series of a name whose labels, with those of the source, have this sum.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
     pub(super) fn series(name: u32, timestamp: Option<i64>, sum: u64) -> u32 {
         // Odd constants without a pattern; the labels bring the seed.
         let name = u64::from(name).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -124,7 +124,7 @@ impl Speller {
     }
 
     /// A timestamp in the unit of the page.
-    fn timestamp<'a>(self, format: Format, timestamp: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    fn timestamp(self, format: Format, timestamp: &[u8]) -> Option<Cow<'_, [u8]>> {
         if format.dialect() == self.dialect {
             return Some(Cow::Borrowed(timestamp));
         }

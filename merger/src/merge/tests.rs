@@ -1,6 +1,8 @@
 use super::*;
 use crate::exposition::{Defect, Output};
 
+mod formats;
+
 /// Merges sources with the label `c`; a source without a name has none.
 fn merge_named(sources: &[(&str, &str)], limits: &Limits) -> Merged {
     let labels: Vec<_> = sources.iter().map(|(name, _)| [("c", *name)]).collect();
