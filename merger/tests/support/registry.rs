@@ -25,7 +25,7 @@ pub(crate) fn check(mut page: &[u8]) -> Result<usize, String> {
     for (name, type_) in &families {
         let suffixes: &[&str] = match type_ {
             Some(2) => &["_count", "_sum"],
-            Some(4 | 5) => &["_count", "_sum", "_bucket"],
+            Some(4) => &["_count", "_sum", "_bucket"],
             _ => &[],
         };
         for suffix in suffixes {
