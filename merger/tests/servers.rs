@@ -20,7 +20,7 @@ use std::{
 };
 
 use merger::{
-    exposition::{Escaping, Format, Kind, Output},
+    exposition::{Entry, Escaping, Format, Kind, Label, Output},
     merge::{Limits, Source, merge},
 };
 use serde_json::Value as Json;
@@ -40,6 +40,9 @@ mod wire;
 
 use family::{Family, Histogram, Metric, Value};
 use process::Server;
+
+/// A name and its labels.
+type Series = (String, BTreeMap<String, String>);
 
 const PROTOBUF: &str =
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
@@ -90,7 +93,9 @@ fn prometheus_stores_a_native_histogram_from_a_merged_page() {
 #[test]
 fn envoys_pages_of_text_and_of_messages_merge_to_the_same_samples() {
     let (admin, _server) = envoy();
-    let text = || envoys_page(admin, "Accept: text/plain");
+    // As long as the other one, since Envoy counts the bytes of a request.
+    let accept = format!("Accept: text/plain;{:<width$}", "q=1", width = PROTOBUF.len() - 11);
+    let text = || envoys_page(admin, &accept);
     let before = text();
     let messages = envoys_page(admin, &format!("Accept: {PROTOBUF}"));
     let after = text();
@@ -99,13 +104,13 @@ fn envoys_pages_of_text_and_of_messages_merge_to_the_same_samples() {
         let before = samples(Format::Text, &before, output);
         let after = samples(Format::Text, &after, output);
         let of_messages = samples(Format::Protobuf, &messages, output);
-        let names = |samples: &BTreeMap<String, f64>| samples.keys().cloned().collect::<Vec<_>>();
+        let names = |samples: &BTreeMap<Series, f64>| samples.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&of_messages), names(&before), "{format:?}");
         // What moved while the pages were read tells nothing.
         let still: Vec<_> =
             before.iter().filter(|(name, value)| after.get(*name) == Some(*value)).collect();
         for (name, value) in &still {
-            assert_eq!(of_messages.get(*name), Some(*value), "{format:?}: {name}");
+            assert_eq!(of_messages.get(*name), Some(*value), "{format:?}: {name:?}");
         }
         println!("Envoy as {format:?}: {} series, {} of them still", before.len(), still.len());
         assert!(still.len() * 10 > before.len() * 9, "an idle Envoy stands still");
@@ -216,16 +221,29 @@ fn envoys_page(admin: SocketAddr, accept: &str) -> Vec<u8> {
 
 /// The samples of a page that was merged to this output, by series. What is no text is made text by one
 /// more merge.
-fn samples(format: Format, page: &[u8], output: Output) -> BTreeMap<String, f64> {
+fn samples(format: Format, page: &[u8], output: Output) -> BTreeMap<Series, f64> {
     let labels = &[("container", "istio-proxy")];
     let merged = merge(&[Source { labels, format, body: page }], &Limits::default(), output);
     let source = Source { labels: &[], format: output.format, body: &merged.body };
     let text = merge(&[source], &Limits::default(), Output::default()).body;
-    let text = String::from_utf8(text).unwrap();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let sample = |line: &str| {
-        let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
-        (series.to_owned(), value.parse().expect("it is a number"))
-    };
-    lines.map(sample).collect()
+    let mut samples = BTreeMap::new();
+    for entry in Format::Text.read(&text, &Limits::NONE) {
+        if let Entry::Sample(sample) = entry.expect("what is written can be read") {
+            let labels = sample.labels.walk().map(|label| (string(label.name), bound(label)));
+            let value = string(sample.value).parse().expect("it is a number");
+            samples.insert((string(sample.name), labels.collect()), value);
+        }
+    }
+    samples
+}
+
+/// The value of a label. A bound is a number, which Envoy spells in one way and Go in another.
+fn bound(label: Label<'_>) -> String {
+    let value = string(label.value);
+    let number = value.parse::<f64>().ok().filter(|_| label.name == b"le");
+    number.map_or(value, |number| number.to_string())
+}
+
+fn string(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("it is text")
 }
