@@ -14,6 +14,7 @@ use crate::exposition::{
 
 pub mod line;
 mod sample;
+mod scan;
 mod set;
 
 /// What the formats of lines differ in.
@@ -36,8 +37,6 @@ pub struct Reader<'a> {
     limits: Limits,
     n_samples: usize,
     n_metadata: usize,
-    /// The whole body is UTF-8 and holds no NUL, so that no line has to be looked at for that.
-    is_clean: bool,
     /// Nothing more has to be seen for the page to be whole.
     is_whole: bool,
     before: sample::Before<'a>,
@@ -72,7 +71,6 @@ impl<'a> Reader<'a> {
             limits: *limits,
             n_samples: 0,
             n_metadata: 0,
-            is_clean: memchr(0, body).is_none() && std::str::from_utf8(body).is_ok(),
             is_whole: dialect == Dialect::Text,
             before: sample::Before::default(),
             sample: Sample::default(),
@@ -97,6 +95,12 @@ impl<'a> Reader<'a> {
         self.before.set.n_shared()
     }
 
+    /// Whether the sample that was the last item has the name of the sample before.
+    #[must_use]
+    pub fn is_same_name(&self) -> bool {
+        self.before.is_same_name
+    }
+
     /// The sample that was the last step.
     #[must_use]
     pub fn sample(&self) -> &Sample<'a> {
@@ -106,15 +110,28 @@ impl<'a> Reader<'a> {
     /// Goes on to the next thing that is said, or that is wrong.
     #[inline(always)]
     pub fn step(&mut self) -> Option<Step<'a>> {
-        while self.at < self.body.len() {
-            let found = self.read();
-            if let Err(Fault::Source(_)) = found {
-                (self.at, self.is_whole) = (self.body.len(), true);
-            }
+        match self.body.get(self.at) {
+            None | Some(b'#' | b' ' | b'\t' | b'\n' | b'\r') => self.step_on(),
+            // Mostly a sample begins here, and so there is nothing to hand over.
+            Some(_) => Some(match self.read_sample_line() {
+                Ok(()) => Step::Sample,
+                Err(fault) => self.stop(fault),
+            }),
+        }
+    }
+
+    /// Goes on to the next line that says something, whatever it says.
+    #[inline(never)]
+    fn step_on(&mut self) -> Option<Step<'a>> {
+        while let Some(first) = self.body.get(self.at) {
+            let found = match first {
+                b'#' | b' ' | b'\t' | b'\n' | b'\r' => self.read(),
+                _ => self.read_sample_line().map(|()| Some(Step::Sample)),
+            };
             match found {
                 Ok(None) => {}
                 Ok(Some(step)) => return Some(step),
-                Err(fault) => return Some(Step::Fault(fault)),
+                Err(fault) => return Some(self.stop(fault)),
             }
         }
         if self.is_whole {
@@ -124,54 +141,70 @@ impl<'a> Reader<'a> {
         Some(Step::Fault(Fault::Source(Failure::NoEof)))
     }
 
+    /// Sees to it that nothing is read behind what costs the source.
+    fn stop(&mut self, fault: Fault) -> Step<'a> {
+        if let Fault::Source(_) = fault {
+            (self.at, self.is_whole) = (self.body.len(), true);
+        }
+        Step::Fault(fault)
+    }
+
     /// What the next line says, if anything.
-    #[inline(always)]
     fn read(&mut self) -> Result<Option<Step<'a>>, Fault> {
-        let rest = &self.body[self.at..];
-        self.place = Place { line: self.place.line + 1, at: self.at, text: &[] };
-        match rest.first() {
-            Some(b'#' | b' ' | b'\t' | b'\n' | b'\r') => {
-                let line = self.take_line(rest);
-                self.check_length(line)?;
-                match labels::skip_blanks(line) {
-                    [] if self.dialect == Dialect::OpenMetrics => {
-                        Err(Fault::Line(Defect::BlankLine))
-                    }
-                    [] => Ok(None),
-                    [b'#', comment @ ..] => Ok(self.read_comment(comment)?.map(Step::Entry)),
-                    indented => self.read_sample(indented, false).map(Some),
-                }
-            }
-            _ if self.is_clean => self.read_sample(rest, true).map(Some),
-            _ => {
-                let line = self.take_line(rest);
-                self.check_length(line)?;
-                self.read_sample(line, true).map(Some)
+        self.begin_line();
+        let line = self.take_line(&self.body[self.at..]);
+        self.check_length(line)?;
+        match labels::skip_blanks(line) {
+            [] if self.dialect == Dialect::OpenMetrics => Err(Fault::Line(Defect::BlankLine)),
+            [] => Ok(None),
+            [b'#', comment @ ..] => Ok(self.read_comment(comment)?.map(Step::Entry)),
+            indented => {
+                let read = self.read_sample(indented);
+                read.map_err(|error| self.fault(error))?;
+                self.sample.strict = false;
+                self.count_sample().map(|()| Some(Step::Sample))
             }
         }
     }
 
-    /// Reads the sample at the beginning of `text`. `strict` says: no blanks were before it.
+    /// Reads the next line, which begins with a sample.
     #[inline(always)]
-    fn read_sample(&mut self, text: &'a [u8], strict: bool) -> Result<Step<'a>, Fault> {
-        if !self.is_clean {
-            self.check_bytes(text)?;
-        }
-        let Self { dialect, limits, before, sample, .. } = self;
-        match sample::read(text, *dialect, limits, before, sample) {
-            Ok(len) if self.place.text.is_empty() => {
-                self.take(len, &text[..len]);
-                self.check_length(&text[..len])?;
+    fn read_sample_line(&mut self) -> Result<(), Fault> {
+        self.begin_line();
+        let rest = &self.body[self.at..];
+        match self.read_sample(rest) {
+            Ok(len) => {
+                self.take(len, &rest[..len]);
+                self.check_length(&rest[..len])?;
+                self.count_sample()
             }
-            Ok(_) => {}
-            Err(error) => return Err(self.fault(error)),
+            Err(error) => {
+                let line = self.take_line(rest);
+                self.check_length(line)?;
+                Err(self.fault(error))
+            }
         }
-        self.sample.strict &= strict;
+    }
+
+    /// Reads the sample at the beginning of `text`, and gives how long it is.
+    #[inline(always)]
+    fn read_sample(&mut self, text: &'a [u8]) -> Result<usize, sample::Error> {
+        let Self { dialect, limits, before, sample, .. } = self;
+        sample::read(text, *dialect, limits, before, sample)
+    }
+
+    #[inline]
+    fn begin_line(&mut self) {
+        self.place = Place { line: self.place.line + 1, at: self.at, text: &[] };
+    }
+
+    #[inline]
+    fn count_sample(&mut self) -> Result<(), Fault> {
         self.n_samples += 1;
         if self.n_samples > self.limits.samples {
             return Err(self.exceeded(Limit::Samples, self.limits.samples));
         }
-        Ok(Step::Sample)
+        Ok(())
     }
 
     /// HELP, TYPE and UNIT say something, every other comment does not.
@@ -191,7 +224,7 @@ impl<'a> Reader<'a> {
     }
 
     fn read_metadata(&mut self, word: &[u8], rest: &'a [u8]) -> Result<Option<Entry<'a>>, Fault> {
-        self.check_bytes(rest)?;
+        check_bytes(rest).map_err(Fault::Line)?;
         self.n_metadata += 1;
         let allowed = self.limits.samples.saturating_mul(2);
         if self.n_metadata > allowed {
@@ -246,25 +279,11 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn check_bytes(&self, text: &[u8]) -> Result<(), Fault> {
-        if self.is_clean {
-            return Ok(());
-        }
-        match std::str::from_utf8(text) {
-            Err(_) => Err(Fault::Line(Defect::NotUtf8)),
-            Ok(_) if memchr(0, text).is_some() => Err(Fault::Line(Defect::Nul)),
-            Ok(_) => Ok(()),
-        }
-    }
-
-    /// What is wrong with a line that may not have been taken yet.
+    /// What is wrong with the line that was taken.
     #[cold]
-    fn fault(&mut self, error: sample::Error) -> Fault {
-        if self.place.text.is_empty() {
-            let line = self.take_line(&self.body[self.at..]);
-            if let Err(fault) = self.check_length(line) {
-                return fault;
-            }
+    fn fault(&self, error: sample::Error) -> Fault {
+        if let Err(what) = check_bytes(self.place.text) {
+            return Fault::Line(what);
         }
         match error {
             sample::Error::Defect(what) => Fault::Line(what),
@@ -287,6 +306,15 @@ impl<'a> Iterator for Reader<'a> {
             Step::Entry(entry) => Ok(entry),
             Step::Fault(fault) => Err(fault),
         })
+    }
+}
+
+/// Whether these bytes are text.
+fn check_bytes(text: &[u8]) -> Result<(), Defect> {
+    match std::str::from_utf8(text) {
+        Err(_) => Err(Defect::NotUtf8),
+        Ok(_) if memchr(0, text).is_some() => Err(Defect::Nul),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Intake<'a> {
     pub speller: Speller,
     /// The format of the page.
     pub format: Format,
+    /// The name of the sample before, as long as that of the next is the same.
+    sampled: Option<u32>,
     /// What is known of the labels of the sample before: by position, of that label and all before.
     known: Vec<Known>,
 }
@@ -61,6 +63,9 @@ pub(super) struct Reading<'s, 'a> {
     reserved: &'s [u8],
 }
 
+/// How long the lines of a page are, or shorter.
+const LINE: usize = 300;
+
 // === impl Reading ===
 
 impl Reading<'_, '_> {
@@ -76,8 +81,8 @@ impl<'a> Intake<'a> {
     pub(super) fn new(output: Output) -> Self {
         let speller = Speller::new(output);
         let names = Names::new(speller.escaping());
-        let (rows, hashes, hasher, known) = Default::default();
-        Self { names, rows, hashes, hasher, speller, format: output.format, known }
+        let (rows, hashes, hasher, sampled, known) = Default::default();
+        Self { names, rows, hashes, hasher, speller, format: output.format, sampled, known }
     }
 
     /// Takes one more source: sources are taken in their order. What it says under a name that
@@ -119,10 +124,11 @@ impl<'a> Intake<'a> {
             let exceeded = Exceeded { limit: Limit::Body, allowed: LARGEST_BODY, line: 0 };
             return Err(Failure::Exceeded(exceeded));
         }
-        // A source that says more fails, so more is not needed.
-        let n_lines = memchr::memchr_iter(b'\n', source.body).count() + 1;
-        self.rows.list.reserve_exact(n_lines.min(limits.samples));
-        self.hashes.reserve_exact(n_lines.min(limits.samples));
+        // A guess, since to count the lines would take a look at all of them. A source that says
+        // more than is allowed fails, so more is not needed.
+        let n_lines = (source.body.len() / LINE).min(limits.samples);
+        self.rows.list.reserve(n_lines);
+        self.hashes.reserve(n_lines);
         let mut declarations = Declarations::default();
         self.known.clear();
         match source.format.read(source.body, limits) {
@@ -145,26 +151,45 @@ impl<'a> Intake<'a> {
         report: &mut Report,
     ) -> Result<(), Failure> {
         while let Some(step) = reader.step() {
-            let place = reader.place();
+            let place = || reader.place();
             match step {
-                Step::Sample => {
-                    let (sample, labels) = (reader.sample(), reader.labels());
-                    let known = self.know(reading.position, labels, reader.n_shared());
-                    if reading.is_reserved(sample.name) {
-                        report.problems.add(place.line, Defect::ReservedName, place.text);
-                    } else {
-                        self.add(reading, sample, labels, known, place, report);
-                    }
-                }
+                Step::Sample => self.take_sample(reading, &reader, report),
                 Step::Entry(entry) if reading.is_reserved(entry.name()) => {
-                    report.problems.add(place.line, Defect::ReservedName, place.text);
+                    report.problems.add(place().line, Defect::ReservedName, place().text);
                 }
-                Step::Entry(entry) => self.declare(entry, declarations, place),
-                Step::Fault(Fault::Line(what)) => report.problems.add(place.line, what, place.text),
+                Step::Entry(entry) => self.declare(entry, declarations, place()),
+                Step::Fault(Fault::Line(what)) => {
+                    report.problems.add(place().line, what, place().text);
+                }
                 Step::Fault(Fault::Source(failure)) => return Err(failure),
             }
         }
         Ok(())
+    }
+
+    /// Takes in the sample that a reader has come to.
+    #[inline]
+    fn take_sample(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        reader: &text::Reader<'a>,
+        report: &mut Report,
+    ) {
+        let known = self.know(reading.position, reader.labels(), reader.n_shared());
+        if !reader.is_same_name() {
+            self.sampled = None;
+        }
+        if reading.is_reserved(reader.sample().name) {
+            let place = reader.place();
+            report.problems.add(place.line, Defect::ReservedName, place.text);
+        } else if known.is_clashing
+            || !self.speller.is_as_is(reading.source.format, reader.sample())
+        {
+            let place = reader.place();
+            self.add_anew(reading, reader.sample(), reader.labels(), place, report);
+        } else {
+            self.add(reading, reader, known, report);
+        }
     }
 
     /// Takes in what is said of a family.
@@ -205,27 +230,20 @@ impl<'a> Intake<'a> {
         all
     }
 
-    /// Makes a row of a sample. Its line is written anew where the page cannot have it as it is, or
-    /// where a label has the name of one of the source.
+    /// Makes a row of a sample whose line the page can have as it is.
     #[inline]
     fn add(
         &mut self,
         reading: &Reading<'_, 'a>,
-        sample: &Sample<'a>,
-        labels: &[Label<'a>],
+        reader: &text::Reader<'a>,
         known: Known,
-        place: Place<'a>,
         report: &mut Report,
     ) {
-        let Known { sum, is_clashing, is_suspect } = known;
-        if is_clashing || !self.speller.is_as_is(reading.source.format, sample) {
-            self.add_anew(reading, sample, labels, place, report);
-            return;
-        }
-        let name = self.names.number(sample.name);
-        self.names.list[name as usize].sampled_by = Some(reading.position);
+        let Known { sum, is_suspect, .. } = known;
+        let (sample, place) = (reader.sample(), reader.place());
+        let name = self.sampled_name(reading.position, sample.name);
         let timestamp = sample.timestamp.and_then(|t| self.format.dialect().milliseconds(t));
-        let has_labels = !labels.is_empty();
+        let has_labels = !reader.labels().is_empty();
         let insert =
             sample.name.len() + if has_labels { 1 + sample.labels.as_bytes().len() } else { 0 };
         let span = [place.at, place.text.len(), insert];
@@ -235,6 +253,18 @@ impl<'a> Intake<'a> {
         report.samples += 1;
         self.rows.list.push(Row::new(span, flags, name, place.line));
         self.hashes.push(Hasher::series(name, timestamp, sum.wrapping_add(reading.sum)));
+    }
+
+    /// The number of the name of a sample, which mostly is that of the sample before.
+    #[inline]
+    fn sampled_name(&mut self, position: u32, bytes: &[u8]) -> u32 {
+        if let Some(number) = self.sampled {
+            return number;
+        }
+        let number = self.names.number(bytes);
+        self.names.list[number as usize].sampled_by = Some(position);
+        self.sampled = Some(number);
+        number
     }
 
     /// Makes a row of a sample whose line is written anew.
@@ -262,8 +292,7 @@ impl<'a> Intake<'a> {
         if let Some(what) = lost {
             report.problems.add(place.line, what, place.text);
         }
-        let name = self.names.number(sample.name);
-        self.names.list[name as usize].sampled_by = Some(position);
+        let name = self.sampled_name(position, sample.name);
         let spelled = &*self.names.list[name as usize].bytes;
         let written = &mut self.rows.origins[position as usize].written;
         let start = written.len();

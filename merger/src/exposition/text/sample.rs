@@ -3,12 +3,13 @@
 use memchr::memchr;
 
 use crate::exposition::{
-    Defect, Labels, Limit, Limits, Sample,
+    Defect, Limit, Limits, Sample,
     labels::{self, skip_blanks},
     number,
     text::{
-        Dialect,
-        set::{self, Set},
+        Dialect, check_bytes,
+        scan::{common_prefix, digits_end},
+        set::Set,
     },
 };
 
@@ -24,19 +25,19 @@ pub(super) enum Error {
 /// The sample before, against which the next is read.
 #[derive(Debug, Default)]
 pub(super) struct Before<'a> {
-    name: &'a [u8],
+    /// Its line from the name on, and not only up to its end.
+    line: &'a [u8],
+    /// How long its name is; nothing if that stood in quotes.
+    name_len: usize,
+    /// How much of the line the next is compared with: the name, and what of the set may be.
+    len: usize,
+    /// The last sample that was read to its end has the name of the one before.
+    pub is_same_name: bool,
     pub set: Set<'a>,
 }
 
-/// What follows the labels.
-struct Tail<'a> {
-    value: &'a [u8],
-    timestamp: Option<&'a [u8]>,
-    exemplar: Option<&'a [u8]>,
-    /// How many bytes it has, without the line end.
-    len: usize,
-    is_strict: bool,
-}
+/// How many digits are a float for sure: 1e308 is one.
+const MOST_DIGITS: usize = 308;
 
 /// Reads the line at the beginning of `text`, whose first byte is no blank. Gives how long the line is
 /// without its end; the sample is filled in, which is cheaper than to hand it over.
@@ -48,53 +49,57 @@ pub(super) fn read<'a>(
     before: &mut Before<'a>,
     sample: &mut Sample<'a>,
 ) -> Result<usize, Error> {
-    let name = read_name(text, before.name);
+    let same = common_prefix(before.line, text, before.len);
+    let is_same_name = before.is_name(same, text);
+    // Its line says nothing more of the set, which is now that of this line.
+    before.len = before.name_len;
+    let name = &text[..if is_same_name { before.name_len } else { name_len(text) }];
     if name.len() > limits.name {
         return Err(Error::Limit(Limit::Name, limits.name));
     }
     let rest = &text[name.len()..];
-    let (set, is_tight) = match rest {
-        [b'{', set @ ..] => (before.set.read(set, name.is_empty(), limits)?, true),
+    let (behind, is_tight) = match rest {
+        [b'{', set @ ..] => {
+            // One look at both names and both sets is enough where the names are the same.
+            let shared = match same.checked_sub(name.len() + 1) {
+                Some(shared) if is_same_name => shared,
+                _ => before.set.n_same(set),
+            };
+            (1 + before.set.read(set, shared, name.is_empty(), limits)?, true)
+        }
         // Without braces only a blank ends the name: `a-b 1` is no sample of `a`.
-        [b' ' | b'\t', ..] => match skip_blanks(rest) {
-            [b'{', set @ ..] => (before.set.read(set, name.is_empty(), limits)?, false),
-            _ => (none(rest, &mut before.set), true),
+        [b' ' | b'\t', blank @ ..] => match skip_blanks(blank) {
+            [b'{', set @ ..] => {
+                let len = before.set.read(set, 0, name.is_empty(), limits)?;
+                (rest.len() - set.len() + len, false)
+            }
+            _ => (before.set.clear(), true),
         },
-        [] | [b'\n' | b'\r', ..] => (none(rest, &mut before.set), true),
+        [] | [b'\n' | b'\r', ..] => (before.set.clear(), true),
         _ => return Err(Defect::MetricName.into()),
     };
-    let set::Read { labels, name: quoted, is_quoted, rest } = set;
-    let name = quoted.unwrap_or(name);
-    if name.is_empty() {
+    let rest = &rest[behind..];
+    let quoted = before.set.name();
+    sample.name = quoted.unwrap_or(name);
+    if sample.name.is_empty() {
         return Err(Defect::MetricName.into());
     }
-    if name.len() > limits.name {
+    if sample.name.len() > limits.name {
         return Err(Error::Limit(Limit::Name, limits.name));
     }
-    let tail = read_tail(rest, dialect)?;
-    before.name = if quoted.is_some() { &[] } else { name };
-    before.set.keep();
-    let is_quoted = is_quoted || quoted.is_some();
-    let has_braces = rest.len() + name.len() < text.len();
-    let strict = tail.is_strict && is_tight && (labels.is_strict() || !has_braces);
-    let Tail { value, timestamp, exemplar, len, .. } = tail;
-    *sample = Sample { name, labels, value, timestamp, exemplar, is_quoted, strict };
+    let (len, is_tail_strict) = match number_alone(rest) {
+        Some(len) => {
+            sample.value = &rest[1..len];
+            (sample.timestamp, sample.exemplar) = (None, None);
+            (len, true)
+        }
+        None => read_tail(rest, dialect, sample)?,
+    };
+    sample.labels = before.set.as_labels();
+    sample.is_quoted = before.set.is_quoted();
+    sample.strict = is_tail_strict && is_tight && (behind == 0 || sample.labels.is_strict());
+    before.keep(text, name.len(), is_same_name, is_tight);
     Ok(text.len() - rest.len() + len)
-}
-
-/// A line without labels.
-fn none<'a>(rest: &'a [u8], set: &mut Set<'a>) -> set::Read<'a> {
-    set.clear();
-    set::Read { labels: Labels::default(), name: None, is_quoted: false, rest }
-}
-
-/// The metric name at the beginning, which mostly is that of the sample before.
-#[inline(always)]
-fn read_name<'a>(text: &'a [u8], before: &[u8]) -> &'a [u8] {
-    match text.strip_prefix(before) {
-        Some([b'{' | b' ', ..]) if !before.is_empty() => &text[..before.len()],
-        _ => &text[..name_len(text)],
-    }
 }
 
 /// How many bytes at the beginning are a metric name: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
@@ -106,27 +111,26 @@ pub(in crate::exposition) fn name_len(text: &[u8]) -> usize {
     if text.first().is_some_and(u8::is_ascii_digit) { 0 } else { len }
 }
 
-/// Reads what follows the labels, up to the end of the line.
-#[inline(always)]
-fn read_tail(text: &[u8], dialect: Dialect) -> Result<Tail<'_>, Defect> {
-    if let [b' ', rest @ ..] = text {
-        // A counter mostly is a few digits, and nothing follows.
-        let n = rest.iter().take(32).position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
-        if (1..32).contains(&n) && matches!(rest.get(n), None | Some(b'\n')) {
-            let value = &rest[..n];
-            return Ok(Tail {
-                value,
-                timestamp: None,
-                exemplar: None,
-                len: 1 + n,
-                is_strict: true,
-            });
-        }
-    }
-    read_any_tail(text, dialect)
+/// Where a line ends behind its labels, if there is but a number in the strict spelling: a blank,
+/// digits, and maybe a point among them.
+#[inline]
+fn number_alone(text: &[u8]) -> Option<usize> {
+    let whole = digits_end(text, 1);
+    let end = if text.get(whole) == Some(&b'.') { digits_end(text, whole + 1) } else { whole };
+    let is_alone = matches!(text.get(end), None | Some(b'\n'))
+        && text.first() == Some(&b' ')
+        && (2..=MOST_DIGITS).contains(&whole);
+    is_alone.then_some(end)
 }
 
-fn read_any_tail(text: &[u8], dialect: Dialect) -> Result<Tail<'_>, Defect> {
+/// Reads what follows the labels, and gives how long it is without the line end, and whether it is
+/// in the strict spelling.
+#[inline(never)]
+fn read_tail<'a>(
+    text: &'a [u8],
+    dialect: Dialect,
+    sample: &mut Sample<'a>,
+) -> Result<(usize, bool), Defect> {
     let mut line = &text[..memchr(b'\n', text).unwrap_or(text.len())];
     // All of them: what is written of a line must not end in what is a line end to a reader.
     while let [rest @ .., b'\r'] = line {
@@ -137,7 +141,8 @@ fn read_any_tail(text: &[u8], dialect: Dialect) -> Result<Tail<'_>, Defect> {
     let is_strict = line.len() == 1 + value.len() + timestamp.map_or(0, |t| 1 + t.len())
         && line[0] == b' '
         && line[1 + value.len()..].first() != Some(&b'\t');
-    Ok(Tail { value, timestamp, exemplar, len: line.len(), is_strict })
+    (sample.value, sample.timestamp, sample.exemplar) = (value, timestamp, exemplar);
+    Ok((line.len(), is_strict))
 }
 
 type Values<'a> = (&'a [u8], Option<&'a [u8]>, Option<&'a [u8]>);
@@ -169,9 +174,32 @@ fn exemplar(text: &[u8]) -> Result<Option<&[u8]>, Defect> {
     match text {
         [] => Ok(None),
         [b'#', exemplar @ ..] if skip_blanks(exemplar).starts_with(b"{") => {
+            check_bytes(exemplar)?;
             Ok(Some(skip_blanks(exemplar)))
         }
         _ => Err(Defect::Trailing),
+    }
+}
+
+// === impl Before ===
+
+impl<'a> Before<'a> {
+    /// Whether a line of which the first `same` bytes are those of the line before has its name.
+    #[inline]
+    fn is_name(&self, same: usize, line: &[u8]) -> bool {
+        let Self { name_len, .. } = *self;
+        name_len > 0 && same >= name_len && matches!(line.get(name_len), Some(b'{' | b' '))
+    }
+
+    /// A line was read to its end. Only a set that stands right behind its name is found again
+    /// together with that.
+    #[inline]
+    fn keep(&mut self, line: &'a [u8], name_len: usize, is_same_name: bool, is_tight: bool) {
+        let set_len = self.set.len();
+        let has_set = set_len > 0 && is_tight && name_len > 0;
+        self.len = if has_set { name_len + 1 + set_len } else { name_len };
+        (self.line, self.name_len, self.is_same_name) = (line, name_len, is_same_name);
+        self.set.keep();
     }
 }
 

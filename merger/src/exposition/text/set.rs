@@ -8,35 +8,42 @@
 use crate::exposition::{
     Defect, Label, Labels, Limit, Limits,
     labels::{self, closing_quote, open_quote, skip_blanks},
-    text::sample::Error,
+    text::{
+        check_bytes,
+        sample::Error,
+        scan::{common_prefix, plain_end},
+    },
 };
 
 /// The labels of the sample that was read last.
 #[derive(Debug, Default)]
 pub(super) struct Set<'a> {
     labels: Vec<Label<'a>>,
-    /// Where each label ends, as an offset in `bytes`.
-    ends: Vec<usize>,
-    /// What stood between the braces, as far as labels were read from it.
-    bytes: &'a [u8],
+    /// How each label ended.
+    ends: Vec<End>,
+    /// What followed the opening brace, and not only up to the closing one.
+    text: &'a [u8],
+    /// Where the closing brace is.
+    end: usize,
+    /// How much of the text the next set is compared with: up to the brace if all is in the strict
+    /// spelling, else nothing.
+    len: usize,
+    /// The metric name that stands among the labels, in quotes.
+    name: Option<&'a [u8]>,
     /// The name of a label stands in quotes.
-    has_quotes: bool,
-    /// All of it is in the strict spelling. Only then is the next set compared with it.
-    is_strict: bool,
+    has_quoted: bool,
     /// How many labels are those of the sample before.
     n_shared: usize,
     /// How many are those of the last sample that was read to its end.
     n_kept: usize,
 }
 
-/// What a set comes to.
-pub(super) struct Read<'a> {
-    pub labels: Labels<'a>,
-    /// The metric name that stands among the labels, in quotes.
-    pub name: Option<&'a [u8]>,
-    /// A name of a label stands in quotes.
-    pub is_quoted: bool,
-    pub rest: &'a [u8],
+/// The end of a label.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    /// Behind the closing quote, as an offset in the set.
+    at: usize,
+    is_plain: bool,
 }
 
 /// Where the reading of one set has got to.
@@ -50,7 +57,8 @@ struct Cursor<'a> {
     /// The names so far are those of the set before, in the same order, so none occurs twice.
     is_as_before: bool,
     is_strict: bool,
-    is_quoted: bool,
+    /// Every label that is not shared is plain.
+    is_plain: bool,
 }
 
 /// One label at the cursor.
@@ -59,6 +67,9 @@ struct Found<'a> {
     /// Where it ends.
     end: usize,
     is_strict: bool,
+    /// It is strict and says `name="value"` with bytes of [`scan::is_plain`] alone, so that it may be
+    /// cut anywhere, and does not have to be looked at for anything else.
+    is_plain: bool,
 }
 
 // === impl Set ===
@@ -73,62 +84,85 @@ impl<'a> Set<'a> {
         self.n_shared
     }
 
+    /// How many bytes behind the opening brace the next set is compared with.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How many bytes of that are the same in a set that begins with `text`.
+    pub(super) fn n_same(&self, text: &[u8]) -> usize {
+        common_prefix(self.text, text, self.len)
+    }
+
     /// Says that the sample of this set was read to its end.
     pub(super) fn keep(&mut self) {
         self.n_shared = self.n_shared.min(self.n_kept);
         self.n_kept = usize::MAX;
     }
 
-    /// There are no labels.
-    pub(super) fn clear(&mut self) {
-        self.begin(0);
-        self.cut(0, &[], false);
+    /// All labels, between the braces.
+    pub(super) fn as_labels(&self) -> Labels<'a> {
+        Labels::new(&self.text[..self.end], self.len > 0)
     }
 
-    /// Reads a set that begins behind its opening brace, where a metric name may stand in it if
-    /// `is_nameless`.
+    /// The metric name that stands among the labels, in quotes.
+    pub(super) fn name(&self) -> Option<&'a [u8]> {
+        self.name
+    }
+
+    /// Whether a name stands in quotes.
+    pub(super) fn is_quoted(&self) -> bool {
+        self.has_quoted || self.name.is_some()
+    }
+
+    /// There is no set, which is no byte long.
+    pub(super) fn clear(&mut self) -> usize {
+        self.begin(0);
+        self.cut(0, &[], 0, 0);
+        0
+    }
+
+    /// Reads a set that begins behind its opening brace, and of which the first `shared` bytes are
+    /// [the same](Self::n_same) as before. A metric name may stand in it if `is_nameless`. Gives the
+    /// offset behind the closing brace.
     #[inline(always)]
     pub(super) fn read(
         &mut self,
         text: &'a [u8],
+        shared: usize,
         is_nameless: bool,
         limits: &Limits,
-    ) -> Result<Read<'a>, Error> {
-        let shared = if self.is_strict { common_prefix(self.bytes, text) } else { 0 };
+    ) -> Result<usize, Error> {
         let mut n = self.ends.len();
-        while n > 0 && self.ends[n - 1] > shared {
+        while n > 0 && self.ends[n - 1].at > shared {
             n -= 1;
         }
         self.begin(n);
-        let at = if n == 0 { 0 } else { self.ends[n - 1] };
-        // Hardly any page has one, so that the labels are not looked at.
-        let is_quoted = self.has_quotes && self.labels[..n].iter().any(Label::is_quoted);
-        let (is_as_before, is_strict) = (true, true);
-        let mut cursor = Cursor { text, at, n, shared, is_as_before, is_strict, is_quoted };
-        let mut name = None;
-        let read = self.read_on(&mut cursor, is_nameless.then_some(&mut name), limits);
-        let Cursor { n, is_strict, is_quoted, .. } = cursor;
-        self.has_quotes = is_quoted;
-        match read {
+        let at = if n == 0 { 0 } else { self.ends[n - 1].at };
+        let (is_as_before, is_strict, is_plain) = (true, true, true);
+        let mut cursor = Cursor { text, at, n, shared, is_as_before, is_strict, is_plain };
+        let read = self.read_on(&mut cursor, is_nameless, limits);
+        // What the next set is compared with is known to be checked.
+        let checked = read.and_then(|end| if cursor.is_plain { Ok(end) } else { check(text, end) });
+        match checked {
             Ok(end) => {
-                let is_strict = is_strict && end > 0 && name.is_none();
-                self.cut(n, &text[..end], is_strict);
-                let labels = Labels::new(&text[..end], is_strict);
-                Ok(Read { labels, name, is_quoted, rest: &text[end + 1..] })
+                let is_strict = cursor.is_strict && self.name.is_none();
+                self.cut(cursor.n, text, end, if is_strict { end } else { 0 });
+                Ok(end + 1)
             }
             Err(error) => {
-                self.cut(n, &[], false);
+                self.cut(cursor.n, &[], 0, 0);
                 Err(error)
             }
         }
     }
 
     /// Reads from the cursor to the closing brace, and gives where that is.
-    #[inline(always)]
+    #[inline]
     fn read_on(
         &mut self,
         cursor: &mut Cursor<'a>,
-        mut name: Option<&mut Option<&'a [u8]>>,
+        is_nameless: bool,
         limits: &Limits,
     ) -> Result<usize, Error> {
         let mut is_behind = cursor.n > 0;
@@ -147,43 +181,56 @@ impl<'a> Set<'a> {
                     cursor.is_strict = false;
                     return Ok(cursor.at);
                 }
-                if let Some(name) = name.take_if(|name| name.is_none())
-                    && let Some((found, end)) = quoted_alone(&cursor.text[cursor.at..])
+                if is_nameless
+                    && self.name.is_none()
+                    && let Some((name, end)) = quoted_alone(&cursor.text[cursor.at..])
                 {
-                    *name = Some(found);
+                    self.name = Some(name);
                     cursor.at += end;
+                    cursor.is_plain = false;
                     is_behind = true;
                     continue;
                 }
             }
-            let found = self.label(cursor)?;
+            let found = match self.label_as_before(cursor) {
+                Some(found) => found,
+                None => self.label(cursor)?,
+            };
             self.push(cursor, &found, limits)?;
             is_behind = true;
         }
     }
 
-    /// The label at the cursor.
-    #[inline(always)]
-    fn label(&self, cursor: &mut Cursor<'a>) -> Result<Found<'a>, Defect> {
-        let Cursor { text, at, n, shared, .. } = *cursor;
-        let rest = &text[at..];
-        let before = self.labels.get(n).filter(|_| cursor.is_as_before);
-        if let Some(Label { name, value, bytes }) = before
-            && !bytes.starts_with(b"\"")
-            && let [b'=', b'"', ..] = rest.strip_prefix(*name).unwrap_or_default()
-        {
-            let start = at + name.len() + 2;
-            // What is shared of the value was looked at, unless the end cuts an escape in two.
-            let known = shared.saturating_sub(start).min(value.len());
-            let from = if value[..known].contains(&b'\\') { start } else { start + known };
-            let (end, is_strict) = closing_quote(text, from).ok_or(Defect::LabelValueOpen)?;
-            let name = &rest[..name.len()];
-            let label = Label { name, value: &text[start..end], bytes: &text[at..=end] };
-            return Ok(Found { label, end: end + 1, is_strict });
+    /// The label at the cursor, if it has the name of the label in its place before, and is plain.
+    #[inline]
+    fn label_as_before(&self, cursor: &Cursor<'a>) -> Option<Found<'a>> {
+        let Cursor { text, at, n, shared, is_as_before, .. } = *cursor;
+        let Label { name, .. } = self.labels.get(n)?;
+        if !(is_as_before && self.ends[n].is_plain) {
+            return None;
         }
-        cursor.is_as_before = false;
+        let start = at + name.len() + 2;
+        // Where the shared bytes reach into the value, the name is the same, and the value is known
+        // up to there. That is so of the first label that differs only.
+        let from = if shared >= start {
+            shared
+        } else {
+            let value = text[at..].strip_prefix(*name)?;
+            value.starts_with(b"=\"").then_some(start)?
+        };
+        let end = plain_end(text, from).filter(|end| text[*end] == b'"')?;
+        let name = &text[at..at + name.len()];
+        let label = Label { name, value: &text[start..end], bytes: &text[at..=end] };
+        Some(Found { label, end: end + 1, is_strict: true, is_plain: true })
+    }
+
+    /// The label at the cursor, whatever it is.
+    #[inline(never)]
+    fn label(&mut self, cursor: &mut Cursor<'a>) -> Result<Found<'a>, Defect> {
+        let Cursor { text, at, n, .. } = *cursor;
+        let rest = &text[at..];
         let (name, name_end, is_name_strict) = if rest.first() == Some(&b'"') {
-            cursor.is_quoted = true;
+            self.has_quoted = true;
             let (end, is_strict) = closing_quote(text, at + 1).ok_or(Defect::LabelName)?;
             let name = &text[at + 1..end];
             (name, end + 1, is_strict && !labels::is_name(name))
@@ -202,20 +249,27 @@ impl<'a> Set<'a> {
                 (text.len() - value.len(), false)
             }
         };
-        let (end, is_value_strict) = closing_quote(text, start).ok_or(Defect::LabelValueOpen)?;
+        let plain_end = plain_end(text, start).filter(|end| text[*end] == b'"');
+        let (end, is_value_strict) = match plain_end {
+            Some(end) => (end, true),
+            None => closing_quote(text, start).ok_or(Defect::LabelValueOpen)?,
+        };
+        cursor.is_as_before &= self.labels.get(n).is_some_and(|before| before.name == name);
         let label = Label { name, value: &text[start..end], bytes: &text[at..=end] };
-        Ok(Found { label, end: end + 1, is_strict: is_name_strict && is_tight && is_value_strict })
+        let is_strict = is_name_strict && is_tight && is_value_strict;
+        let is_plain = is_strict && plain_end.is_some() && rest[0] != b'"';
+        Ok(Found { label, end: end + 1, is_strict, is_plain })
     }
 
     /// Takes in a label that was found, if it may stand here.
-    #[inline(always)]
+    #[inline]
     fn push(
         &mut self,
         cursor: &mut Cursor<'a>,
         found: &Found<'a>,
         limits: &Limits,
     ) -> Result<(), Error> {
-        let Found { label, end, is_strict } = found;
+        let Found { label, end, is_strict, is_plain } = found;
         let Label { name, value, bytes: _ } = label;
         if name.len() > limits.name {
             return Err(Error::Limit(Limit::Name, limits.name));
@@ -224,7 +278,7 @@ impl<'a> Set<'a> {
             return Err(Error::Limit(Limit::Value, limits.value));
         }
         if !cursor.is_as_before {
-            if name.starts_with(b"__") {
+            if *name == b"__name__" {
                 return Err(Defect::ReservedLabel.into());
             }
             if self.labels[..cursor.n].iter().any(|other| other.name == *name) {
@@ -234,19 +288,21 @@ impl<'a> Set<'a> {
                 return Err(Error::Limit(Limit::Labels, limits.labels));
             }
         }
+        let behind = End { at: *end, is_plain: *is_plain };
         match self.labels.get_mut(cursor.n) {
             Some(place) => {
                 *place = *label;
-                self.ends[cursor.n] = *end;
+                self.ends[cursor.n] = behind;
             }
             None => {
                 self.labels.push(*label);
-                self.ends.push(*end);
+                self.ends.push(behind);
             }
         }
         cursor.n += 1;
         cursor.at = *end;
         cursor.is_strict &= *is_strict;
+        cursor.is_plain &= *is_plain;
         Ok(())
     }
 
@@ -254,13 +310,15 @@ impl<'a> Set<'a> {
     fn begin(&mut self, n: usize) {
         self.n_shared = n;
         self.n_kept = self.n_kept.min(n);
+        self.name = None;
+        self.has_quoted &= self.labels[..n].iter().any(|label| label.bytes.starts_with(b"\""));
     }
 
-    /// Ends a set of `n` labels.
-    fn cut(&mut self, n: usize, bytes: &'a [u8], is_strict: bool) {
+    /// Ends a set of `n` labels, which are the text up to `end`.
+    fn cut(&mut self, n: usize, text: &'a [u8], end: usize, len: usize) {
         self.labels.truncate(n);
         self.ends.truncate(n);
-        (self.bytes, self.is_strict) = (bytes, is_strict);
+        (self.text, self.end, self.len) = (text, end, len);
     }
 }
 
@@ -288,31 +346,19 @@ impl Cursor<'_> {
     }
 }
 
+/// Whether the set that ends at `end` is text.
+#[cold]
+fn check(text: &[u8], end: usize) -> Result<usize, Error> {
+    check_bytes(&text[..end])?;
+    Ok(end)
+}
+
 /// A string in quotes that is followed by no `=`: what stands in it, and where it ends.
 fn quoted_alone(text: &[u8]) -> Option<(&[u8], usize)> {
     text.strip_prefix(b"\"")?;
     let (end, _) = closing_quote(text, 1)?;
     let is_alone = !skip_blanks(&text[end + 1..]).starts_with(b"=");
     is_alone.then_some((&text[1..end], end + 1))
-}
-
-/// How many bytes at the beginning are the same.
-#[inline(always)]
-fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let n = a.len().min(b.len());
-    let (wide_a, wide_b) = (a[..n].as_chunks::<32>().0, b[..n].as_chunks::<32>().0);
-    let wide = wide_a.iter().zip(wide_b).take_while(|(a, b)| a == b).count() * 32;
-    let mut at = wide;
-    let (a, b) = (&a[wide..n], &b[wide..n]);
-    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
-        let differs = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
-        if differs != 0 {
-            return at + differs.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    let done = at - wide;
-    at + a[done..].iter().zip(&b[done..]).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
@@ -325,8 +371,9 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: Result<Expected<'_>, Defect>) {
         let mut set = Set::default();
-        let found = set.read(text.as_bytes(), false, &Limits::default());
-        let found = found.map(|Read { labels, rest, .. }| {
+        let found = set.read(text.as_bytes(), 0, false, &Limits::default());
+        let found = found.map(|len| {
+            let (labels, rest) = (set.as_labels(), &text.as_bytes()[len..]);
             let pairs = labels.walk().map(|l| (l.name, l.value)).collect::<Vec<_>>();
             (pairs, labels.is_strict(), rest)
         });
@@ -381,16 +428,5 @@ mod tests {
         check("a=\"1}", Err(Defect::LabelValueOpen));
         check("a=\"1\\", Err(Defect::LabelValueOpen));
         check("a=\"1\\\"", Err(Defect::LabelValueOpen));
-    }
-
-    #[test]
-    fn what_is_common_is_found_at_every_length() {
-        let text: Vec<u8> = (0..100).collect();
-        for len in 0..text.len() {
-            assert_eq!(common_prefix(&text[..len], &text), len);
-            let mut other = text.clone();
-            other[len] = 200;
-            assert_eq!(common_prefix(&text, &other), len);
-        }
     }
 }

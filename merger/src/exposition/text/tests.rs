@@ -222,6 +222,17 @@ fn names_in_quotes_are_read() {
 }
 
 #[test]
+fn a_name_in_quotes_that_is_shared_is_one_still() {
+    let body = b"m{\"a.b\"=\"1\",c=\"1\"} 1\nm{\"a.b\"=\"1\",c=\"2\"} 1\nm{a=\"1\",c=\"2\"} 1\n";
+    let mut reader = Reader::new(body, Dialect::Text, &Limits::default());
+    let mut quoted = Vec::new();
+    while let Some(Step::Sample) = reader.step() {
+        quoted.push((reader.n_shared(), reader.sample().is_quoted));
+    }
+    assert_eq!(quoted, [(0, true), (1, true), (0, false)]);
+}
+
+#[test]
 fn a_set_is_read_against_the_one_before_it() {
     check(
         "m{a=\"1\",b=\"22\",c=\"3\"} 1\nm{a=\"1\",b=\"2\",c=\"3\"} 1\nm{a=\"1\",b=\"2\"} 1\nm{a=\"1\"} 1\nm 1\nm{a=\"1\",b=\"2\\\\\"} 1\nm{a=\"1\",b=\"2\\\"\"} 1\nn{a=\"1\",bb=\"2\"} 1\n",
@@ -245,6 +256,30 @@ fn a_set_is_read_against_the_one_before_it() {
             "line 3: value is not a number: `m{a=\"1\",b=\"2\"} x`",
             "m a=1 b=2 3 strict",
         ],
+    );
+}
+
+#[test]
+fn a_set_is_not_read_against_one_that_was_not_read() {
+    // What the third line has in common with the first is no longer known from the second.
+    let body = b"m{a=\"1\",b=\"22\"} 1\nm{a=\"\xff1\",b=\"22\"} 1\nm{a=\"1\",b=\"2\"} 1\n\
+                 m{a=\"\xff1\"} x\nm{a=\"\xff1\"} 1\nm{a=\"\xc3\xa9\"} 1\nm{a=\"\xc3(\"} 1\n";
+    let bad = |line: usize, text: &str| format!("line {line}: line is not UTF-8: `m{{a=\"{text}\"");
+    let found: Vec<_> = read(body, &Limits::default())
+        .into_iter()
+        .map(|said| said.split_once("}").map_or(said.clone(), |(said, _)| said.to_owned()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "m a=1 b=22 1 strict".to_owned(),
+            bad(2, "\u{fffd}1\",b=\"22"),
+            "m a=1 b=2 1 strict".to_owned(),
+            bad(4, "\u{fffd}1"),
+            bad(5, "\u{fffd}1"),
+            "m a=é 1 strict".to_owned(),
+            bad(7, "\u{fffd}("),
+        ]
     );
 }
 
