@@ -59,9 +59,6 @@ pub enum Role<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Misfit;
 
-/// The first second of the year 10000, in milliseconds: a protobuf `Timestamp` ends there.
-const END_OF_TIME: i64 = 253_402_300_800_000;
-
 /// Whether `point` is a whole one of its kind, which every writer of points asks for: a histogram has
 /// buckets that grow up to `+Inf`, a sum and a count that is the last bucket, and so on.
 pub fn check(kind: Kind, point: &Point<'_>) -> Result<(), Misfit> {
@@ -159,7 +156,8 @@ fn check_summary(parts: &[Part<'_>]) -> Result<(), Misfit> {
 
 /// A time that protobuf can say, too.
 fn check_created(parts: &[Part<'_>]) -> Result<(), Misfit> {
-    let is_time = |seconds| timestamp::millis(seconds).is_some_and(|millis| millis < END_OF_TIME);
+    let is_time =
+        |seconds| timestamp::millis(seconds).is_some_and(|millis| millis < timestamp::END);
     require(at_most_one(parts, Role::Created)?.is_none_or(is_time))
 }
 

@@ -89,6 +89,8 @@ pub enum Defect {
     Nameless,
     /// The sample is dropped.
     MixedTimestamps,
+    /// The line is dropped: a server would take the sample for one of the far future, and refuse it.
+    TimestampUnit,
 }
 
 // === impl Problem ===
@@ -128,7 +130,7 @@ fn printable(text: &[u8]) -> String {
 
 impl Defect {
     /// Every kind, in the order of the declaration.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::NotUtf8,
         Self::Nul,
         Self::MetricName,
@@ -163,6 +165,7 @@ impl Defect {
         Self::TooLong,
         Self::Nameless,
         Self::MixedTimestamps,
+        Self::TimestampUnit,
     ];
 
     /// The kind as a metric label, and in words.
@@ -181,7 +184,9 @@ impl Defect {
             Self::LabelTwice => ("label_twice", "label name occurs twice"),
             Self::NoValue => ("no_value", "sample has no value"),
             Self::Value => ("value", "value is not a number"),
-            Self::Timestamp => ("timestamp", "timestamp is not in whole milliseconds since 1970"),
+            Self::Timestamp => {
+                ("timestamp", "timestamp is not a time since 1970 in the unit of its format")
+            }
             Self::Trailing => ("trailing", "something follows the timestamp"),
             Self::Type => ("type", "type is not a known one"),
             Self::BucketBound => ("bucket_bound", "label `le` of a histogram is not a number"),
@@ -217,6 +222,9 @@ impl Defect {
                 "mixed_timestamps",
                 "sample is left out: in OpenMetrics the samples of a metric have one time, or none has one",
             ),
+            Self::TimestampUnit => {
+                ("timestamp_unit", "timestamp is behind the year 9999, so it is in another unit")
+            }
         }
     }
 

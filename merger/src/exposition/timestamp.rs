@@ -7,6 +7,11 @@
 
 use crate::exposition::number;
 
+/// The first second of the year 10000, in milliseconds. A protobuf `Timestamp` ends there, and a
+/// time behind it is one in another unit: milliseconds that are taken for seconds are, unless they
+/// are of the first eight years.
+pub const END: i64 = 253_402_300_800_000;
+
 /// The milliseconds of a number of seconds, in any spelling of a float. None where it is no number,
 /// infinite, negative, or too large.
 #[must_use]

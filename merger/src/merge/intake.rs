@@ -6,7 +6,7 @@
 use crate::{
     exposition::{
         Defect, Entry, Exceeded, Failure, Fault, Format, Label, Limit, Limits, Output, Place,
-        Reader, Sample, Step, labels, number, text,
+        Reader, Sample, Step, labels, number, text, timestamp,
     },
     merge::{
         Source,
@@ -72,6 +72,14 @@ impl Reading<'_, '_> {
     /// Whether a source may not speak under this name.
     pub(super) fn is_reserved(&self, name: &[u8]) -> bool {
         !self.reserved.is_empty() && name.starts_with(self.reserved)
+    }
+
+    /// Whether this is no time that anybody means in the unit of the source's format.
+    #[inline]
+    fn is_of_another_unit(&self, timestamp: Option<&[u8]>) -> bool {
+        let dialect = self.source.format.dialect();
+        let millis = timestamp.and_then(|timestamp| dialect.milliseconds(timestamp));
+        millis.is_some_and(|millis| millis >= timestamp::END)
     }
 }
 
@@ -182,6 +190,9 @@ impl<'a> Intake<'a> {
         if reading.is_reserved(reader.sample().name) {
             let place = reader.place();
             report.problems.add(place.line, Defect::ReservedName, place.text);
+        } else if reading.is_of_another_unit(reader.sample().timestamp) {
+            let place = reader.place();
+            report.problems.add(place.line, Defect::TimestampUnit, place.text);
         } else if known.is_clashing
             || !self.speller.is_as_is(reading.source.format, reader.sample())
         {

@@ -10,6 +10,7 @@ use crate::exposition::{
         content::{self, Bucket, Content, Exemplar, Histogram, Piece, Scalar, Summary},
         wire::Malformed,
     },
+    timestamp,
 };
 
 /// Why a metric is not taken.
@@ -125,6 +126,9 @@ impl<'a> Verifier<'a> {
         // Lines have no place for one before 1970: the server's lexer reads no sign.
         if content.timestamp.is_some_and(|timestamp| timestamp < 0) {
             return Err(Defect::Timestamp.into());
+        }
+        if content.timestamp.is_some_and(|timestamp| timestamp >= timestamp::END) {
+            return Err(Defect::TimestampUnit.into());
         }
         // Its lines would have the label twice.
         if bound_name(kind).is_some_and(|bound| self.labels.names.contains(&bound)) {
