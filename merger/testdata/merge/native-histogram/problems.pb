@@ -1,0 +1,2 @@
+mesh: 6 samples, 0 problems
+app: 3 samples, 0 problems
