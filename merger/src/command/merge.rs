@@ -253,7 +253,7 @@ impl FromStr for Label {
         if !merge::is_source_label(name) {
             return Err(format!(
                 "`{name}` cannot be put into every series: a name is of letters, digits and \
-                 underscores, and not le, quantile or __name__"
+                 underscores, does not begin with two of these, and is not le or quantile"
             ));
         }
         Ok(Self { name: name.to_owned(), value: value.to_owned() })

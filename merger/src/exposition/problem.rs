@@ -31,7 +31,8 @@ pub enum Defect {
     FamilyName,
     /// The line is dropped.
     LabelName,
-    /// The line is dropped: expfmt rejects a page with the label `__name__`.
+    /// The line is dropped: expfmt rejects a page with the label `__name__`, and `OpenMetrics` forbids
+    /// every one that begins with two underscores.
     ReservedLabel,
     /// The line is dropped: after a label name stands no `="`.
     LabelValue,
@@ -176,7 +177,7 @@ impl Defect {
             Self::MetricName => ("metric_name", "line begins with no metric name"),
             Self::FamilyName => ("family_name", "HELP or TYPE is for no metric name"),
             Self::LabelName => ("label_name", "label has no valid name"),
-            Self::ReservedLabel => ("reserved_label", "label name `__name__` is reserved"),
+            Self::ReservedLabel => ("reserved_label", "label name is reserved"),
             Self::LabelValue => ("label_value", "label name is not followed by `=\"`"),
             Self::LabelValueOpen => ("label_value_open", "label value is not closed"),
             Self::LabelsOpen => ("labels_open", "label set is not closed"),

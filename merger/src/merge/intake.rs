@@ -45,7 +45,7 @@ pub(super) struct Intake<'a> {
 struct Known {
     /// The sum of their hashes.
     sum: u64,
-    /// One has the name of a label of the source.
+    /// One has the name of a label of the source, or one that the page may not have.
     is_clashing: bool,
     /// One is a bound that is no number.
     is_suspect: bool,
@@ -227,14 +227,14 @@ impl<'a> Intake<'a> {
     /// What is known of these labels, of which the first `n_shared` are those of the sample before.
     #[inline]
     fn know(&mut self, position: u32, labels: &[Label<'_>], n_shared: usize) -> Known {
-        let Self { rows, hasher, known, .. } = self;
+        let Self { rows, hasher, known, speller, .. } = self;
         let relabel = &rows.origins[position as usize].relabel;
         let n = n_shared.min(known.len());
         known.truncate(n);
         let mut all = known.last().copied().unwrap_or_default();
         for label in &labels[n..] {
             all.sum = all.sum.wrapping_add(hasher.label(label));
-            all.is_clashing |= relabel.has(label.name);
+            all.is_clashing |= relabel.has(label.name) || speller.refuses(label.name);
             all.is_suspect |= is_bad_bound(label.name, label.value);
             known.push(all);
         }
@@ -294,6 +294,10 @@ impl<'a> Intake<'a> {
         let pairs = relabel.resolve(pairs);
         if is_any_twice(&pairs) {
             report.problems.add(place.line, Defect::LabelTwice, place.text);
+            return;
+        }
+        if pairs.iter().any(|(name, _)| self.speller.refuses(name)) {
+            report.problems.add(place.line, Defect::ReservedLabel, place.text);
             return;
         }
         let (times, lost) = match self.speller.times(source.format, sample) {

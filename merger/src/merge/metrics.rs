@@ -240,6 +240,9 @@ impl Lines<'_, '_> {
         if is_any_twice(&pairs) {
             return Err(Defect::LabelTwice);
         }
+        if pairs.iter().any(|(name, _)| self.speller.refuses(name)) {
+            return Err(Defect::ReservedLabel);
+        }
         let n_pairs = pairs.len();
         let timestamp = metric.timestamp().map(|millis| self.speller.milliseconds(millis));
         let name = self.names.list[family as usize].bytes.clone();

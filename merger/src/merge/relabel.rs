@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use crate::exposition::{
-    Kind, Labels, labels,
+    Kind, Labels, labels, openmetrics,
     protobuf::{self, Metric},
 };
 
@@ -34,7 +34,8 @@ pub(super) struct Relabel {
 /// thinks anything of its own.
 #[must_use]
 pub fn is_source_label(name: &str) -> bool {
-    labels::is_name(name.as_bytes()) && !matches!(name, "le" | "quantile" | "__name__")
+    let is_free = !matches!(name, "le" | "quantile") && openmetrics::takes_label(name.as_bytes());
+    labels::is_name(name.as_bytes()) && is_free
 }
 
 // === impl Relabel ===
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn a_source_may_not_have_a_label_that_means_something() {
         assert!(is_source_label("container") && is_source_label("_a1"));
-        for name in ["", "1a", "a-b", "a:b", "le", "quantile", "__name__", "é"] {
+        for name in ["", "1a", "a-b", "a:b", "le", "quantile", "__name__", "__a", "é"] {
             assert!(!is_source_label(name), "{name}");
         }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     exposition::{
-        Defect, Escaping, Exemplar, Format, Label, Output, Sample, labels,
+        Defect, Escaping, Exemplar, Format, Label, Output, Sample, labels, openmetrics,
         text::{Dialect, line},
         timestamp,
     },
@@ -61,6 +61,12 @@ impl Speller {
     #[inline]
     pub(super) fn takes_name(self, name: &[u8]) -> bool {
         self.escaping == Escaping::AllowUtf8 || labels::is_name(name)
+    }
+
+    /// Whether no label of the page may have this name, in the page's spelling.
+    #[inline]
+    pub(super) fn refuses(self, name: &[u8]) -> bool {
+        self.dialect == Dialect::OpenMetrics && !openmetrics::takes_label(name)
     }
 
     /// The name of a label in the spelling of the page, from one that is escaped.

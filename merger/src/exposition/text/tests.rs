@@ -171,7 +171,7 @@ fn each_malformed_line_costs_itself_and_says_why() {
         ("m{", "label set is not closed: `m{`"),
         ("m{a=\"b\" c=\"d\"} 1", "labels are not separated by a comma: `m{a=\"b\" c=\"d\"} 1`"),
         ("m{,} 1", "label has no valid name: `m{,} 1`"),
-        ("m{__name__=\"n\"} 1", "label name `__name__` is reserved: `m{__name__=\"n\"} 1`"),
+        ("m{__name__=\"n\"} 1", "label name is reserved: `m{__name__=\"n\"} 1`"),
         ("m{a=b} 1", "label name is not followed by `=\"`: `m{a=b} 1`"),
         ("m{a.b=\"c\"} 1", "label name is not followed by `=\"`: `m{a.b=\"c\"} 1`"),
         ("m{a=\"1\",b=\"2\",a=\"1\"} 1", "label name occurs twice: `m{a=\"1\",b=\"2\",a=\"1\"} 1`"),

@@ -199,6 +199,27 @@ fn names_that_escaping_makes_equal_cost_the_sample() {
 }
 
 #[test]
+fn a_label_that_begins_with_two_underscores_costs_its_sample_in_openmetrics_alone() {
+    let text = "x{a=\"1\"} 1\nx{a=\"1\",__b=\"2\"} 2\nx{a=\"1\",c=\"3\"} 3\n";
+    check(&[(Text, text)], Text, text, &[]);
+    check(
+        &[(Text, text)],
+        OpenMetrics,
+        "x{a=\"1\"} 1\nx{a=\"1\",c=\"3\"} 3\n# EOF\n",
+        &["line 2: label name is reserved: `x{a=\"1\",__b=\"2\"} 2`"],
+    );
+    let (body, _) = page(&[(Text, text.as_bytes())], Protobuf, UTF8);
+    let (body, told) = page(&[(Protobuf, &body)], OpenMetrics, UTF8);
+    assert_eq!(String::from_utf8_lossy(&body).matches("\nx{").count(), 2);
+    assert_eq!(told, ["line 2: label name is reserved: `x`"]);
+    // Two characters that each become an underscore.
+    let (body, told) =
+        page(&[(Text, "x{\"é°\"=\"1\"} 1\n".as_bytes())], OpenMetrics, Escaping::Underscores);
+    assert_eq!(body, b"# EOF\n");
+    assert_eq!(told, ["line 1: label name is reserved: `x{\"é°\"=\"1\"} 1`"]);
+}
+
+#[test]
 fn lines_and_messages_are_the_same_family() {
     let open = "# TYPE x histogram\nx_bucket{a=\"1\",le=\"1.0\"} 1\nx_bucket{a=\"1\",le=\"+Inf\"} 2\n\
                 x_sum{a=\"1\"} 1.5\nx_count{a=\"1\"} 2\n# EOF\n";
