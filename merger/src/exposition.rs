@@ -4,6 +4,7 @@
 //! A writer is strict: what it writes is read by `promtool check metrics` and by the server.
 //! Readers and writers meet in [`Entry`] and know nothing else of each other; who combines several
 //! expositions knows the insides of neither. Which source an entry came from is left to that one.
+//! What becomes of what one format says in another is the table in [`merge`](crate::merge).
 
 use std::{borrow::Cow, fmt};
 

@@ -12,6 +12,37 @@
 //! Every order comes from the sources, so equal input gives equal bytes. Merging a merged page
 //! again gives the same page. That bodies are whole is left to who fetched them.
 //!
+//! # What becomes of what one format says on a page of another
+//!
+//! Inside, everything has the words of text and protobuf and the spelling of text. A page says of it
+//! what its format can say; what it cannot is left out and counted under the problem in brackets, and
+//! nothing else ever is.
+//!
+//! | what | text 0.0.4, 1.0.0 | `OpenMetrics` | protobuf |
+//! |---|---|---|---|
+//! | counter `x_total` | family `x_total` | family `x`, sample `x_total` | family `x_total` |
+//! | counter `x` without `_total` | as it is | `unknown` under its own name (`nameless`): another name is another series | as it is |
+//! | info `x_info` | gauge `x_info` (`foreign_kind`) | info `x`; without `_info` `unknown` (`nameless`) | gauge `x_info` (`foreign_kind`) |
+//! | state set | gauge (`foreign_kind`) | state set | gauge (`foreign_kind`), a metric for each state |
+//! | gauge histogram | its samples without a type (`foreign_kind`) | gauge histogram | gauge histogram |
+//! | `untyped`, `unknown` | `untyped` | `unknown` | untyped |
+//! | no type said | no TYPE line | no TYPE line, unless the name is in quotes or ends in `_created`: `unknown` | untyped |
+//! | unit | left out (`unit`) | where the name ends in `_` and the unit, of no info or state set; else left out (`unit`) | where the name ends in `_` and the unit; else left out (`unit`) |
+//! | help | `\\` and `\n` are its escapes | and `\"` | plain |
+//! | timestamp | milliseconds | seconds; what is finer than a millisecond only stays among lines of `OpenMetrics` | milliseconds |
+//! | exemplar | left out (`exemplar`) | of counters and buckets, up to 128 characters, label names without `__` at the beginning; else left out (`exemplar`) | of counters and buckets; else left out (`exemplar`) |
+//! | `x_created` | a sample of its own | beside its counter, histogram or summary | `created_timestamp` of its counter, histogram or summary |
+//! | native histogram with classic buckets | the classic ones | the classic ones | as it came |
+//! | native histogram alone | left out (`native_histogram`) | left out (`native_histogram`) | as it came |
+//! | classic histogram, summary | a line for each number; of messages, a bucket `+Inf` where there is none | a whole one is one run of lines; else its samples without a type (`misfit`) | a whole one is one message, and a summary has a sum and a count; else each name is an untyped family (`misfit`) |
+//! | `le`, `quantile` | of lines as they came, of messages as Go spells them: `1`, `1e+06` | `1.0`, `1e+06` in a histogram or summary | numbers, in ascending order |
+//! | value | of lines as it came, of messages as Go spells it | the same | a double; a count is an integer where it is one |
+//! | name that is no identifier | 0.0.4 escapes it; 1.0.0 has it in quotes, or escaped where the reader says how | in quotes, or escaped | as it is, or escaped |
+//! | label that begins with `__` | as it is; `__name__` costs the line (`reserved_label`) | costs the sample (`reserved_label`) | as it is, but `__name__` |
+//! | one label set at several times | all, in the order of the source | all, the times rising; of a histogram, summary, state set or a counter that says its creation the last (`mixed_timestamps`) | a metric for each, the times rising |
+//! | one label set with a time and without | all | those that are as the first (`mixed_timestamps`) | a metric for each |
+//! | one label set twice at one time | the first (`duplicate`) | the first | the first |
+//!
 //! [`family`]: crate::exposition::family
 
 mod conflict;
