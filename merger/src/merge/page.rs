@@ -10,7 +10,10 @@ pub(super) fn write_text(draft: &Draft<'_>, out: &mut Vec<u8>) {
     let mut headers = Vec::new();
     let mut ends = Vec::with_capacity(draft.families.order.len());
     for family in &draft.families.order {
-        line::push_header(&mut headers, &draft.names.list[*family as usize].header());
+        // What is said of a family without samples says nothing.
+        if !draft.sorted.of(*family).is_empty() {
+            line::push_header(&mut headers, &draft.names.list[*family as usize].header());
+        }
         ends.push(headers.len());
     }
     out.reserve_exact(headers.len() + n_bytes_of_lines(draft));

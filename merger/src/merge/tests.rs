@@ -97,7 +97,7 @@ fn a_name_with_a_kind_of_its_own_takes_the_type_from_who_would_own_it() {
             ("a", "# TYPE x histogram\nx_sum 1\nx_count 1\n"),
             ("b", "# TYPE x_count gauge\nx_count 2\n"),
         ],
-        "# TYPE x untyped\nx_sum{c=\"a\"} 1\n# TYPE x_count untyped\nx_count{c=\"a\"} 1\nx_count{c=\"b\"} 2\n",
+        "x_sum{c=\"a\"} 1\n# TYPE x_count untyped\nx_count{c=\"a\"} 1\nx_count{c=\"b\"} 2\n",
         &["b: line 1: type differs from an earlier one, now untyped: `# TYPE x_count gauge`"],
     );
 }
