@@ -24,13 +24,15 @@ const LABELS: [&[(&str, &str)]; 3] =
     [&[("container", "a"), ("endpoint", "1")], &[("container", "b"), ("endpoint", "")], &[]];
 
 /// What costs a sample, or a metric, that was read.
-const DROPPING: [Defect; 6] = [
+const DROPPING: [Defect; 8] = [
     Defect::Duplicate,
     Defect::BucketBound,
     Defect::Quantile,
     Defect::LabelTwice,
     Defect::NativeHistogram,
     Defect::MixedTimestamps,
+    Defect::ReservedLabel,
+    Defect::TooLong,
 ];
 
 /// So small that a fuzzer reaches each of them.
