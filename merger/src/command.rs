@@ -132,9 +132,11 @@ fn tell(name: &str, Report { samples: _, problems, failed }: &Report) {
     for problem in problems.kept() {
         say(format_args!("{name}: {problem}"));
     }
-    let left = problems.total() - problems.kept().len();
-    if left > 0 {
-        say(format_args!("{name}: {left} more problems"));
+    for (what, count) in problems.counts() {
+        let n_kept = problems.kept().iter().filter(|problem| problem.what == what).count();
+        if count > n_kept {
+            say(format_args!("{name}: {} more: {what}", count - n_kept));
+        }
     }
     if let Some(failure) = failed {
         say(format_args!("{name}: left out: {failure}"));

@@ -96,6 +96,17 @@ fn a_problem_is_told_and_costs_its_line() {
 }
 
 #[test]
+fn of_many_problems_twenty_are_told_and_the_others_counted_by_kind() {
+    let page = "m{ 1\n".repeat(22) + &"m x\n".repeat(3) + "m 1\n";
+    let merged = merger_reading(&["merge", "app=-"], page.as_bytes());
+    assert_eq!(merged.stderr.lines().count(), 22);
+    let last = "line 20: label has no valid name: `m{ 1`\n\
+                merger: app: 2 more: label has no valid name\n\
+                merger: app: 3 more: value is not a number\n";
+    check(&merged, 0, "m{container=\"app\"} 1\n", last);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_costs_itself() {
     let merged = merger_reading(&["merge", "/nowhere.prom", "-"], b"m 1\n");
     let problem = "merger: /nowhere.prom: cannot be read: No such file or directory";

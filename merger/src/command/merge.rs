@@ -84,7 +84,7 @@ enum SourceLabels {
     /// container="<name>"
     #[default]
     Container,
-    /// None
+    /// No label for the input
     None,
 }
 
