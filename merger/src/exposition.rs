@@ -1,8 +1,9 @@
 //! What every exposition format says, as one stream of entries that borrow from the buffer.
 //!
 //! A reader is lenient: what it cannot read costs the line, is named, and the next line is read.
-//! A writer is strict: what it writes is read by `promtool check metrics` and by the server.
-//! Readers and writers meet in [`Entry`] and know nothing else of each other; who combines several
+//! A writer is strict: what it writes is read by `promtool check metrics`, by the server and by
+//! `prometheus_client`. A reader gives each [`Entry`], a writer takes a [`Header`] and strict lines,
+//! a [`Point`] or a metric as it came; they know nothing else of each other, and who combines several
 //! expositions knows the insides of neither. Which source an entry came from is left to that one.
 //! What becomes of what one format says in another is the table in [`merge`](crate::merge).
 

@@ -8,6 +8,8 @@
 //! - The labels of the source win every clash (`relabel`).
 //! - A bad line costs itself and is named (`report`); a limit costs the source, of which then
 //!   nothing is kept (`intake`).
+//! - What the page's format cannot say of a family costs the family its type, and no sample
+//!   (`draft`, `points`).
 //!
 //! Every order comes from the sources, so equal input gives equal bytes. Merging a merged page
 //! again gives the same page. That bodies are whole is left to who fetched them.

@@ -3,7 +3,8 @@
 //! Both textparse and expfmt call Go's `strconv.ParseFloat` and refuse `p`, `P` and `_` before
 //! (`parseFloat` in prometheus, `model/textparse/promparse.go`, and in prometheus/common,
 //! `expfmt/text_parse.go`).
-//! Numbers are checked and never converted: they travel as their bytes.
+//! Numbers of lines are checked here and travel as their bytes; who compares them or writes them as
+//! protobuf converts them there.
 
 /// Whether Go's `ParseFloat` reads it: decimal, an infinity, or NaN without a sign.
 ///

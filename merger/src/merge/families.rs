@@ -1,4 +1,8 @@
 //! Which names are in which family, and the rows of each.
+//!
+//! The rule is that of [`family`], asked of each name with what all sources together said; where the
+//! page's format has a place for `_created`, that is a part of its family, too. What the kinds are is
+//! left to `conflict` and `draft`: when one changes, all of this is made anew.
 
 use crate::{
     exposition::{

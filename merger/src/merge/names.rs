@@ -1,4 +1,7 @@
 //! Every metric name of all sources, once, in the order of first appearance.
+//!
+//! A name is there in the spelling of the page, with what was said of it as of a family. Which names
+//! are one family is left to `families`.
 
 use std::{borrow::Cow, hash::BuildHasher};
 

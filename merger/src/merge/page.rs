@@ -1,4 +1,7 @@
 //! A draft to its page: each family once, whole, in the order of first appearance.
+//!
+//! Everything is settled here, so that nothing can fail. Only what a writer finds to have no place, an
+//! exemplar or a unit, still goes into the reports.
 
 use crate::{
     exposition::{Defect, openmetrics, point::Part, protobuf, text::line},

@@ -1,4 +1,6 @@
-//! What became of one source.
+//! What became of one source: how many of its samples are on the page, and what was wrong.
+//!
+//! A hostile source can have a problem in each line, so few are kept in words, and all are counted.
 
 use crate::exposition::{Defect, Failure, Problem};
 

@@ -1,4 +1,8 @@
-//! How the samples of a source are spelled on the page.
+//! How the samples of a source are spelled on the page: names in its escaping, times in its unit,
+//! exemplars where it has them.
+//!
+//! Most lines are already what the page would say, and are told from the others here. What of a
+//! sample has no place on the page is given back as a defect; to report it is left to the caller.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,5 @@
-//! A media type taken apart, and what a source says by one.
+//! A media type taken apart, and what a source says by one. Parameters are read as people write
+//! them: in any order and case, in quotes or not.
 
 /// A media type or a media range with its parameters.
 #[derive(Clone, Copy, Debug)]

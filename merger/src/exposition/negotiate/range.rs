@@ -1,4 +1,5 @@
-//! What a reader accepts: the media ranges of an Accept header.
+//! What a reader accepts: the media ranges of an Accept header, each with its rank. Which of them is
+//! served is left to the caller.
 
 use super::media::{OPENMETRICS, Words};
 use crate::exposition::{Escaping, Format, Output};

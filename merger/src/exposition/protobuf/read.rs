@@ -1,4 +1,7 @@
-//! Delimited messages to entries.
+//! Delimited messages to entries: of a family what is said of it, then each of its metrics.
+//!
+//! A metric is given out as its bytes, once `verify` let it through. What costs how much is in the
+//! table of [`protobuf`](super).
 
 use crate::exposition::{
     Defect, Entry, Exceeded, Failure, Fault, Kind, Limit, Limits, Place,

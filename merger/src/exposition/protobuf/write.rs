@@ -1,4 +1,4 @@
-//! Entries and points to delimited messages.
+//! Metrics as they came, and points, to delimited messages.
 //!
 //! What is written is what the server's parser and expfmt take, with the shortest varints and each
 //! number in its place, zeros included. Kinds that the schema does not have are gauges

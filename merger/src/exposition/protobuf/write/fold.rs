@@ -1,4 +1,7 @@
 //! A point to one metric, of a state set to one for each state.
+//!
+//! Only a point that says all that a metric would be read to say is written: there is no sum of 0
+//! where the source had none.
 
 use crate::exposition::{
     Header, Kind, Label, Point,
