@@ -4,9 +4,11 @@
 //! people is in `testdata/README.md`; it has a row for each test here.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+use std::fmt::Write as _;
+
 use merger::{
     exposition::{
-        Escaping,
+        Defect, Escaping,
         Format::{self, OpenMetrics, Protobuf, Text},
         Output,
     },
@@ -124,7 +126,10 @@ fn a_line_longer_than_64_kib_costs_its_source() {
 
 #[test]
 fn a_million_series_cost_their_source_unless_they_are_allowed() {
-    let body: String = (0..1_000_000).map(|n| format!("m{{a=\"{n}\"}} 1\n")).collect();
+    let mut body = String::new();
+    for n in 0..1_000_000 {
+        writeln!(body, "m{{a=\"{n}\"}} 1").unwrap();
+    }
     check(Text, &body, "", &["failed: line 50001: more than 50000 samples"]);
     let limits = Limits { samples: 1_000_000, ..Limits::default() };
     let source = Source { labels: &[], format: Text, body: body.as_bytes() };
@@ -145,7 +150,8 @@ fn a_label_set_that_never_closes_costs_its_line() {
             "line 4: label name is not followed by `=\"`: `m{a 1`",
         ],
     );
-    let endless: String = (0..65).map(|n| format!("l{n}=\"b\",")).collect();
+    let endless: Vec<_> = (0..65).map(|n| format!("l{n}=\"b\"")).collect();
+    let endless = endless.join(",");
     check(Text, &format!("m{{{endless}\nm 2\n"), "", &["failed: line 1: more than 64 labels"]);
 }
 
@@ -276,6 +282,14 @@ fn an_empty_page_says_nothing() {
     check(Protobuf, "", "", &[]);
     check(OpenMetrics, "# EOF\n", "", &[]);
     check(OpenMetrics, "", "", &["failed: the last line is not `# EOF`: the page was cut off"]);
+}
+
+#[test]
+fn every_problem_has_its_row_in_the_table_for_people() {
+    let table = include_str!("../../ARCHITECTURE.md");
+    for what in Defect::ALL {
+        assert!(table.contains(&format!("`{}`", what.as_str())), "{}", what.as_str());
+    }
 }
 
 /// A pod that gives itself the labels of another, plainly or by breaking out of a value.

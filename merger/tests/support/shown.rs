@@ -24,7 +24,9 @@ pub(crate) fn page(mut body: &[u8]) -> String {
             text.map_or(Ok(()), |text| write!(shown, " {what} {text:?}")).unwrap();
         }
         shown.push('\n');
-        metric.iter().for_each(|metric| shown += &format!("  {}\n", of_metric(metric)));
+        for metric in &metric {
+            writeln!(shown, "  {}", of_metric(metric)).unwrap();
+        }
     }
     shown
 }
