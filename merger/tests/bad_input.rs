@@ -241,6 +241,18 @@ fn an_exemplar_in_text_is_left_out_of_text_and_read_nevertheless() {
 }
 
 #[test]
+fn an_exemplar_with_a_time_in_the_wrong_unit_costs_itself() {
+    let sample = "# TYPE m counter\nm_total 1";
+    let body = format!("{sample} # {{trace_id=\"x\"}} 0.5 1763917200123\n# EOF\n");
+    let (page, told) = survivors(OpenMetrics, body.as_bytes(), OpenMetrics);
+    assert_eq!((page, told.len()), (format!("{sample}\n"), 1));
+    let source = Source { labels: &[], format: OpenMetrics, body: body.as_bytes() };
+    let output = Output { format: Protobuf, escaping: Escaping::AllowUtf8 };
+    let merged = merge(&[source], &Limits::default(), output);
+    assert_eq!(merged.reports[0].problems.total(), 1);
+}
+
+#[test]
 fn blank_lines_and_comments_in_openmetrics_cost_nothing() {
     check(
         OpenMetrics,

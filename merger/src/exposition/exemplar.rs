@@ -24,7 +24,7 @@ pub struct Exemplar<'a> {
     labels: &'a [u8],
     /// A number.
     pub value: &'a [u8],
-    /// Seconds since 1970, which [`timestamp::millis`] reads.
+    /// Seconds since 1970, which [`timestamp::millis`] reads, before [`timestamp::END`].
     pub timestamp: Option<&'a [u8]>,
 }
 
@@ -56,7 +56,8 @@ impl<'a> Exemplar<'a> {
         let (value, rest) = split_word(rest.strip_prefix(b"}")?);
         let (timestamp, rest) = split_word(rest);
         let timestamp = Some(timestamp).filter(|timestamp| !timestamp.is_empty());
-        let is_time = |seconds| timestamp::millis(seconds).is_some();
+        let is_time =
+            |seconds| timestamp::millis(seconds).is_some_and(|time| time < timestamp::END);
         let is_good = number::is_float(value) && timestamp.is_none_or(is_time) && rest.is_empty();
         is_good.then_some(Self { labels, value, timestamp })
     }
