@@ -1,4 +1,4 @@
-//! cargo-fuzz, built from crates.io. It drives rustup's nightly: the sanitizers are unstable flags.
+//! cargo-fuzz, built from crates.io. It drives rustup's nightly: what the fuzzer needs of the compiler are unstable flags.
 
 use std::{path::PathBuf, process::Command};
 
