@@ -44,12 +44,13 @@ impl<'a> Exemplar<'a> {
     pub fn read(text: &'a [u8]) -> Option<Self> {
         let text = skip_blanks(text).strip_prefix(b"{")?;
         let mut walk = Walk::new(text);
+        let mut names = [&[][..]; MOST_LABELS];
         for (n_before, Label { name, .. }) in walk.by_ref().enumerate() {
-            let is_new = Walk::new(text).take(n_before).all(|earlier| earlier.name != name);
-            let is_good = is_new && !name.is_empty() && name != b"__name__";
-            if !is_good || n_before == MOST_LABELS {
+            let is_new = n_before < MOST_LABELS && !names[..n_before].contains(&name);
+            if !is_new || name.is_empty() || name == b"__name__" {
                 return None;
             }
+            names[n_before] = name;
         }
         let rest = walk.end()?;
         let labels = &text[..text.len() - rest.len()];
@@ -97,7 +98,7 @@ fn push_name(out: &mut Vec<u8>, name: &[u8], escaping: Escaping) {
     if labels::is_name(name) {
         return out.extend_from_slice(name);
     }
-    let plain = plain(name);
+    let plain = labels::unescape(name, b"\"");
     // The reader of the line has found that it is UTF-8.
     let escaped =
         std::str::from_utf8(&plain).map_or(Cow::Borrowed("_"), |n| escaping.label_name(n));
@@ -109,26 +110,9 @@ fn push_name(out: &mut Vec<u8>, name: &[u8], escaping: Escaping) {
     out.push(b'"');
 }
 
-/// A name without its escapes. A backslash before another character stands for itself.
-fn plain(escaped: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(escaped.len());
-    let mut rest = escaped;
-    while let [first, after @ ..] = rest {
-        let (byte, after) = match (first, after) {
-            (b'\\', [b'n', after @ ..]) => (b'\n', after),
-            (b'\\', [known @ (b'\\' | b'"'), after @ ..]) => (*known, after),
-            _ => (*first, after),
-        };
-        plain.push(byte);
-        rest = after;
-    }
-    plain
-}
-
 /// How many characters stand for themselves or behind a known backslash.
 fn n_chars(escaped: &[u8]) -> usize {
-    let plain = if escaped.contains(&b'\\') { Cow::Owned(plain(escaped)) } else { escaped.into() };
-    plain.iter().filter(|b| !matches!(b, 0x80..=0xbf)).count()
+    labels::unescape(escaped, b"\"").iter().filter(|b| !matches!(b, 0x80..=0xbf)).count()
 }
 
 /// What stands before the next blank, behind blanks; and what follows it, behind blanks.

@@ -80,7 +80,7 @@ pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>) -> Option<Defect> {
     let base = base(name, *kind);
     if let Some(help) = help {
         series::push_metadata(out, "HELP", base);
-        push_help(out, help);
+        labels::push_escaped(out, help, true);
         out.push(b'\n');
     }
     if kind.is_some() || is_lost_without_type(base) {
@@ -131,7 +131,7 @@ fn value_of(point: &Point<'_>, role: Role<'_>) -> Option<f64> {
 /// The label of a state has the name of the family: it is not there yet, and it is one without quotes
 /// where the family's is. A colon needs them, and a reader that knows none would refuse the page.
 fn has_place_for_states(name: &[u8], point: &Point<'_>) -> bool {
-    let is_spelled_alike = labels::is_name(name) || !series::is_identifier(name);
+    let is_spelled_alike = labels::is_name(name) || !labels::is_metric_name(name);
     is_spelled_alike && point.labels.iter().all(|label| label.name != name)
 }
 
@@ -163,7 +163,7 @@ fn is_good_quantile(part: &Part<'_>) -> bool {
 /// quotes without one; to Prometheus the type of the family before goes on, and where that one is a
 /// counter, `_created` is its start, and no series.
 fn is_lost_without_type(base: &[u8]) -> bool {
-    !series::is_identifier(base) || base.ends_with(b"_created")
+    !labels::is_metric_name(base) || base.ends_with(b"_created")
 }
 
 /// The word after `# TYPE`: `untyped` is none here.
@@ -180,17 +180,6 @@ fn takes_unit(base: &[u8], kind: Option<Kind>, unit: &[u8]) -> bool {
     let is_plain = unit.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':'));
     let is_named = base.strip_suffix(unit).is_some_and(|rest| rest.ends_with(b"_"));
     is_plain && is_named && !matches!(kind, Some(Kind::Info | Kind::StateSet))
-}
-
-/// Writes plain text with the three escapes of a help text.
-fn push_help(out: &mut Vec<u8>, help: &[u8]) {
-    for byte in help {
-        match byte {
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\\' | b'"' => out.extend_from_slice(&[b'\\', *byte]),
-            _ => out.push(*byte),
-        }
-    }
 }
 
 /// What follows the base of the name on the line of a part, and the label that it has of its own.

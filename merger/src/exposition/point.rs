@@ -92,7 +92,7 @@ pub fn sort(parts: &mut [Part<'_>]) {
 }
 
 /// The label that tells the parts of a point of this kind from each other.
-fn bound_name(kind: Kind) -> Option<&'static [u8]> {
+pub(super) fn bound_name(kind: Kind) -> Option<&'static [u8]> {
     match kind {
         Kind::Histogram | Kind::GaugeHistogram => Some(b"le"),
         Kind::Summary => Some(b"quantile"),

@@ -33,5 +33,8 @@ mod write;
 pub use self::{
     metric::{Line, Metric},
     read::Reader,
-    write::{Family, check, claims, has_exemplar, left_out, push_label, push_without_labels},
+    write::{
+        Family, check, claims, has_exemplar, left_out, push_label, push_without_labels,
+        takes_exemplar,
+    },
 };

@@ -79,8 +79,11 @@ pub(super) fn write_protobuf(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &mut
         }
         of_points.each(rows, |point, rows| {
             family.push_point(out, header, point);
-            let has_place = |part: &Part<'_>| protobuf::has_exemplar(header.kind, part.role);
-            for _ in point.parts.iter().filter(|part| part.exemplar.is_some() && !has_place(part)) {
+            let is_left_out = |part: &&Part<'_>| {
+                let has_place = protobuf::has_exemplar(header.kind, part.role);
+                part.exemplar.is_some_and(|text| !has_place || !protobuf::takes_exemplar(text))
+            };
+            for _ in point.parts.iter().filter(is_left_out) {
                 report_exemplar(draft, rows, reports);
             }
         });

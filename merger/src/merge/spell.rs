@@ -101,6 +101,10 @@ impl Speller {
                 Some(exemplar) => {
                     let mut spelled = Vec::new();
                     exemplar.push(&mut spelled, self.escaping);
+                    // Two names may be one in this spelling.
+                    if spelled != text && Exemplar::read(&spelled).is_none() {
+                        return (None, Some(Defect::BadExemplar));
+                    }
                     (Some(spelled), None)
                 }
             },

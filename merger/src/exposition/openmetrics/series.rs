@@ -25,18 +25,12 @@ pub(super) enum Extra<'a> {
     State(&'a [u8], &'a [u8]),
 }
 
-/// Whether it is a metric name that needs no quotes: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
-pub(super) fn is_identifier(name: &[u8]) -> bool {
-    let is_in_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':');
-    name.first().is_some_and(|b| !b.is_ascii_digit()) && name.iter().all(is_in_name)
-}
-
 /// Writes the beginning of a line of metadata, up to the blank behind the name.
 pub(super) fn push_metadata(out: &mut Vec<u8>, keyword: &str, base: &[u8]) {
     out.extend_from_slice(b"# ");
     out.extend_from_slice(keyword.as_bytes());
     out.push(b' ');
-    push_name(out, base, is_identifier(base));
+    push_name(out, base, labels::is_metric_name(base));
     out.push(b' ');
 }
 
@@ -44,7 +38,7 @@ pub(super) fn push_metadata(out: &mut Vec<u8>, keyword: &str, base: &[u8]) {
 
 impl<'a> Series<'a> {
     pub(super) fn new(base: &'a [u8], labels: &'a [Label<'a>]) -> Self {
-        Self { base, is_quoted: !is_identifier(base), labels, written: None }
+        Self { base, is_quoted: !labels::is_metric_name(base), labels, written: None }
     }
 
     /// Writes name and labels of one series of the point. All go to the same page.

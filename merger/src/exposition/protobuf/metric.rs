@@ -205,13 +205,7 @@ fn spell_exemplar<'t>(
 
 fn push_quoted(out: &mut Vec<u8>, plain: &[u8]) {
     out.push(b'"');
-    for byte in plain {
-        match byte {
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\\' | b'"' => out.extend_from_slice(&[b'\\', *byte]),
-            _ => out.push(*byte),
-        }
-    }
+    labels::push_escaped(out, plain, true);
     out.push(b'"');
 }
 

@@ -5,7 +5,7 @@
 use memchr::memchr;
 
 use crate::exposition::{
-    Defect, Kind, Limit, Limits,
+    Defect, Kind, Limit, Limits, point,
     protobuf::{
         content::{self, Bucket, Content, Exemplar, Histogram, Piece, Scalar, Summary},
         wire::Malformed,
@@ -131,7 +131,7 @@ impl<'a> Verifier<'a> {
             return Err(Defect::TimestampUnit.into());
         }
         // Its lines would have the label twice.
-        if bound_name(kind).is_some_and(|bound| self.labels.names.contains(&bound)) {
+        if point::bound_name(kind).is_some_and(|bound| self.labels.names.contains(&bound)) {
             return Err(Defect::LabelTwice.into());
         }
         let n_lines = self.check_content(content.value, kind)?;
@@ -219,15 +219,6 @@ fn ascend(last: &mut Option<f64>, next: f64) -> Result<(), Malformed> {
     let is_above = last.is_none_or(|last| last < next);
     *last = Some(next);
     if is_above && !next.is_nan() { Ok(()) } else { Err(Malformed) }
-}
-
-/// The label that tells the lines of such a metric from each other.
-fn bound_name(kind: Kind) -> Option<&'static [u8]> {
-    match kind {
-        Kind::Histogram | Kind::GaugeHistogram => Some(b"le"),
-        Kind::Summary => Some(b"quantile"),
-        _ => None,
-    }
 }
 
 // === impl Error ===

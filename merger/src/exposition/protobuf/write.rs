@@ -6,10 +6,8 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
-
 use crate::exposition::{
-    Defect, Header, Kind, Point,
+    Defect, Header, Kind, Point, labels,
     point::Role,
     protobuf::{
         schema::{
@@ -23,7 +21,7 @@ use crate::exposition::{
 mod exemplar;
 mod fold;
 
-pub use self::fold::check;
+pub use self::{exemplar::takes_exemplar, fold::check};
 
 /// Writes one family: its header, then metrics, then the length before all of it.
 #[derive(Debug)]
@@ -85,25 +83,7 @@ pub fn push_without_labels(out: &mut Vec<u8>, metric: &[u8]) {
 
 /// A name or value without its escapes. In the strict spelling there are three.
 fn plain(strict: &[u8]) -> Cow<'_, [u8]> {
-    let Some(mut at) = memchr(b'\\', strict) else { return Cow::Borrowed(strict) };
-    let mut plain = Vec::with_capacity(strict.len());
-    let mut rest = strict;
-    loop {
-        plain.extend_from_slice(&rest[..at]);
-        let (byte, len) = match rest.get(at + 1) {
-            Some(b'n') => (b'\n', 2),
-            Some(escaped @ (b'\\' | b'"')) => (*escaped, 2),
-            _ => (b'\\', 1),
-        };
-        plain.push(byte);
-        rest = &rest[at + len..];
-        match memchr(b'\\', rest) {
-            Some(next) => at = next,
-            None => break,
-        }
-    }
-    plain.extend_from_slice(rest);
-    Cow::Owned(plain)
+    labels::unescape(strict, b"\"")
 }
 
 // === impl Family ===
