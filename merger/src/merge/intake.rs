@@ -263,7 +263,7 @@ impl<'a> Intake<'a> {
             | when(sample.timestamp.is_some(), HAS_MORE);
         report.samples += 1;
         self.rows.list.push(Row::new(span, flags, name, place.line));
-        self.hashes.push(Hasher::series(name, timestamp, sum.wrapping_add(reading.sum)));
+        self.hashes.push(self.hasher.series(name, timestamp, sum.wrapping_add(reading.sum)));
     }
 
     /// The number of the name of a sample, which mostly is that of the sample before.

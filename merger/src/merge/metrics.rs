@@ -27,7 +27,6 @@ use crate::{
             flags::{HAS_LABELS, HAS_MORE, IS_METRIC, IS_SUSPECT, IS_WRITTEN, when},
             index,
         },
-        series::Hasher,
         spell::Speller,
     },
 };
@@ -165,7 +164,7 @@ impl<'a> Intake<'a> {
             protobuf::push_without_labels(&mut origin.written, metric.bytes);
             span = [start, origin.written.len() - start, span[2]];
         }
-        self.hashes.push(Hasher::series(name, metric.timestamp(), sum));
+        self.hashes.push(self.hasher.series(name, metric.timestamp(), sum));
         let flags = IS_METRIC | when(!is_as_is, IS_WRITTEN);
         Ok(Row::new(span, flags, name, place.line))
     }

@@ -222,7 +222,7 @@ impl Origin<'_> {
         } else {
             hasher.set(self.labels(row))
         };
-        Hasher::series(row.name, self.timestamp(row), sum)
+        hasher.series(row.name, self.timestamp(row), sum)
     }
 
     /// How many samples the row is in the formats of lines.

@@ -272,3 +272,19 @@ fn a_source_does_not_speak_under_a_reserved_name() {
     let expected = "owner{c=\"1\"} 1\n# TYPE own_up gauge\nown_up{c=\"1\"} 1\n";
     assert_eq!(String::from_utf8_lossy(&body), expected);
 }
+
+#[test]
+fn times_that_would_have_one_hash_but_for_the_seed_are_told_apart() {
+    // One and the same hash each, where a time is only multiplied and there are no labels.
+    let inverse =
+        |odd: u64| (0..6).fold(odd, |x, _| x.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(x))));
+    let (of_time, of_hash) = (inverse(0xd6e8_feb8_6659_fd93), inverse(0xa076_1d64_78bd_642f));
+    let times = (0..2_000_u64).filter_map(|low| {
+        let time = ((1 << 32) | low).wrapping_mul(of_hash).rotate_right(31).wrapping_mul(of_time);
+        i64::try_from(time).ok()
+    });
+    let hasher = series::Hasher::default();
+    let hashes: std::collections::HashSet<u32> =
+        times.clone().map(|time| hasher.series(0, Some(time), 0)).collect();
+    assert!(hashes.len() > times.count() * 9 / 10, "{}", hashes.len());
+}
