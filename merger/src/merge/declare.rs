@@ -54,7 +54,7 @@ impl<'a> Declarations<'a> {
         let mut longer: Vec<(u32, u32)> = Vec::new();
         for (said, kind, Place { line, text, .. }) in kinds {
             let number = named(names, said, kind, source);
-            if number != said && !longer.contains(&(said, number)) {
+            if number != said {
                 longer.push((said, number));
             }
             let name = &mut names.list[number as usize];
@@ -72,6 +72,7 @@ impl<'a> Declarations<'a> {
             }
         }
         longer.sort_unstable();
+        longer.dedup();
         let meant = |said: u32| {
             let at = longer.binary_search_by_key(&said, |(said, _)| *said);
             at.map_or(said, |at| longer[at].1)
