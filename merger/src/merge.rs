@@ -101,9 +101,10 @@ pub fn merge(sources: &[Source<'_>], limits: &Limits, output: Output) -> Merged 
 }
 
 /// Merges what the sources said, and last what is to be stated about them: text 0.0.4, without
-/// further labels, made from the report of each. No source says anything under a name that begins
-/// with `reserved`, unless that is empty: it could contradict the statement. In these reports a sample still counts that only
-/// the whole page shows to be a misfit.
+/// further labels, made from the report of each. No source says anything under a name that on the page
+/// begins with `reserved`, unless that is empty: it could contradict the statement. In these reports
+/// all samples are those of the page; which exemplars and units it has no place for, only the writing
+/// shows.
 #[must_use]
 pub fn merge_with(
     sources: &[Source<'_>],

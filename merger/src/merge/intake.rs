@@ -69,9 +69,15 @@ const LINE: usize = 300;
 // === impl Reading ===
 
 impl Reading<'_, '_> {
-    /// Whether a source may not speak under this name.
+    /// Whether a source may not speak under this name, which is in the spelling of the page. A family
+    /// that lacks but the last underscore would say its `_count` under a reserved name.
+    #[inline]
     pub(super) fn is_reserved(&self, name: &[u8]) -> bool {
-        !self.reserved.is_empty() && name.starts_with(self.reserved)
+        let Self { reserved, .. } = *self;
+        let stem = reserved.strip_suffix(b"_").unwrap_or(reserved);
+        !reserved.is_empty()
+            && name.starts_with(stem)
+            && (name.len() == stem.len() || name.starts_with(reserved))
     }
 
     /// Whether this is no time that anybody means in the unit of the source's format.
@@ -162,7 +168,9 @@ impl<'a> Intake<'a> {
             let place = || reader.place();
             match step {
                 Step::Sample => self.take_sample(reading, &reader, report),
-                Step::Entry(entry) if reading.is_reserved(entry.name()) => {
+                Step::Entry(entry)
+                    if reading.is_reserved(&self.speller.metric_name(entry.name())) =>
+                {
                     report.problems.add(place().line, Defect::ReservedName, place().text);
                 }
                 Step::Entry(entry) => self.declare(entry, declarations, place()),
@@ -187,7 +195,10 @@ impl<'a> Intake<'a> {
         if !reader.is_same_name() {
             self.sampled = None;
         }
-        if reading.is_reserved(reader.sample().name) {
+        // A name without quotes is an identifier, which stays as it is.
+        let sample = reader.sample();
+        let is_respelled = || reading.is_reserved(&self.speller.metric_name(sample.name));
+        if reading.is_reserved(sample.name) || (sample.is_quoted && is_respelled()) {
             let place = reader.place();
             report.problems.add(place.line, Defect::ReservedName, place.text);
         } else if reading.is_of_another_unit(reader.sample().timestamp) {

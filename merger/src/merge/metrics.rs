@@ -67,7 +67,10 @@ impl<'a> Intake<'a> {
         while let Some(item) = reader.next() {
             let place = reader.place();
             match item {
-                Ok(entry) if reading.is_reserved(entry.name()) => {
+                Ok(entry)
+                    if reading
+                        .is_reserved(&self.speller.metric_name(&labels::escaped(entry.name()))) =>
+                {
                     report.problems.add(place.line, Defect::ReservedName, place.text);
                 }
                 Ok(Entry::Metric(metric)) => {

@@ -73,6 +73,16 @@ impl Speller {
         self.dialect == Dialect::OpenMetrics && !openmetrics::takes_label(name)
     }
 
+    /// A metric name in the spelling of the page, from one that is escaped.
+    #[inline]
+    pub(super) fn metric_name(self, name: &[u8]) -> Cow<'_, [u8]> {
+        if self.escaping == Escaping::AllowUtf8 || labels::is_metric_name(name) {
+            Cow::Borrowed(name)
+        } else {
+            labels::respell(name, |plain| self.escaping.metric_name(plain))
+        }
+    }
+
     /// The name of a label in the spelling of the page, from one that is escaped.
     fn label_name(self, name: &[u8]) -> Cow<'_, [u8]> {
         if labels::is_name(name) {

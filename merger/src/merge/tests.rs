@@ -1,5 +1,5 @@
 use super::*;
-use crate::exposition::{Defect, Output};
+use crate::exposition::{Defect, Escaping, Output};
 
 mod formats;
 
@@ -287,4 +287,22 @@ fn times_that_would_have_one_hash_but_for_the_seed_are_told_apart() {
     let hashes: std::collections::HashSet<u32> =
         times.clone().map(|time| hasher.series(0, Some(time), 0)).collect();
     assert!(hashes.len() > times.count() * 9 / 10, "{}", hashes.len());
+}
+
+#[test]
+fn what_escaping_makes_a_reserved_name_is_one() {
+    let text: &[u8] =
+        b"# TYPE \"own.up\" gauge\n{\"own.up\"} 0\n{\"own up\",a=\"1\"} 0\nown 0\nowner 1\n";
+    let text = Source { labels: &[], format: Format::Text1, body: text };
+    let utf8 = Output { format: Format::Protobuf, escaping: Escaping::AllowUtf8 };
+    let messages = merge(&[text], &Limits::default(), utf8).body;
+    let messages = Source { labels: &[("c", "2")], format: Format::Protobuf, body: &messages };
+    let state = |reports: &[Report]| {
+        let found = reports.iter().map(|r| (r.samples, r.problems.count(Defect::ReservedName)));
+        assert_eq!(found.collect::<Vec<_>>(), [(1, 4), (1, 6)]);
+        Vec::new()
+    };
+    let Merged { body, .. } =
+        merge_with(&[text, messages], &Limits::default(), Output::default(), "own_", state);
+    assert_eq!(String::from_utf8_lossy(&body), "# TYPE owner untyped\nowner 1\nowner{c=\"2\"} 1\n");
 }
