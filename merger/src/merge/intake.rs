@@ -103,6 +103,7 @@ impl<'a> Intake<'a> {
     /// begins with `reserved` is a problem, unless that is empty.
     pub(super) fn take(&mut self, source: &Source<'a>, limits: &Limits, reserved: &str) -> Report {
         let position = self.rows.begin(source, self.format.dialect());
+        self.names.source = position;
         let mut report = Report::default();
         let (n_names, n_rows) = (self.names.list.len(), self.rows.list.len());
         let relabel = &self.rows.origins[position as usize].relabel;
@@ -217,6 +218,9 @@ impl<'a> Intake<'a> {
     /// Takes in what is said of a family.
     fn declare(&mut self, entry: Entry<'a>, declarations: &mut Declarations<'a>, place: Place<'a>) {
         let name = self.names.number(entry.name());
+        if let Entry::Type { kind, .. } = entry {
+            self.names.list[name as usize].said_by = Some((self.names.source, kind));
+        }
         Self::declare_as(name, entry, declarations, place);
     }
 

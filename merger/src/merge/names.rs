@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::{
-    exposition::{Defect, Escaping, Kind, family::Type, labels},
+    exposition::{Defect, Escaping, Kind, family::Type, labels, openmetrics},
     merge::{report::Report, rows::index},
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Name<'a> {
     pub declared: Option<Declared<'a>>,
     /// The last source that had a sample of this name.
     pub sampled_by: Option<u32>,
+    /// The last source that said a kind of this name, and which.
+    pub said_by: Option<(u32, Kind)>,
 }
 
 /// A TYPE line.
@@ -54,6 +56,8 @@ const SUFFIXES: [&str; 8] =
 #[derive(Debug)]
 pub(super) struct Names<'a> {
     pub list: Vec<Name<'a>>,
+    /// The position of the source that is being read.
+    pub source: u32,
     escaping: Escaping,
     numbers: HashTable<u32>,
     /// Seeded, since the names come from pods; it decides no order.
@@ -86,8 +90,8 @@ impl Mark<'_> {
 impl Names<'_> {
     /// No names; those that are no identifiers are written in `escaping`.
     pub(super) fn new(escaping: Escaping) -> Self {
-        let (list, numbers, hasher) = Default::default();
-        Self { list, escaping, numbers, hasher, last: None }
+        let (list, source, numbers, hasher) = Default::default();
+        Self { list, source, escaping, numbers, hasher, last: None }
     }
 
     /// The number of a name as its source escaped it, which is new where the name is.
@@ -144,13 +148,14 @@ impl Names<'_> {
             hasher.hash_one(&*list[*number as usize].bytes)
         });
         let bytes = bytes.into_owned().into_boxed_slice();
-        let (help, unit, declared, sampled_by) = Default::default();
-        list.push(Name { bytes, help, unit, type_: Type::Absent, declared, sampled_by });
+        let (help, unit, type_, declared, sampled_by, said_by) = Default::default();
+        list.push(Name { bytes, help, unit, type_, declared, sampled_by, said_by });
         number
     }
 
-    /// A name as the page says it. Of a sample of a family that is known the name of the family is
-    /// escaped, and what follows stays as it is: otherwise it would be of no family.
+    /// A name as the page says it. Of a sample of a family that its source has declared the name of the
+    /// family is escaped, and what follows stays as it is: otherwise it would be of no family. What other
+    /// sources say does not matter, or a series would be called by who came first.
     fn spell<'n>(&self, bytes: &'n [u8]) -> Cow<'n, [u8]> {
         if labels::is_metric_name(bytes) {
             return Cow::Borrowed(bytes);
@@ -159,10 +164,18 @@ impl Names<'_> {
             |name: &'n [u8]| labels::respell(name, |plain| self.escaping.metric_name(plain));
         for suffix in SUFFIXES {
             let base = bytes.strip_suffix(suffix.as_bytes()).map(escape);
-            if let Some(base) = base.filter(|base| self.find(base).is_some()) {
+            if let Some(base) = base.filter(|base| self.is_said_with(base, suffix)) {
                 return Cow::Owned([&*base, suffix.as_bytes()].concat());
             }
         }
         escape(bytes)
+    }
+
+    /// Whether the source has said that there is a family whose samples have this suffix.
+    fn is_said_with(&self, base: &[u8], suffix: &str) -> bool {
+        let said = self.find(base).and_then(|number| self.list[number as usize].said_by);
+        said.is_some_and(|(source, kind)| {
+            source == self.source && openmetrics::claims(Some(kind)).contains(&suffix)
+        })
     }
 }

@@ -381,3 +381,20 @@ fn an_exemplar_of_a_time_that_messages_cannot_say_is_left_out_and_counted() {
     assert_eq!(told.len(), 1);
     assert!(told[0].starts_with("line 2: exemplar is left out"), "{told:?}");
 }
+
+#[test]
+fn a_name_in_quotes_is_spelled_alike_whichever_source_comes_first() {
+    let histogram: &[u8] = b"# TYPE \"a.b\" histogram\n{\"a.b_count\",c=\"1\"} 1\n";
+    let other: &[u8] = b"{\"a.b_count\"} 2\n";
+    let series = |sources: [&[u8]; 2]| {
+        let (body, told) = page(&sources.map(|body| (Text1, body)), Text, Escaping::Dots);
+        assert_eq!(told, [""; 0]);
+        let page = String::from_utf8_lossy(&body).into_owned();
+        let mut lines: Vec<_> = page.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let expected = ["# TYPE a_dot_b histogram", "a_dot_b__count 2", "a_dot_b_count{c=\"1\"} 1"];
+    assert_eq!(series([histogram, other]), expected);
+    assert_eq!(series([other, histogram]), expected);
+}
