@@ -67,8 +67,13 @@ impl<'f, 'a> Family<'f, 'a> {
     /// Whether each point can be written as one of its kind. The rows are in their order.
     pub(super) fn fits(&self, rows: &[u32], format: Format) -> bool {
         let mut fits = true;
+        // A strict reader takes all label sets of an info for one, which has times or has none.
+        let mut is_info_timed = None;
         self.each(rows, |point, _| {
+            let is_timed = point.timestamp.is_some();
+            let is_info = self.header.kind == Some(Kind::Info);
             fits = fits
+                && (!is_info || *is_info_timed.get_or_insert(is_timed) == is_timed)
                 && match format {
                     Format::Protobuf => protobuf::check(&self.header, point).is_ok(),
                     _ => openmetrics::check(&self.header, point).is_ok(),
@@ -94,18 +99,13 @@ impl<'f, 'a> Family<'f, 'a> {
         let mut kinds: HashMap<Place, bool, RandomState> = HashMap::default();
         let has_metrics = rows.iter().any(|row| self.row(*row).1.is_metric());
         let mut placed = Vec::with_capacity(rows.len());
-        let mut is_info_timed = None;
         for &row in rows.iter() {
             let (origin, row_at) = self.row(row);
             let timestamp = origin.timestamp(row_at);
             let is_timed = timestamp.is_some();
             let new = (index(sets.len()), is_timed);
             let key = hashers.each_ref().map(|hasher| self.hash(origin, row_at, format, hasher));
-            let (set, mut is_set_timed) = *sets.entry(key).or_insert(new);
-            if self.header.kind == Some(Kind::Info) {
-                // A strict reader takes all label sets of an info for one.
-                is_set_timed = *is_info_timed.get_or_insert(is_timed);
-            }
+            let (set, is_set_timed) = *sets.entry(key).or_insert(new);
             let place = Place { set, timestamp };
             let is_metric = row_at.is_metric();
             if is_timed != is_set_timed && format.is_openmetrics() {

@@ -398,3 +398,17 @@ fn a_name_in_quotes_is_spelled_alike_whichever_source_comes_first() {
     assert_eq!(series([histogram, other]), expected);
     assert_eq!(series([other, histogram]), expected);
 }
+
+#[test]
+fn an_info_with_and_without_times_loses_its_type_and_no_sample() {
+    let timed = "# TYPE b info\nb_info{v=\"1\"} 1 5\n# EOF\n";
+    let untimed = "# TYPE b info\nb_info{v=\"2\"} 1\n# EOF\n";
+    let told =
+        "line 1: sample does not fit the type of its family, now without one: `# TYPE b info`";
+    check(
+        &[(OpenMetrics, timed), (OpenMetrics, untimed)],
+        OpenMetrics,
+        "# TYPE b_info unknown\nb_info{v=\"1\"} 1 5\nb_info{v=\"2\"} 1\n# EOF\n",
+        &[told],
+    );
+}
