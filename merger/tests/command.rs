@@ -117,7 +117,7 @@ fn a_file_that_cannot_be_read_costs_itself() {
 #[test]
 fn an_input_without_end_costs_itself() {
     let merged = merger_reading(&["merge", "/dev/zero", "-"], b"m 1\n");
-    let problem = "merger: zero: left out: body larger than 134217728 bytes\n";
+    let problem = "merger: zero: left out: body larger than 134217727 bytes\n";
     check(&merged, 0, "m{container=\"stdin\"} 1\n", problem);
 }
 

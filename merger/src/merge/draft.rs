@@ -110,6 +110,8 @@ impl<'a> Draft<'a> {
             let mut left_out = Vec::new();
             let mut lost = self.misfits(&hashers, &mut left_out);
             lost.extend(self.clashes());
+            // One without a kind can lose no other; a second look at it would find the same.
+            lost.retain(|(family, _)| self.names.list[*family as usize].type_ != Type::Lost);
             if lost.is_empty() {
                 left_out.sort_unstable_by_key(|(row, _)| *row);
                 return report_rows(&self.rows, &left_out, reports);

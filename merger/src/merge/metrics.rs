@@ -32,8 +32,9 @@ use crate::{
 };
 
 /// How many bytes may be written anew for one source, if not its body allows more: each line of a
-/// metric repeats all its labels, so that a small body can be a page without end.
-const MOST_WRITTEN: usize = 64 << 20;
+/// metric repeats all its labels, so that a small body can be a page without end. A source of text
+/// may say as much by default.
+const MOST_WRITTEN: usize = 16 << 20;
 
 /// Makes lines of metrics.
 pub(super) struct Lines<'l, 'a> {
@@ -110,9 +111,9 @@ impl<'a> Intake<'a> {
             }
             return Ok(());
         }
-        let most = MOST_WRITTEN.max(reading.source.body.len().saturating_mul(4));
         let Self { names, rows, speller, .. } = self;
         let origin = &mut rows.origins[reading.position as usize];
+        let most = most_written(origin);
         let mut lines = Lines { names, speller: *speller, position: reading.position, most };
         match lines.of(metric, name, origin, place.line) {
             Ok(Spoken { rows: spoken, lost }) => {
@@ -199,7 +200,8 @@ pub(super) fn explode<'a>(
             let kind = origin.metric(*row).kind;
             let metric = Metric { family: b"", kind, bytes: &bytes };
             report.samples -= origin.n_samples(*row);
-            let mut lines = Lines { names, speller, position: index(source), most: MOST_WRITTEN };
+            let most = most_written(origin);
+            let mut lines = Lines { names, speller, position: index(source), most };
             let spoken = lines.of(&metric, row.name, origin, row.line as usize);
             let Spoken { rows: spoken, lost } =
                 spoken.unwrap_or_else(|what| Spoken { rows: Vec::new(), lost: vec![what] });
@@ -212,6 +214,11 @@ pub(super) fn explode<'a>(
         }
     }
     true
+}
+
+/// How many bytes may be written anew for a source: a body of lines may be four times as long, too.
+fn most_written(origin: &Origin<'_>) -> usize {
+    MOST_WRITTEN.max(origin.body.len().saturating_mul(4))
 }
 
 /// The metrics whose family is of another kind.

@@ -19,7 +19,7 @@ use crate::{
 /// Writing anew makes a line less than four times as long: `\d` takes one byte more, and a label
 /// that clashes, which has five bytes and a comma at least, gets `exported_` once, and once more for
 /// each longer label that stands in the line under the name so far.
-pub const LARGEST_BODY: usize = 1 << 27;
+pub const LARGEST_BODY: usize = (1 << 27) - 1;
 
 /// One sample, or for a page of protobuf one metric.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ pub(super) struct Rows<'a> {
 /// What the rows of one source have in common.
 #[derive(Debug)]
 pub(super) struct Origin<'a> {
-    body: &'a [u8],
+    pub body: &'a [u8],
     /// The unit of the timestamps in its lines on the page.
     dialect: Dialect,
     /// What had to be written anew.
