@@ -141,6 +141,8 @@ pub struct Sample<'a> {
     pub is_quoted: bool,
     /// Whether its line, without its end, is byte for byte what the strict writer of its format writes.
     pub strict: bool,
+    /// It would be strict, were there no comma behind the last label.
+    pub has_comma: bool,
 }
 
 /// What a reader has come to.

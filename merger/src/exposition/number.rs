@@ -63,6 +63,8 @@ fn is_decimal(text: &[u8]) -> bool {
         None if whole.len() <= 308 => true,
         Some([]) => false,
         Some(digits) if !digits.iter().all(u8::is_ascii_digit) => false,
+        // 1e200 times 1e99 is far from the largest.
+        Some(digits) if whole.len() <= 200 && digits.len() <= 2 => true,
         _ => as_str(text).and_then(|text| text.parse::<f64>().ok()).is_some_and(f64::is_finite),
     }
 }
@@ -129,6 +131,12 @@ mod tests {
         let too_large = format!("{largest}0");
         let small = format!("0.{}1", "0".repeat(500));
         check(is_float, &[&largest, &small], &[&too_large, &"9".repeat(400)]);
+        let (nines, more) = ("9".repeat(200), "9".repeat(210));
+        check(
+            is_float,
+            &[&format!("{nines}e99"), &format!("{nines}e+108"), &format!("{more}e98")],
+            &[&format!("{nines}e109"), &format!("{more}e99"), &format!("{nines}e1x")],
+        );
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
             indented => {
                 let read = self.read_sample(indented);
                 read.map_err(|error| self.fault(error))?;
-                self.sample.strict = false;
+                (self.sample.strict, self.sample.has_comma) = (false, false);
                 self.count_sample().map(|()| Some(Step::Sample))
             }
         }
@@ -325,7 +325,7 @@ fn family_name(text: &[u8]) -> Option<(&[u8], &[u8])> {
         return (end > 1).then(|| (&text[1..end], labels::skip_blanks(&text[end + 1..])));
     }
     let (family, rest) = split_word(text);
-    let is_name = !family.is_empty() && sample::name_len(family) == family.len();
+    let is_name = !family.is_empty() && sample::name_len(family, 0) == family.len();
     is_name.then_some((family, rest))
 }
 

@@ -277,7 +277,8 @@ impl<'a> Intake<'a> {
             | when(has_labels, HAS_LABELS)
             | when(sample.timestamp.is_some(), HAS_MORE);
         report.samples += 1;
-        self.rows.list.push(Row::new(span, flags, name, place.line));
+        let row = Row::new(span, flags, name, place.line);
+        self.rows.list.push(if sample.has_comma { row.with_comma() } else { row });
         self.hashes.push(self.hasher.series(name, timestamp, sum.wrapping_add(reading.sum)));
     }
 

@@ -28,7 +28,8 @@ pub(super) struct Row {
     start: u32,
     /// How many they are, and the flags.
     len: u32,
-    /// Where in a line the source's labels go; of a metric the kind, as a position in [`Kind::ALL`].
+    /// Where in a line the source's labels go, and a flag; of a metric the kind, as a position in
+    /// [`Kind::ALL`].
     insert: u32,
     /// The number of its metric name.
     pub name: u32,
@@ -61,6 +62,9 @@ pub(super) mod flags {
 use flags::{HAS_LABELS, HAS_MORE, IS_METRIC, IS_SUSPECT, IS_WRITTEN};
 
 const LEN: u32 = HAS_MORE - 1;
+
+/// In the insert: where the labels of the line end stands a comma, which the page has not.
+const HAS_COMMA: u32 = 1 << 31;
 
 /// The rows of all sources, in their order.
 #[derive(Debug, Default)]
@@ -112,6 +116,12 @@ impl Row {
         Self { start, len: len | flags, insert, name, line: index(line) }
     }
 
+    /// The same, where a comma stands behind the labels of its line.
+    #[inline]
+    pub(super) fn with_comma(self) -> Self {
+        Self { insert: self.insert | HAS_COMMA, ..self }
+    }
+
     #[inline]
     pub(super) fn len(self) -> usize {
         (self.len & LEN) as usize
@@ -130,10 +140,22 @@ impl Row {
         self.len & IS_SUSPECT != 0
     }
 
+    /// Where in its line the source's labels go.
+    #[inline]
+    fn insert(self) -> usize {
+        (self.insert & !HAS_COMMA) as usize
+    }
+
+    /// How many bytes of its line stand there and are left out.
+    #[inline]
+    fn n_left_out(self) -> usize {
+        usize::from(self.insert & HAS_COMMA != 0)
+    }
+
     /// How many bytes its line has on the page, its end included.
     #[inline]
     pub(super) fn len_with(self, relabel: &Relabel) -> usize {
-        self.len() + relabel.part(self.len & HAS_LABELS != 0).len() + 1
+        self.len() - self.n_left_out() + relabel.part(self.len & HAS_LABELS != 0).len() + 1
     }
 }
 
@@ -206,7 +228,7 @@ impl Origin<'_> {
     /// The line of a row.
     #[inline]
     pub(super) fn line(&self, row: Row) -> Line<'_> {
-        Line { bytes: self.bytes(row), insert: row.insert as usize }
+        Line { bytes: self.bytes(row), insert: row.insert() }
     }
 
     /// The labels of a row, and those of its source.
@@ -253,10 +275,10 @@ impl Origin<'_> {
     #[inline]
     pub(super) fn push_line(&self, out: &mut Vec<u8>, row: Row) {
         let line = self.bytes(row);
-        let (before, after) = line.split_at(row.insert as usize);
+        let (before, after) = line.split_at(row.insert());
         out.extend_from_slice(before);
         out.extend_from_slice(self.relabel.part(row.len & HAS_LABELS != 0));
-        out.extend_from_slice(after);
+        out.extend_from_slice(&after[row.n_left_out()..]);
         out.push(b'\n');
     }
 }

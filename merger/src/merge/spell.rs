@@ -53,10 +53,10 @@ impl Speller {
         self.escaping
     }
 
-    /// Whether the page can have the line of a sample as it is.
+    /// Whether the page can have the line of a sample as it is, but for a comma behind its labels.
     #[inline]
     pub(super) fn is_as_is(self, format: Format, sample: &Sample<'_>) -> bool {
-        sample.strict
+        (sample.strict || sample.has_comma)
             && (!sample.is_quoted || self.escaping == Escaping::AllowUtf8)
             && (sample.timestamp.is_none() || format.dialect() == self.dialect)
     }

@@ -136,6 +136,20 @@ fn the_labels_of_the_source_win() {
 }
 
 #[test]
+fn a_comma_behind_the_labels_is_left_out() {
+    let lines = "m{a=\"1\",} 1\n m{a=\"2\",} 2\nm{a=\"3\", } 3\nm{a=\"4\",} 4 5\nm{a=\"1\"} 6\n";
+    check(
+        &[("x", lines), ("", lines)],
+        "m{a=\"1\",c=\"x\"} 1\nm{a=\"2\",c=\"x\"} 2\nm{a=\"3\",c=\"x\"} 3\n\
+         m{a=\"4\",c=\"x\"} 4 5\nm{a=\"1\"} 1\nm{a=\"2\"} 2\nm{a=\"3\"} 3\nm{a=\"4\"} 4 5\n",
+        &[
+            "x: line 5: series is there already, the first is kept: `m{a=\"1\"} 6`",
+            ": line 5: series is there already, the first is kept: `m{a=\"1\"} 6`",
+        ],
+    );
+}
+
+#[test]
 fn the_label_of_a_source_is_escaped() {
     check(&[("\"}\n\\", "m 1\n")], "m{c=\"\\\"}\\n\\\\\"} 1\n", &[]);
 }

@@ -4,12 +4,14 @@ use memchr::memchr;
 
 use crate::exposition::{Header, Kind, Labels, labels};
 
-/// A strict sample line, without its end: `name{labels} value timestamp # exemplar`.
+/// A sample line, without its end: `name{labels} value timestamp # exemplar`. It is strict but for
+/// a comma that may stand behind the labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
     /// The whole line.
     pub bytes: &'a [u8],
-    /// Where more labels fit in: the offset of the closing brace, or of the blank after the name.
+    /// Where more labels fit in: the offset of the closing brace, or of a comma before it, or of the
+    /// blank after the name.
     pub insert: usize,
 }
 
@@ -109,6 +111,7 @@ impl<'a> Line<'a> {
     #[must_use]
     pub fn tail(self) -> Tail<'a> {
         let tail = &self.bytes[self.insert..];
+        let tail = tail.strip_prefix(b",").unwrap_or(tail);
         let tail = tail.strip_prefix(b"}").unwrap_or(tail);
         let mut words = tail.splitn(3, |b| *b == b' ').skip(1);
         let value = words.next().unwrap_or_default();
@@ -164,6 +167,7 @@ mod tests {
         };
         check("m{a=\" 7 \"} 1 2", 9, "a=\" 7 \"", "1", Some(&b"2"[..]), None);
         check("m 1", 1, "", "1", None, None);
+        check("m{a=\"1\",} 1 2", 7, "a=\"1\"", "1", Some(&b"2"[..]), None);
         check("m{a=\"}\"} 1 # {b=\"c\"} 2", 7, "a=\"}\"", "1", None, Some(&b"{b=\"c\"} 2"[..]));
         check("m 1 2.5 # {} 2 3", 1, "", "1", Some(b"2.5"), Some(b"{} 2 3"));
     }

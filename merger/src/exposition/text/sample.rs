@@ -36,8 +36,9 @@ pub(super) struct Before<'a> {
     pub set: Set<'a>,
 }
 
-/// How many digits are a float for sure: 1e308 is one.
-const MOST_DIGITS: usize = 308;
+/// How many digits before the point are a float for sure, with an exponent of two digits, too: the
+/// largest one has 309.
+const MOST_DIGITS: usize = 200;
 
 /// Reads the line at the beginning of `text`, whose first byte is no blank. Gives how long the line is
 /// without its end; the sample is filled in, which is cheaper than to hand it over.
@@ -53,7 +54,8 @@ pub(super) fn read<'a>(
     let is_same_name = before.is_name(same, text);
     // Its line says nothing more of the set, which is now that of this line.
     before.len = before.name_len;
-    let name = &text[..if is_same_name { before.name_len } else { name_len(text) }];
+    let known = same.min(before.name_len);
+    let name = &text[..if is_same_name { known } else { name_len(text, known) }];
     if name.len() > limits.name {
         return Err(Error::Limit(Limit::Name, limits.name));
     }
@@ -97,14 +99,17 @@ pub(super) fn read<'a>(
     };
     sample.labels = before.set.as_labels();
     sample.is_quoted = before.set.is_quoted();
-    sample.strict = is_tail_strict && is_tight && (behind == 0 || sample.labels.is_strict());
+    let is_strict = is_tail_strict && is_tight && (behind == 0 || sample.labels.is_strict());
+    sample.has_comma = is_strict && before.set.has_comma();
+    sample.strict = is_strict && !sample.has_comma;
     before.keep(text, name.len(), is_same_name, is_tight);
     Ok(text.len() - rest.len() + len)
 }
 
-/// How many bytes at the beginning are a metric name: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
-pub(in crate::exposition) fn name_len(text: &[u8]) -> usize {
-    let mut len = labels::name_run(text);
+/// How many bytes at the beginning are a metric name: `[a-zA-Z_:][a-zA-Z0-9_:]*`. The first `known`
+/// are the beginning of one.
+pub(super) fn name_len(text: &[u8], known: usize) -> usize {
+    let mut len = known + labels::name_run(&text[known..]);
     while text.get(len) == Some(&b':') {
         len += 1 + labels::name_run(&text[len + 1..]);
     }
@@ -112,11 +117,21 @@ pub(in crate::exposition) fn name_len(text: &[u8]) -> usize {
 }
 
 /// Where a line ends behind its labels, if there is but a number in the strict spelling: a blank,
-/// digits, and maybe a point among them.
+/// digits, maybe a point among them, and maybe an exponent.
 #[inline]
 fn number_alone(text: &[u8]) -> Option<usize> {
     let whole = digits_end(text, 1);
-    let end = if text.get(whole) == Some(&b'.') { digits_end(text, whole + 1) } else { whole };
+    let mut end = whole;
+    if text.get(end) == Some(&b'.') {
+        end = digits_end(text, end + 1);
+    }
+    if let Some(b'e' | b'E') = text.get(end) {
+        let start = end + 1 + usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
+        end = digits_end(text, start);
+        if !(1..=2).contains(&(end - start)) {
+            return None;
+        }
+    }
     let is_alone = matches!(text.get(end), None | Some(b'\n'))
         && text.first() == Some(&b' ')
         && (2..=MOST_DIGITS).contains(&whole);

@@ -27,10 +27,10 @@ pub(super) fn common_prefix(a: &[u8], b: &[u8], len: usize) -> usize {
         }
         while let (Some(a), Some(b)) = (Word::at(a, at), Word::at(b, at)) {
             let n = a.n_same(b);
-            at += n;
             if n < Word::LEN {
-                return at.min(len);
+                return (at + n).min(len);
             }
+            at += Word::LEN;
         }
         let rest = tail(a, at).iter().zip(tail(b, at));
         at += rest.take_while(|(a, b)| a == b).count();
@@ -45,10 +45,10 @@ pub(super) fn plain_end(text: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     while let Some(word) = Word::at(text, at) {
         let n = word.n_plain();
-        at += n;
         if n < Word::LEN {
-            return Some(at);
+            return Some(at + n);
         }
+        at += Word::LEN;
     }
     tail(text, at).iter().position(|b| !is_plain(*b)).map(|n| at + n)
 }
@@ -59,10 +59,10 @@ pub(super) fn digits_end(text: &[u8], from: usize) -> usize {
     let mut at = from;
     while let Some(word) = Word::at(text, at) {
         let n = word.n_digits();
-        at += n;
         if n < Word::LEN {
-            return at;
+            return at + n;
         }
+        at += Word::LEN;
     }
     at + tail(text, at).iter().take_while(|b| b.is_ascii_digit()).count()
 }

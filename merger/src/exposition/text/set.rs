@@ -23,11 +23,13 @@ pub(super) struct Set<'a> {
     ends: Vec<End>,
     /// What followed the opening brace, and not only up to the closing one.
     text: &'a [u8],
-    /// Where the closing brace is.
+    /// Where the last label ends.
     end: usize,
-    /// How much of the text the next set is compared with: up to the brace if all is in the strict
+    /// How much of the text the next set is compared with: all labels if they are in the strict
     /// spelling, else nothing.
     len: usize,
+    /// A comma stands between the last label and the brace, as old Java clients write it.
+    has_comma: bool,
     /// The metric name that stands among the labels, in quotes.
     name: Option<&'a [u8]>,
     /// The name of a label stands in quotes.
@@ -52,8 +54,6 @@ struct Cursor<'a> {
     at: usize,
     /// How many labels were read.
     n: usize,
-    /// Up to here the text is that of the set before.
-    shared: usize,
     /// The names so far are those of the set before, in the same order, so none occurs twice.
     is_as_before: bool,
     is_strict: bool,
@@ -100,9 +100,14 @@ impl<'a> Set<'a> {
         self.n_kept = usize::MAX;
     }
 
-    /// All labels, between the braces.
+    /// All labels, without the braces and a comma behind the last.
     pub(super) fn as_labels(&self) -> Labels<'a> {
         Labels::new(&self.text[..self.end], self.len > 0)
+    }
+
+    /// Whether a comma stands between the last label and the brace.
+    pub(super) fn has_comma(&self) -> bool {
+        self.has_comma
     }
 
     /// The metric name that stands among the labels, in quotes.
@@ -138,27 +143,100 @@ impl<'a> Set<'a> {
             n -= 1;
         }
         self.begin(n);
-        let at = if n == 0 { 0 } else { self.ends[n - 1].at };
-        let (is_as_before, is_strict, is_plain) = (true, true, true);
-        let mut cursor = Cursor { text, at, n, shared, is_as_before, is_strict, is_plain };
-        let read = self.read_on(&mut cursor, is_nameless, limits);
+        let (n, at) = self.read_as_before(text, n, shared, limits);
+        let end = match text.get(at..) {
+            Some([b'}', ..]) if n > 0 => at + 1,
+            Some([b',', b'}', ..]) if n > 0 => {
+                self.has_comma = true;
+                at + 2
+            }
+            _ => {
+                let (is_as_before, is_strict, is_plain) = (true, true, true);
+                let cursor = Cursor { text, at, n, is_as_before, is_strict, is_plain };
+                return self.read_otherwise(cursor, is_nameless, limits);
+            }
+        };
+        self.cut(n, text, at, at);
+        Ok(end)
+    }
+
+    /// Goes over plain labels that have the names of those in their places before, of which the first
+    /// `n` are shared. Gives how many labels there are then, and where the last of them ends.
+    #[inline(always)]
+    fn read_as_before(
+        &mut self,
+        text: &'a [u8],
+        mut n: usize,
+        shared: usize,
+        limits: &Limits,
+    ) -> (usize, usize) {
+        let mut at = if n == 0 { 0 } else { self.ends[n - 1].at };
+        // Up to here the label was compared already.
+        let mut known = shared;
+        while let (Some(label), Some(end)) = (self.labels.get_mut(n), self.ends.get_mut(n)) {
+            let begin = match text.get(at) {
+                Some(b',') if n > 0 => at + 1,
+                _ if n == 0 => 0,
+                _ => break,
+            };
+            let before = &self.text[end.at - label.bytes.len()..];
+            let same = match known.checked_sub(begin) {
+                Some(same) => same,
+                None => common_prefix(before, &text[begin..], label.bytes.len()),
+            };
+            let start = label.name.len() + 2;
+            if !end.is_plain || same < start {
+                break;
+            }
+            // The value is known up to where the labels differ; if they do not, up to its quote.
+            let from = begin + same.min(label.bytes.len() - 1);
+            let start = begin + start;
+            match plain_end(text, from) {
+                Some(quote) if text[quote] == b'"' && quote - start <= limits.value => {
+                    label.value = &text[start..quote];
+                    label.bytes = &text[begin..=quote];
+                    at = quote + 1;
+                }
+                _ => break,
+            }
+            end.at = at;
+            known = 0;
+            n += 1;
+        }
+        (n, at)
+    }
+
+    /// Reads from the cursor on, where the set is not what it mostly is.
+    #[inline(never)]
+    fn read_otherwise(
+        &mut self,
+        mut cursor: Cursor<'a>,
+        is_nameless: bool,
+        limits: &Limits,
+    ) -> Result<usize, Error> {
+        let text = cursor.text;
         // What the next set is compared with is known to be checked.
-        let checked = read.and_then(|end| if cursor.is_plain { Ok(end) } else { check(text, end) });
-        match checked {
-            Ok(end) => {
+        let read = self.read_on(&mut cursor, is_nameless, limits).and_then(|brace| {
+            if !cursor.is_plain {
+                check_bytes(&text[..brace])?;
+            }
+            Ok(brace)
+        });
+        match read {
+            Ok(brace) => {
+                let end = brace - usize::from(self.has_comma);
                 let is_strict = cursor.is_strict && self.name.is_none();
                 self.cut(cursor.n, text, end, if is_strict { end } else { 0 });
-                Ok(end + 1)
+                Ok(brace + 1)
             }
             Err(error) => {
-                self.cut(cursor.n, &[], 0, 0);
+                self.cut(0, &[], 0, 0);
                 Err(error)
             }
         }
     }
 
     /// Reads from the cursor to the closing brace, and gives where that is.
-    #[inline]
     fn read_on(
         &mut self,
         cursor: &mut Cursor<'a>,
@@ -178,7 +256,8 @@ impl<'a> Set<'a> {
                 cursor.skip_blanks();
                 if cursor.text.get(cursor.at) == Some(&b'}') {
                     // An empty set, or a comma before the brace.
-                    cursor.is_strict = false;
+                    self.has_comma = cursor.is_strict && cursor.n > 0 && self.name.is_none();
+                    cursor.is_strict &= self.has_comma;
                     return Ok(cursor.at);
                 }
                 if is_nameless
@@ -192,40 +271,13 @@ impl<'a> Set<'a> {
                     continue;
                 }
             }
-            let found = match self.label_as_before(cursor) {
-                Some(found) => found,
-                None => self.label(cursor)?,
-            };
+            let found = self.label(cursor)?;
             self.push(cursor, &found, limits)?;
             is_behind = true;
         }
     }
 
-    /// The label at the cursor, if it has the name of the label in its place before, and is plain.
-    #[inline]
-    fn label_as_before(&self, cursor: &Cursor<'a>) -> Option<Found<'a>> {
-        let Cursor { text, at, n, shared, is_as_before, .. } = *cursor;
-        let Label { name, .. } = self.labels.get(n)?;
-        if !(is_as_before && self.ends[n].is_plain) {
-            return None;
-        }
-        let start = at + name.len() + 2;
-        // Where the shared bytes reach into the value, the name is the same, and the value is known
-        // up to there. That is so of the first label that differs only.
-        let from = if shared >= start {
-            shared
-        } else {
-            let value = text[at..].strip_prefix(*name)?;
-            value.starts_with(b"=\"").then_some(start)?
-        };
-        let end = plain_end(text, from).filter(|end| text[*end] == b'"')?;
-        let name = &text[at..at + name.len()];
-        let label = Label { name, value: &text[start..end], bytes: &text[at..=end] };
-        Some(Found { label, end: end + 1, is_strict: true, is_plain: true })
-    }
-
-    /// The label at the cursor, whatever it is.
-    #[inline(never)]
+    /// The label at the cursor.
     fn label(&mut self, cursor: &mut Cursor<'a>) -> Result<Found<'a>, Defect> {
         let Cursor { text, at, n, .. } = *cursor;
         let rest = &text[at..];
@@ -262,7 +314,6 @@ impl<'a> Set<'a> {
     }
 
     /// Takes in a label that was found, if it may stand here.
-    #[inline]
     fn push(
         &mut self,
         cursor: &mut Cursor<'a>,
@@ -310,8 +361,10 @@ impl<'a> Set<'a> {
     fn begin(&mut self, n: usize) {
         self.n_shared = n;
         self.n_kept = self.n_kept.min(n);
-        self.name = None;
-        self.has_quoted &= self.labels[..n].iter().any(|label| label.bytes.starts_with(b"\""));
+        (self.name, self.has_comma) = (None, false);
+        if self.has_quoted {
+            self.has_quoted = self.labels[..n].iter().any(|label| label.bytes.starts_with(b"\""));
+        }
     }
 
     /// Ends a set of `n` labels, which are the text up to `end`.
@@ -344,13 +397,6 @@ impl Cursor<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether the set that ends at `end` is text.
-#[cold]
-fn check(text: &[u8], end: usize) -> Result<usize, Error> {
-    check_bytes(&text[..end])?;
-    Ok(end)
 }
 
 /// A string in quotes that is followed by no `=`: what stands in it, and where it ends.
@@ -399,9 +445,27 @@ mod tests {
     }
 
     #[test]
-    fn blanks_and_a_trailing_comma_are_read_and_are_not_strict() {
+    fn blanks_are_read_and_are_not_strict() {
         check("\ta = \"1\" , b=\"2\" , }", Ok((&[("a", "1"), ("b", "2")], false, "")));
-        check("a=\"1\",}", Ok((&[("a", "1")], false, "")));
+        check("a=\"1\", }", Ok((&[("a", "1")], false, "")));
+    }
+
+    #[test]
+    fn a_comma_behind_the_last_label_is_no_part_of_the_labels() {
+        let mut set = Set::default();
+        let mut read = |text: &'static str| {
+            let shared = set.n_same(text.as_bytes());
+            let len = set.read(text.as_bytes(), shared, false, &Limits::default());
+            let labels = String::from_utf8_lossy(set.as_labels().as_bytes()).into_owned();
+            (len.ok(), labels, set.as_labels().is_strict(), set.has_comma(), set.n_shared())
+        };
+        let both = "a=\"1\",b=\"2\"".to_owned();
+        // The first is read anew, the others against the one before them.
+        assert_eq!(read("a=\"1\",b=\"2\",} 1"), (Some(13), both.clone(), true, true, 0));
+        assert_eq!(read("a=\"1\",b=\"2\",} 2"), (Some(13), both.clone(), true, true, 2));
+        assert_eq!(read("a=\"1\",b=\"2\"} 3"), (Some(12), both.clone(), true, false, 2));
+        assert_eq!(read("a=\"1\",} 4"), (Some(7), "a=\"1\"".to_owned(), true, true, 1));
+        assert_eq!(read("a=\"1\",b=\"2\", } 5"), (Some(14), format!("{both}, "), false, false, 1));
     }
 
     #[test]

@@ -410,5 +410,5 @@ fn an_exemplar_of_a_time_that_messages_cannot_say_is_left_out_and_counted() {
     let (body, told) = page(&[(OpenMetrics, open)], Protobuf, UTF8);
     assert_eq!(body, messages("# TYPE x counter\nx_total 1\n# EOF\n"));
     assert_eq!(told.len(), 1);
-    assert!(told[0].starts_with("line 2: exemplar is left out"), "{told:?}");
+    assert!(told[0].starts_with("line 2: exemplar is malformed and left out"), "{told:?}");
 }
