@@ -240,7 +240,7 @@ pub(super) fn open_quote(text: &[u8]) -> Option<&[u8]> {
 
 /// The offset of the quote that ends the string which goes on at `from`, and whether all escapes
 /// before it are known. A string does not go on in the next line.
-#[inline(always)]
+#[inline]
 pub(super) fn closing_quote(text: &[u8], from: usize) -> Option<(usize, bool)> {
     let mut at = from;
     let mut is_escaped_well = true;

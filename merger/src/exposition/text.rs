@@ -5,6 +5,11 @@
 //! page is. The formats differ in the unit of a timestamp and in what the end of a page is
 //! ([`Dialect`]). Strict lines are written by [`mod@line`].
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is handed over by reference is worth as much as reading it: measured, a sixth of a merge"
+)]
+
 use memchr::memchr;
 
 use crate::exposition::{

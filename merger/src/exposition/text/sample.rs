@@ -14,7 +14,7 @@ use crate::exposition::{
 };
 
 /// Why a line is no sample.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Error {
     /// It costs the line.
     Defect(Defect),

@@ -340,15 +340,12 @@ impl<'a> Set<'a> {
             }
         }
         let behind = End { at: *end, is_plain: *is_plain };
-        match self.labels.get_mut(cursor.n) {
-            Some(place) => {
-                *place = *label;
-                self.ends[cursor.n] = behind;
-            }
-            None => {
-                self.labels.push(*label);
-                self.ends.push(behind);
-            }
+        if let Some(place) = self.labels.get_mut(cursor.n) {
+            *place = *label;
+            self.ends[cursor.n] = behind;
+        } else {
+            self.labels.push(*label);
+            self.ends.push(behind);
         }
         cursor.n += 1;
         cursor.at = *end;

@@ -267,7 +267,7 @@ fn a_set_is_not_read_against_one_that_was_not_read() {
     let bad = |line: usize, text: &str| format!("line {line}: line is not UTF-8: `m{{a=\"{text}\"");
     let found: Vec<_> = read(body, &Limits::default())
         .into_iter()
-        .map(|said| said.split_once("}").map_or(said.clone(), |(said, _)| said.to_owned()))
+        .map(|said| said.split_once('}').map_or(said.clone(), |(said, _)| said.to_owned()))
         .collect();
     assert_eq!(
         found,
