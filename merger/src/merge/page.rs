@@ -71,22 +71,23 @@ pub(super) fn write_protobuf(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &mut
             mark.problem(what, reports);
         }
         let family = protobuf::Family::begin(out, header);
-        for row in rows {
-            let (origin, row) = of_points.row(*row);
+        for run in points::runs(rows) {
+            let (origin, row) = of_points.row(run[0]);
             if row.is_metric() {
                 family.push_metric(out, origin.bytes(row), origin.relabel.fields());
+                continue;
             }
+            of_points.each(run, |point, rows| {
+                family.push_point(out, header, point);
+                let is_left_out = |part: &&Part<'_>| {
+                    let has_place = protobuf::has_exemplar(header.kind, part.role);
+                    part.exemplar.is_some_and(|text| !has_place || !protobuf::takes_exemplar(text))
+                };
+                for _ in point.parts.iter().filter(is_left_out) {
+                    report_exemplar(draft, rows, reports);
+                }
+            });
         }
-        of_points.each(rows, |point, rows| {
-            family.push_point(out, header, point);
-            let is_left_out = |part: &&Part<'_>| {
-                let has_place = protobuf::has_exemplar(header.kind, part.role);
-                part.exemplar.is_some_and(|text| !has_place || !protobuf::takes_exemplar(text))
-            };
-            for _ in point.parts.iter().filter(is_left_out) {
-                report_exemplar(draft, rows, reports);
-            }
-        });
         family.end(out);
     }
 }

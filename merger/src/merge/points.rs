@@ -230,7 +230,7 @@ fn shared_labels<'r>(
 }
 
 /// The rows of each point.
-fn runs(rows: &[u32]) -> impl Iterator<Item = &[u32]> {
+pub(super) fn runs(rows: &[u32]) -> impl Iterator<Item = &[u32]> {
     rows.chunk_by(|_, next| next & FIRST == 0)
 }
 
