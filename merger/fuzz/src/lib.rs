@@ -24,7 +24,7 @@ const LABELS: [&[(&str, &str)]; 3] =
     [&[("container", "a"), ("endpoint", "1")], &[("container", "b"), ("endpoint", "")], &[]];
 
 /// What costs a sample, or a metric, that was read.
-const DROPPING: [Defect; 9] = [
+const DROPPING: [Defect; 10] = [
     Defect::Duplicate,
     Defect::BucketBound,
     Defect::Quantile,
@@ -33,6 +33,7 @@ const DROPPING: [Defect; 9] = [
     Defect::MixedTimestamps,
     Defect::ReservedLabel,
     Defect::TooLong,
+    Defect::Timestamp,
     Defect::TimestampUnit,
 ];
 
