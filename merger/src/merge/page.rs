@@ -72,9 +72,11 @@ pub(super) fn write_protobuf(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &mut
         }
         let family = protobuf::Family::begin(out, header);
         for run in points::runs(rows) {
-            let (origin, row) = of_points.row(run[0]);
-            if row.is_metric() {
-                family.push_metric(out, origin.bytes(row), origin.relabel.fields());
+            // Metrics that are all of a family are one run, in the order of their sources.
+            if of_points.row(run[0]).1.is_metric() {
+                for (origin, row) in run.iter().map(|row| of_points.row(*row)) {
+                    family.push_metric(out, origin.bytes(row), origin.relabel.fields());
+                }
                 continue;
             }
             of_points.each(run, |point, rows| {

@@ -44,7 +44,7 @@ struct Place {
 
 impl<'f, 'a> Family<'f, 'a> {
     /// Whether its rows have to be looked at as points. Where each is a point of its own that
-    /// `OpenMetrics` can have as it is, the lines are copied.
+    /// the page can have as it is, lines or metrics are copied.
     pub(super) fn is_of_points(&self, rows: &[u32], format: Format) -> bool {
         let is_simple = |row: &u32| {
             let (origin, row) = self.row(*row);
@@ -57,7 +57,11 @@ impl<'f, 'a> Family<'f, 'a> {
                 _ => false,
             }
         };
-        !format.is_openmetrics() || !rows.iter().all(is_simple)
+        let is_copied = |row: &u32| match format {
+            Format::Protobuf => self.row(*row).1.is_metric(),
+            _ => is_simple(row),
+        };
+        !rows.iter().all(is_copied)
     }
 
     fn is_of_family_name(&self, row: Row) -> bool {
