@@ -27,6 +27,10 @@ pub(super) struct Declarations<'a> {
 
 impl<'a> Declarations<'a> {
     pub(super) fn help(&mut self, family: u32, help: Cow<'a, [u8]>) {
+        let help = match help {
+            Cow::Borrowed(help) => Cow::Borrowed(trimmed(help)),
+            Cow::Owned(help) => Cow::Owned(trimmed(&help).to_vec()),
+        };
         if !help.is_empty() {
             self.helps.push((family, help));
         }
@@ -89,6 +93,15 @@ impl<'a> Declarations<'a> {
             }
         }
     }
+}
+
+/// A help text as every format can say it: in a line, blanks before it and CRs behind it are no part of
+/// it.
+fn trimmed(mut help: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b'\r'] = help {
+        help = rest;
+    }
+    help
 }
 
 /// The name that a family of this kind has on the page: with the suffix of its samples, if the
