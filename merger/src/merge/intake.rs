@@ -63,8 +63,8 @@ pub(super) struct Reading<'s, 'a> {
     reserved: &'s [u8],
 }
 
-/// How long the lines of a page are, or shorter.
-const LINE: usize = 300;
+/// How long a line is on most pages, or longer.
+const LINE: usize = 100;
 
 // === impl Reading ===
 

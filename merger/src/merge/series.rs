@@ -6,7 +6,6 @@
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
 use crate::{
     exposition::{Defect, Label, labels},
@@ -16,6 +15,45 @@ use crate::{
 /// Makes the hashes. Seeded, since labels come from pods; it decides no order.
 #[derive(Debug, Default)]
 pub(super) struct Hasher(RandomState);
+
+/// The first row of each series, by hash: a table of which at most half is taken, so that mostly the
+/// first place that is looked at decides. What stands in a place is enough to compare with, since
+/// rows and hashes stay beside it: that makes it the smallest and fastest that it can be.
+#[derive(Debug)]
+struct Firsts {
+    places: Vec<u32>,
+    /// How far a hash is moved to be a place.
+    shift: u32,
+}
+
+/// Nothing stands in this place.
+const FREE: u32 = u32::MAX;
+
+// === impl Firsts ===
+
+impl Firsts {
+    /// Has room for `n` rows.
+    fn new(n: usize) -> Self {
+        let n_places = (2 * n).next_power_of_two().max(2);
+        Self { places: vec![FREE; n_places], shift: u32::BITS - n_places.trailing_zeros() }
+    }
+
+    /// Puts a row into its place, unless one stands there with which it `is_same`.
+    #[inline]
+    fn insert(&mut self, hash: u32, row: u32, mut is_same: impl FnMut(u32) -> bool) -> bool {
+        let mut at = (hash >> self.shift) as usize;
+        loop {
+            match self.places[at] {
+                FREE => {
+                    self.places[at] = row;
+                    return true;
+                }
+                other if is_same(other) => return false,
+                _ => at = (at + 1) & (self.places.len() - 1),
+            }
+        }
+    }
+}
 
 // === impl Hasher ===
 
@@ -69,21 +107,17 @@ impl Hasher {
 /// first row stays.
 pub(super) fn duplicates(rows: &Rows<'_>, hashes: &[u32]) -> Vec<(u32, Defect)> {
     let mut found = Vec::new();
-    let mut series = HashTable::with_capacity(hashes.len());
+    let mut firsts = Firsts::new(hashes.len());
     let mut origins = rows.origins();
     for (at, (row, hash)) in rows.list.iter().zip(hashes).enumerate() {
-        let origin = origins.of(at);
-        let is_same = |&other: &u32| {
+        let is_same = |other: u32| {
             let other = other as usize;
             hashes[other] == *hash
                 && rows.list[other].name == row.name
-                && is_same_series((origin, *row), (rows.origin_of(other), rows.list[other]))
+                && is_same_series((origins.of(at), *row), (rows.origin_of(other), rows.list[other]))
         };
-        if series.find(spread(*hash), is_same).is_some() {
+        if !firsts.insert(*hash, index(at), is_same) {
             found.push((index(at), Defect::Duplicate));
-        } else {
-            // It has room for all, so it asks for no hash again.
-            series.insert_unique(spread(*hash), index(at), |&other| spread(hashes[other as usize]));
         }
     }
     found
@@ -125,7 +159,32 @@ fn set_of_metric<'r>((origin, row): (&'r Origin<'_>, Row)) -> Vec<(&'r [u8], &'r
     set
 }
 
-/// The table looks at both ends of a hash.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_one_hash_and_of_neighbouring_ones_all_find_a_place() {
+        // The last place is followed by the first.
+        let hashes = [u32::MAX, u32::MAX, 0, u32::MAX - 1, 7, 1 << 31, 0];
+        let mut firsts = Firsts::new(hashes.len());
+        for (row, hash) in (0..).zip(hashes) {
+            assert!(firsts.insert(hash, row, |_| false), "{row}");
+        }
+        for (row, hash) in (0..).zip(hashes) {
+            assert!(!firsts.insert(hash, 100, |other| other == row), "{row}");
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_any_number_of_rows() {
+        for n in 0..70 {
+            let mut firsts = Firsts::new(n);
+            for row in 0..n {
+                assert!(
+                    firsts.insert(index(row).wrapping_mul(u32::MAX / 3), index(row), |_| false)
+                );
+            }
+        }
+    }
 }

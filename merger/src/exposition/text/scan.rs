@@ -17,26 +17,23 @@ struct Word(u64);
 #[inline]
 pub(super) fn common_prefix(a: &[u8], b: &[u8], len: usize) -> usize {
     let mut at = 0;
-    while at < len {
-        // Long runs by blocks of 32, which two instructions compare.
-        if let (Some(a), Some(b)) = (block::<32>(a, at), block::<32>(b, at))
-            && a == b
-        {
-            at += 32;
-            continue;
+    // Long runs by blocks of 32, which two instructions compare.
+    let blocks = a.as_chunks::<32>().0.iter().zip(b.as_chunks::<32>().0);
+    for (a, b) in blocks.take(len.div_ceil(32)) {
+        if a != b {
+            break;
         }
-        while let (Some(a), Some(b)) = (Word::at(a, at), Word::at(b, at)) {
-            let n = a.n_same(b);
-            if n < Word::LEN {
-                return (at + n).min(len);
-            }
-            at += Word::LEN;
-        }
-        let rest = tail(a, at).iter().zip(tail(b, at));
-        at += rest.take_while(|(a, b)| a == b).count();
-        break;
+        at += 32;
     }
-    at.min(len)
+    while let (Some(a), Some(b)) = (Word::at(a, at), Word::at(b, at)) {
+        let n = a.n_same(b);
+        if n < Word::LEN || at >= len {
+            return len.min(at + n);
+        }
+        at += Word::LEN;
+    }
+    let rest = tail(a, at).iter().zip(tail(b, at));
+    len.min(at + rest.take_while(|(a, b)| a == b).count())
 }
 
 /// The offset of the first byte from `from` on for which [`is_plain`] does not hold.
