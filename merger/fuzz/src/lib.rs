@@ -5,7 +5,7 @@
 #![allow(unreachable_pub, reason = "the test has this file as a module")]
 
 use merger::{
-    exposition::{Defect, Entry, Escaping, Fault, Format, Output, negotiate},
+    exposition::{Defect, Entry, Escaping, Fault, Format, Output, Reader, negotiate},
     merge::{Limits, Merged, Report, Source, merge as merge_sources},
 };
 
@@ -101,14 +101,24 @@ fn a_body(format: Format, body: &[u8]) {
     the_merge(&[Source { labels: LABELS[0], format, body }], output_of(sum));
 }
 
-/// Lines only grow, no more is read than is allowed, and what costs the source ends it.
+/// Lines only grow, each says what it says alone, no more is read than is allowed, and what costs the source ends it.
 fn the_reader(format: Format, body: &[u8], limits: &Limits) {
     let mut reader = format.read(body, limits);
     let (mut line, mut n_samples) = (0, 0);
+    let mut before = Vec::new();
     while let Some(item) = reader.next() {
         let place = reader.place();
         assert!(place.line >= line, "line {line}, then {}", place.line);
         line = place.line;
+        if let Reader::Text(_) = reader {
+            assert_alone(format, place.text, limits, &item);
+            let labels = reader.labels();
+            let n_shared = reader.n_shared();
+            if item.as_ref().is_ok_and(|entry| matches!(entry, Entry::Sample(_))) {
+                assert_eq!(labels[..n_shared], before[..n_shared], "{}", shown(place.text));
+                before = labels.to_vec();
+            }
+        }
         match item {
             Ok(entry) => {
                 assert!(!entry.name().is_empty(), "an entry has a name: {entry:?}");
@@ -121,6 +131,19 @@ fn the_reader(format: Format, body: &[u8], limits: &Limits) {
         }
     }
     assert!(n_samples <= limits.samples, "{n_samples} samples");
+}
+
+/// A line says the same whatever stood before it, although it is read against that.
+fn assert_alone(format: Format, line: &[u8], limits: &Limits, item: &Result<Entry<'_>, Fault>) {
+    let is_by_line = match item {
+        Ok(entry) => matches!(entry, Entry::Sample(_)),
+        // That a page is over, or says nothing here, is not said by one line.
+        Err(Fault::Line(what)) => !matches!(what, Defect::EarlyEof | Defect::BlankLine),
+        Err(Fault::Source(_)) => false,
+    };
+    if is_by_line {
+        assert_eq!(format.read(line, limits).next().as_ref(), Some(item), "{}", shown(line));
+    }
 }
 
 fn the_merge(sources: &[Source<'_>], output: Output) {

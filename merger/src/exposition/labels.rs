@@ -34,14 +34,18 @@ pub struct Walk<'a> {
     rest: &'a [u8],
 }
 
-/// The bytes of a label name. A table, since it is asked for every byte of every name.
-static IN_NAME: [bool; 256] = in_name();
+/// Which bytes may stand in a label name. A table, since it is asked for every byte of every name.
+static IN_NAME: [bool; 256] = in_name(false);
 
-const fn in_name() -> [bool; 256] {
+/// The same for a metric name, which may have colons.
+static IN_METRIC_NAME: [bool; 256] = in_name(true);
+
+const fn in_name(is_metric: bool) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0_u8;
     while byte < 0x80 {
-        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_';
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || byte == b'_' || (is_metric && byte == b':');
         byte += 1;
     }
     table
@@ -56,8 +60,7 @@ pub fn is_name(text: &[u8]) -> bool {
 /// Whether it is a metric name that needs no quotes: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
 #[must_use]
 pub fn is_metric_name(text: &[u8]) -> bool {
-    let is_in_name = |b: &u8| IN_NAME[usize::from(*b)] || *b == b':';
-    text.first().is_some_and(|b| !b.is_ascii_digit()) && text.iter().all(is_in_name)
+    !text.is_empty() && metric_name_len(text, 0) == text.len()
 }
 
 /// An escaped name in another scheme, strictly escaped. `escape` is given the plain name.
@@ -140,14 +143,15 @@ pub fn escaped(plain: &[u8]) -> Cow<'_, [u8]> {
 
 /// Writes plain text escaped: a backslash, the end of a line, and a quote if `is_quoted`.
 pub fn push_escaped(out: &mut Vec<u8>, plain: &[u8], is_quoted: bool) {
-    for byte in plain {
-        match byte {
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'"' if is_quoted => out.extend_from_slice(b"\\\""),
-            _ => out.push(*byte),
-        }
+    let mut rest = plain;
+    let quote = if is_quoted { b'"' } else { b'\n' };
+    while let Some(at) = memchr3(b'\\', b'\n', quote, rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(if rest[at] == b'\n' { b"\\n" } else { b"\\" });
+        out.extend(Some(rest[at]).filter(|byte| *byte != b'\n'));
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
 }
 
 /// Writes `name="value"` for a plain value, which is escaped on the way.
@@ -268,8 +272,18 @@ pub(super) fn name_len(text: &[u8]) -> usize {
     }
 }
 
+/// How many bytes at the beginning are a metric name that needs no quotes. The first `known` are the
+/// beginning of one.
+pub(super) fn metric_name_len(text: &[u8], known: usize) -> usize {
+    let is_other = |b: &u8| !IN_METRIC_NAME[usize::from(*b)];
+    match text.first() {
+        Some(b'0'..=b'9') => 0,
+        _ => known + text[known..].iter().position(is_other).unwrap_or(text.len() - known),
+    }
+}
+
 /// How many bytes at the beginning may stand in a label name.
-pub(super) fn name_run(text: &[u8]) -> usize {
+fn name_run(text: &[u8]) -> usize {
     text.iter().position(|b| !IN_NAME[usize::from(*b)]).unwrap_or(text.len())
 }
 

@@ -125,6 +125,23 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Goes on to the next sample, if it is the one before with other values of labels and another number:
+    /// its name, the names of its labels and all else that is known of a sample are the same. What is
+    /// said over and over needs no second look.
+    #[inline(always)]
+    pub fn again(&mut self) -> bool {
+        let Self { body, at, place, limits, n_samples, before, sample, .. } = self;
+        if *n_samples >= limits.samples {
+            return false;
+        }
+        let text = &body[*at..];
+        let Some(len) = sample::read_again(text, limits, before, sample) else { return false };
+        *place = Place { line: place.line + 1, at: *at, text: &text[..len] };
+        *at += len + usize::from(len < text.len());
+        *n_samples += 1;
+        true
+    }
+
     /// Goes on to the next line that says something, whatever it says.
     #[inline(never)]
     fn step_on(&mut self) -> Option<Step<'a>> {
@@ -167,6 +184,7 @@ impl<'a> Reader<'a> {
                 let read = self.read_sample(indented);
                 read.map_err(|error| self.fault(error))?;
                 (self.sample.strict, self.sample.has_comma) = (false, false);
+                self.before.is_plain = false;
                 self.count_sample().map(|()| Some(Step::Sample))
             }
         }
@@ -306,6 +324,9 @@ impl<'a> Iterator for Reader<'a> {
     type Item = Result<Entry<'a>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.again() {
+            return Some(Ok(Entry::Sample(self.sample)));
+        }
         Some(match self.step()? {
             Step::Sample => Ok(Entry::Sample(self.sample)),
             Step::Entry(entry) => Ok(entry),
@@ -329,9 +350,9 @@ fn family_name(text: &[u8]) -> Option<(&[u8], &[u8])> {
         let (end, _) = labels::closing_quote(text, 1)?;
         return (end > 1).then(|| (&text[1..end], labels::skip_blanks(&text[end + 1..])));
     }
-    let (family, rest) = split_word(text);
-    let is_name = !family.is_empty() && sample::name_len(family, 0) == family.len();
-    is_name.then_some((family, rest))
+    let (family, rest) = text.split_at(labels::metric_name_len(text, 0));
+    let is_name = !family.is_empty() && matches!(rest, [] | [b' ' | b'\t', ..]);
+    is_name.then(|| (family, labels::skip_blanks(rest)))
 }
 
 /// What stands before the first blank, and what follows the blanks.

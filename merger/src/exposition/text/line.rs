@@ -1,6 +1,6 @@
 //! Strict lines: each has one spelling, and the source's labels fit in.
 
-use memchr::memchr;
+use memchr::{memchr, memchr2_iter};
 
 use crate::exposition::{Header, Kind, Labels, labels};
 
@@ -40,6 +40,18 @@ pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>) {
     if let Some(kind) = kind.filter(|kind| kind.is_said_in_text()) {
         push_type(out, name, kind);
     }
+}
+
+/// How many bytes [`push_header`] writes, or a few less than this.
+#[must_use]
+pub fn most_of_header(header: &Header<'_>) -> usize {
+    let Header { name, kind, help, unit: _ } = header;
+    // Both lines have a word, a name in quotes, a blank and an end; the longest kind in text is
+    // `histogram`.
+    let line = "# HELP ".len() + name.len() + 4;
+    let n_escaped = |help: &[u8]| memchr2_iter(b'\\', b'\n', help).count();
+    let help = help.map_or(0, |help| line + help.len() + n_escaped(help));
+    help + kind.map_or(0, |_| line + "histogram".len())
 }
 
 /// Writes a TYPE line.
@@ -183,5 +195,21 @@ mod tests {
         check(Some(Kind::Gauge), "# HELP m a\\nb\\\\c\"d\n# TYPE m gauge\n");
         check(Some(Kind::GaugeHistogram), "# HELP m a\\nb\\\\c\"d\n");
         check(None, "# HELP m a\\nb\\\\c\"d\n");
+    }
+
+    #[test]
+    fn a_header_is_known_not_to_be_longer() {
+        for kind in Kind::ALL.map(Some).into_iter().chain([None]) {
+            for (name, help) in
+                [("m", None), ("a.b", Some("\\\n\n\\")), ("m_total", Some("What it is."))]
+            {
+                let help = help.map(str::as_bytes);
+                let header = Header { name: name.as_bytes(), kind, help, unit: None };
+                let mut out = Vec::new();
+                push_header(&mut out, &header);
+                let most = most_of_header(&header);
+                assert!(out.len() <= most, "{header:?}: {} are more than {most}", out.len());
+            }
+        }
     }
 }

@@ -33,6 +33,9 @@ pub(super) struct Before<'a> {
     len: usize,
     /// The last sample that was read to its end has the name of the one before.
     pub is_same_name: bool,
+    /// The line was name, labels and a number in the strict spelling, all without quotes around
+    /// names, so that another one may differ from it in values alone.
+    pub is_plain: bool,
     pub set: Set<'a>,
 }
 
@@ -53,9 +56,9 @@ pub(super) fn read<'a>(
     let same = common_prefix(before.line, text, before.len);
     let is_same_name = before.is_name(same, text);
     // Its line says nothing more of the set, which is now that of this line.
-    before.len = before.name_len;
+    (before.len, before.is_plain) = (before.name_len, false);
     let known = same.min(before.name_len);
-    let name = &text[..if is_same_name { known } else { name_len(text, known) }];
+    let name = &text[..if is_same_name { known } else { labels::metric_name_len(text, known) }];
     if name.len() > limits.name {
         return Err(Error::Limit(Limit::Name, limits.name));
     }
@@ -103,17 +106,36 @@ pub(super) fn read<'a>(
     sample.has_comma = is_strict && before.set.has_comma();
     sample.strict = is_strict && !sample.has_comma;
     before.keep(text, name.len(), is_same_name, is_tight);
+    before.is_plain = sample.strict
+        && !sample.is_quoted
+        && sample.timestamp.is_none()
+        && sample.exemplar.is_none()
+        && before.len > before.name_len;
     Ok(text.len() - rest.len() + len)
 }
 
-/// How many bytes at the beginning are a metric name: `[a-zA-Z_:][a-zA-Z0-9_:]*`. The first `known`
-/// are the beginning of one.
-pub(super) fn name_len(text: &[u8], known: usize) -> usize {
-    let mut len = known + labels::name_run(&text[known..]);
-    while text.get(len) == Some(&b':') {
-        len += 1 + labels::name_run(&text[len + 1..]);
+/// Reads the line at the beginning of `text` if it is the one before with other values of labels and
+/// another number. Gives how long the line is without its end. Otherwise nothing was read.
+#[inline(always)]
+pub(super) fn read_again<'a>(
+    text: &'a [u8],
+    limits: &Limits,
+    before: &mut Before<'a>,
+    sample: &mut Sample<'a>,
+) -> Option<usize> {
+    if !before.is_plain {
+        return None;
     }
-    if text.first().is_some_and(u8::is_ascii_digit) { 0 } else { len }
+    let same = common_prefix(before.line, text, before.len);
+    let start = before.name_len + 1;
+    let shared = same.checked_sub(start)?;
+    let behind = start + before.set.read_again(&text[start..], shared, limits)?;
+    let rest = &text[behind..];
+    let len = number_alone(rest).filter(|len| behind + len <= limits.line)?;
+    sample.value = &rest[1..len];
+    sample.labels = before.set.as_labels();
+    (before.line, before.len, before.is_same_name) = (text, behind - 1, true);
+    Some(behind + len)
 }
 
 /// Where a line ends behind its labels, if there is but a number in the strict spelling: a blank,
@@ -121,6 +143,14 @@ pub(super) fn name_len(text: &[u8], known: usize) -> usize {
 #[inline]
 fn number_alone(text: &[u8]) -> Option<usize> {
     let whole = digits_end(text, 1);
+    if text.first() != Some(&b' ') || !(2..=MOST_DIGITS).contains(&whole) {
+        return None;
+    }
+    if text.get(whole) == Some(&b'\n') { Some(whole) } else { fraction_alone(text, whole) }
+}
+
+/// The same, where the digits end before the line does.
+fn fraction_alone(text: &[u8], whole: usize) -> Option<usize> {
     let mut end = whole;
     if text.get(end) == Some(&b'.') {
         end = digits_end(text, end + 1);
@@ -132,10 +162,7 @@ fn number_alone(text: &[u8]) -> Option<usize> {
             return None;
         }
     }
-    let is_alone = matches!(text.get(end), None | Some(b'\n'))
-        && text.first() == Some(&b' ')
-        && (2..=MOST_DIGITS).contains(&whole);
-    is_alone.then_some(end)
+    matches!(text.get(end), None | Some(b'\n')).then_some(end)
 }
 
 /// Reads what follows the labels, and gives how long it is without the line end, and whether it is

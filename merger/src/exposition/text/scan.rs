@@ -1,67 +1,77 @@
 //! Looking at many bytes at once: what two texts share, where a string ends, how long digits go on.
 //!
 //! A page mostly says again what it said before, so a reader mostly compares long runs, and goes
-//! over short ones. The short ones are looked at by the word, the bytes of which answer all at once;
-//! where no word is left in the text, byte by byte, with the same answer. What the bytes mean is left
-//! to the caller.
+//! over short ones. Blocks of 16 bytes are looked at together, by SSE2 where there is one and by
+//! words elsewhere; what is less than a block at the end of a text, byte by byte, with the same answer.
+//! What the bytes mean is left to the caller.
 
-/// Eight bytes, the first one lowest.
-///
-/// In what is computed of it, the highest bit of a byte is the answer for that byte. A borrow may
-/// spoil the answers behind the first, which nobody asks for.
-#[derive(Clone, Copy)]
-struct Word(u64);
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod sse2;
+
+#[cfg(not(target_arch = "x86_64"))]
+use self::portable as block;
+#[cfg(target_arch = "x86_64")]
+use self::sse2 as block;
+
+/// As many bytes as are looked at together.
+type Block = [u8; BLOCK];
+
+const BLOCK: usize = 16;
 
 /// How many bytes at the beginning are the same, at most `len`. The texts may go on behind that, and
 /// better do, so that blocks are all that is looked at.
 #[inline]
 pub(super) fn common_prefix(a: &[u8], b: &[u8], len: usize) -> usize {
-    let mut at = 0;
-    // Long runs by blocks of 32, which two instructions compare.
-    let blocks = a.as_chunks::<32>().0.iter().zip(b.as_chunks::<32>().0);
-    for (a, b) in blocks.take(len.div_ceil(32)) {
-        if a != b {
-            break;
-        }
-        at += 32;
+    // Long runs by two blocks, which is a loop of few instructions.
+    const BOTH: usize = 2 * BLOCK;
+    let (in_a, in_b) = (a.as_chunks::<BOTH>().0, b.as_chunks::<BOTH>().0);
+    let n_both = len.div_ceil(BOTH).min(in_a.len()).min(in_b.len());
+    let (in_a, in_b) = (&in_a[..n_both], &in_b[..n_both]);
+    let mut n = 0;
+    while n < n_both && in_a[n] == in_b[n] {
+        n += 1;
     }
-    while let (Some(a), Some(b)) = (Word::at(a, at), Word::at(b, at)) {
-        let n = a.n_same(b);
-        if n < Word::LEN || at >= len {
-            return len.min(at + n);
-        }
-        at += Word::LEN;
+    let at = n * BOTH;
+    if n < n_both {
+        return len.min(at + block::n_same(&in_a[n], &in_b[n]));
     }
-    let rest = tail(a, at).iter().zip(tail(b, at));
-    len.min(at + rest.take_while(|(a, b)| a == b).count())
+    let rest = tail(a, at).iter().zip(tail(b, at)).take(len.saturating_sub(at));
+    at.min(len) + rest.take_while(|(a, b)| a == b).count()
 }
 
 /// The offset of the first byte from `from` on for which [`is_plain`] does not hold.
 #[inline]
 pub(super) fn plain_end(text: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    while let Some(word) = Word::at(text, at) {
-        let n = word.n_plain();
-        if n < Word::LEN {
-            return Some(at + n);
-        }
-        at += Word::LEN;
-    }
-    tail(text, at).iter().position(|b| !is_plain(*b)).map(|n| at + n)
+    let end = run_end(text, from, block::n_plain, is_plain);
+    (end < text.len()).then_some(end)
 }
 
 /// The offset of the first byte from `from` on that is no digit; at the latest the end of the text.
 #[inline]
 pub(super) fn digits_end(text: &[u8], from: usize) -> usize {
+    run_end(text, from, block::n_digits, |byte| byte.is_ascii_digit())
+}
+
+/// Where the bytes from `from` on end that are of one kind; `n_of` says how many the first ones of
+/// a block are.
+#[inline]
+fn run_end(
+    text: &[u8],
+    from: usize,
+    n_of: impl Fn(&Block) -> usize,
+    is: impl Fn(u8) -> bool,
+) -> usize {
     let mut at = from;
-    while let Some(word) = Word::at(text, at) {
-        let n = word.n_digits();
-        if n < Word::LEN {
-            return at + n;
+    while let Some(block) = text.get(at..).and_then(|text| text.first_chunk()) {
+        let n = n_of(block);
+        at += n;
+        if n < BLOCK {
+            return at;
         }
-        at += Word::LEN;
     }
-    at + tail(text, at).iter().take_while(|b| b.is_ascii_digit()).count()
+    at + tail(text, at).iter().take_while(|byte| is(**byte)).count()
 }
 
 /// Whether a byte says nothing in a string but itself: no quote and no backslash, no control
@@ -70,64 +80,9 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii() && byte >= b' ' && byte != b'"' && byte != b'\\'
 }
 
-#[inline]
-fn block<const N: usize>(text: &[u8], at: usize) -> Option<&[u8; N]> {
-    text.get(at..)?.first_chunk()
-}
-
 /// What is left of the text.
 fn tail(text: &[u8], at: usize) -> &[u8] {
     text.get(at..).unwrap_or_default()
-}
-
-// === impl Word ===
-
-impl Word {
-    const LEN: usize = 8;
-
-    #[inline]
-    fn at(text: &[u8], at: usize) -> Option<Self> {
-        block(text, at).map(|bytes| Self(u64::from_le_bytes(*bytes)))
-    }
-
-    /// How many bytes stand before the first that differs.
-    #[inline]
-    fn n_same(self, other: Self) -> usize {
-        (self.0 ^ other.0).trailing_zeros() as usize / 8
-    }
-
-    /// How many bytes stand before the first that is not plain.
-    #[inline]
-    fn n_plain(self) -> usize {
-        // What is less than a blank borrows; what is not ASCII has the bit already.
-        let low = self.0.wrapping_sub(Self::all(b' '));
-        Self::n_before(self.0 | low | self.equals(b'"') | self.equals(b'\\'))
-    }
-
-    /// How many bytes stand before the first that is no digit.
-    #[inline]
-    fn n_digits(self) -> usize {
-        // With the bits of `0` taken out, only a digit is less than 10, and stays below the highest
-        // bit in the sum. Nothing is carried, since that bit is taken out before.
-        let apart = self.0 ^ Self::all(b'0');
-        let sum = (apart & !Self::all(0x80)) + Self::all(0x80 - 10);
-        Self::n_before(apart | sum)
-    }
-
-    /// Answers which bytes are this one.
-    #[inline]
-    fn equals(self, byte: u8) -> u64 {
-        let apart = self.0 ^ Self::all(byte);
-        apart.wrapping_sub(Self::all(1)) & !apart
-    }
-
-    const fn all(byte: u8) -> u64 {
-        u64::from_ne_bytes([byte; 8])
-    }
-
-    fn n_before(answers: u64) -> usize {
-        (answers & Self::all(0x80)).trailing_zeros() as usize / 8
-    }
 }
 
 #[cfg(test)]
@@ -140,6 +95,15 @@ mod tests {
         let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
         for len in 0..=same + 2 {
             assert_eq!(common_prefix(a, b, len), same.min(len), "{a:?} {b:?} {len}");
+        }
+        if let (Some(a), Some(b)) = (a.first_chunk(), b.first_chunk())
+            && a != b
+        {
+            assert_eq!(block::n_same(a, b), portable::n_same(a, b), "{a:?} {b:?}");
+        }
+        if let Some(a) = a.first_chunk() {
+            assert_eq!(block::n_plain(a), portable::n_plain(a), "{a:?}");
+            assert_eq!(block::n_digits(a), portable::n_digits(a), "{a:?}");
         }
         for from in 0..=a.len() {
             let plain = a[from..].iter().position(|b| !is_plain(*b)).map(|n| from + n);

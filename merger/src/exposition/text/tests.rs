@@ -259,6 +259,62 @@ fn a_set_is_read_against_the_one_before_it() {
     );
 }
 
+/// Which of the lines are read as the one before with other values.
+#[track_caller]
+fn check_again(body: &str, expected: &[bool]) {
+    let mut reader = Reader::new(body.as_bytes(), Dialect::Text, &Limits::default());
+    let mut found = Vec::new();
+    while reader.place().line < body.lines().count() {
+        let is_again = reader.again();
+        if !is_again {
+            reader.step();
+        }
+        found.push(is_again);
+    }
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_line_that_differs_in_values_alone_is_read_as_the_one_before() {
+    check_again("m{a=\"1\"} 1\nm{a=\"2\"} 2\nm{a=\"2\"} 1.5e+06\n", &[false, true, true]);
+    check_again("m{a=\"1\",b=\"2\"} 1\n# HELP m x\nm{a=\"11\",b=\"\"} 2", &[false, false, true]);
+    // What the next one has in common with a line that is not as it would be written is not enough.
+    for line in
+        ["m{a=\"1\",} 1", " m{a=\"1\"} 1", "m{a=\"1\"} 1 2", "m{a=\"1\"} 1 # {} 1", "m{a=\"1\"} x"]
+    {
+        check_again(&format!("{line}\nm{{a=\"1\"}} 1\n"), &[false, false]);
+    }
+    for line in [
+        "m{a=\"1\",b=\"2\"} 1",
+        "m{b=\"1\"} 1",
+        "mm{a=\"1\"} 1",
+        "m{a=\"\\\\\"} 1",
+        "m{a=\"é\"} 1",
+        "m{a=\"1\"} +1",
+        "m{a=\"1\"} 1 2",
+        "m{a=\"1\"}  1",
+        "m{a=\"1\"} 1\r",
+        "m 1",
+        "{a=\"1\"} 1",
+    ] {
+        check_again(&format!("m{{a=\"1\"}} 1\n{line}\n"), &[false, false]);
+    }
+}
+
+#[test]
+fn limits_hold_where_a_line_is_read_as_the_one_before() {
+    let value = Limits { value: 1, ..Limits::default() };
+    check_limit(
+        value,
+        "m{a=\"1\"} 1\nm{a=\"11\"} 1\nafter 1\n",
+        "line 2: a label value longer than 1 bytes",
+    );
+    let line = Limits { line: 10, ..Limits::default() };
+    check_limit(line, "m{a=\"1\"} 1\nm{a=\"1\"} 11\nafter 1\n", "line 2: longer than 10 bytes");
+    let samples = Limits { samples: 1, ..Limits::default() };
+    check_limit(samples, "m{a=\"1\"} 1\nm{a=\"1\"} 1\nafter 1\n", "line 2: more than 1 samples");
+}
+
 #[test]
 fn a_set_is_not_read_against_one_that_was_not_read() {
     // What the third line has in common with the first is no longer known from the second.
