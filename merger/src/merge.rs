@@ -48,6 +48,7 @@
 //! [`family`]: crate::exposition::family
 
 mod conflict;
+mod copy;
 mod declare;
 mod draft;
 mod families;

@@ -14,7 +14,7 @@ use crate::{
         families::Families,
         names::Names,
         report::Report,
-        rows::{Origin, Row, Rows},
+        rows::{Origin, Row, Rows, index},
     },
 };
 
@@ -39,14 +39,15 @@ pub(super) fn is_foreign(kind: Kind, format: Format) -> bool {
 /// rejects a page that says both ("second TYPE line"). All clashes are found before the first is
 /// settled, so that their order does not matter.
 pub(super) fn settle(names: &mut Names<'_>, format: Format, reports: &mut [Report]) {
-    for name in &mut names.list {
+    for number in 0..index(names.list.len()) {
+        let name = &mut names.list[number as usize];
         let Type::Of(kind) = name.type_ else { continue };
         name.type_ = translate(kind, format).map_or(Type::Absent, Type::Of);
         let is_nameless = matches!(kind, Kind::Counter | Kind::Info)
             && openmetrics::base(&name.bytes, Some(kind)) == &*name.bytes;
         if is_nameless && format.is_openmetrics() {
             name.type_ = Type::Lost;
-            if let Some(declared) = name.declared {
+            if let Some(declared) = names.declared(number) {
                 declared.problem(Defect::Nameless, reports);
             }
         }
@@ -56,7 +57,7 @@ pub(super) fn settle(names: &mut Names<'_>, format: Format, reports: &mut [Repor
         let owner = family::owner(&name.bytes, |base| names.type_of(base));
         let Some(owner) = owner.and_then(|base| names.find(base)) else { continue };
         lost.extend([number, owner as usize]);
-        if let Some(declared) = name.declared {
+        if let Some(declared) = names.declared(index(number)) {
             declared.problem(Defect::KindConflict, reports);
         }
     }
@@ -82,7 +83,7 @@ pub(super) fn misfits(
             Type::Of(Kind::Summary) if is_bad(origin, *row, b"quantile") => Defect::Quantile,
             _ => return None,
         };
-        Some((super::rows::index(at), what))
+        Some((index(at), what))
     });
     found.collect()
 }

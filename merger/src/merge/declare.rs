@@ -70,7 +70,7 @@ impl<'a> Declarations<'a> {
                 report.problems.add(line, Defect::ForeignKind, text);
             }
             let mark = Mark { source, line, text };
-            let first = name.declared.get_or_insert(Declared { kind, mark });
+            let first = names.declare(number, Declared { kind, mark });
             if Type::Of(first.kind).join(kind) == Type::Lost {
                 report.problems.add(line, Defect::KindConflict, text);
             }
@@ -87,7 +87,8 @@ impl<'a> Declarations<'a> {
         }
         for (family, unit, Place { line, text, .. }) in units {
             let name = meant(family);
-            names.list[name as usize].unit.get_or_insert((unit, Mark { source, line, text }));
+            let mark = Mark { source, line, text };
+            names.list[name as usize].unit.get_or_insert_with(|| Box::new((unit, mark)));
             if matches!(format, Format::Text | Format::Text1) {
                 report.problems.add(line, Defect::Unit, text);
             }

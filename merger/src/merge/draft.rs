@@ -30,6 +30,7 @@ pub(super) struct Draft<'a> {
     pub names: Names<'a>,
     pub rows: Rows<'a>,
     pub families: Families,
+    /// On a page of text nothing asks for more than the order of the lines, which the writing knows.
     pub sorted: Sorted,
     pub format: Format,
     speller: Speller,
@@ -62,9 +63,10 @@ impl<'a> Draft<'a> {
         let misfits = conflict::misfits(&rows, &names, &families);
         drop_rows(&mut rows, &misfits, &mut reports);
         rows.list.shrink_to_fit();
-        let sorted = Sorted::new(&rows, &families);
+        let sorted = Sorted::default();
         let mut draft = Self { names, rows, families, sorted, format, speller };
         if !matches!(format, Format::Text | Format::Text1) {
+            draft.sorted = Sorted::new(&draft.rows, &draft.families);
             draft.fit(&mut reports);
         }
         for report in &mut reports {
@@ -75,13 +77,13 @@ impl<'a> Draft<'a> {
 
     /// Writes the page behind what `out` holds, without the line that ends it. What only the writing
     /// shows to have no place goes into the reports.
-    pub(super) fn write(&self, out: &mut Vec<u8>, reports: &mut [Report]) {
+    pub(super) fn write(self, out: &mut Vec<u8>, reports: &mut [Report]) {
         match self.format {
             Format::Text | Format::Text1 => page::write_text(self, out),
             Format::OpenMetrics | Format::OpenMetrics0 => {
-                page::write_openmetrics(self, out, reports);
+                page::write_openmetrics(&self, out, reports);
             }
-            Format::Protobuf => page::write_protobuf(self, out, reports),
+            Format::Protobuf => page::write_protobuf(&self, out, reports),
         }
     }
 
@@ -117,11 +119,12 @@ impl<'a> Draft<'a> {
                 return report_rows(&self.rows, &left_out, reports);
             }
             for (family, what) in lost {
-                let name = &mut self.names.list[family as usize];
-                if let Some(declared) = name.declared.filter(|_| name.type_ != Type::Lost) {
+                let type_ = self.names.list[family as usize].type_;
+                let declared = self.names.declared(family).filter(|_| type_ != Type::Lost);
+                if let Some(declared) = declared {
                     declared.problem(what, reports);
                 }
-                name.type_ = Type::Lost;
+                self.names.list[family as usize].type_ = Type::Lost;
             }
             self.distribute();
         }
@@ -203,8 +206,8 @@ fn report_rows(rows: &Rows<'_>, dropped: &Misfits, reports: &mut [Report]) {
     for (row, what) in dropped {
         let row = *row as usize;
         let source = rows.source_of(row);
-        let (line, bytes) = (rows.list[row].line, rows.origins[source].bytes(rows.list[row]));
-        reports[source].samples -= rows.origins[source].n_samples(rows.list[row]);
-        reports[source].problems.add(line as usize, *what, bytes);
+        let (origin, row) = (&rows.origins[source], rows.list[row]);
+        reports[source].samples -= origin.n_samples(row);
+        reports[source].problems.add_at(|| origin.line_number(row), *what, origin.bytes(row));
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     },
     merge::{
         names::{Name, Names},
-        rows::{Rows, index},
+        rows::{Placed, Rows, index},
     },
 };
 
@@ -43,7 +43,7 @@ impl Name<'_> {
             Type::Of(kind) => Some(kind),
             Type::Lost => Some(Kind::Untyped),
         };
-        let unit = self.unit.map(|(unit, _)| unit);
+        let unit = self.unit.as_deref().map(|(unit, _)| *unit);
         Header { name: &self.bytes, kind, help: self.help.as_deref(), unit }
     }
 }
@@ -71,6 +71,24 @@ impl Families {
             }
         }
         Self { of, order }
+    }
+
+    /// The rows in the order of the families, and where those of each family end, in that order, too.
+    pub(super) fn place(&self, rows: &Rows<'_>) -> (Vec<Placed>, Vec<usize>) {
+        let mut next = vec![0; self.of.len()];
+        for row in &rows.list {
+            next[self.of(row.name)] += 1;
+        }
+        let mut n = 0;
+        for family in &self.order {
+            n += std::mem::replace(&mut next[*family as usize], n);
+        }
+        let placed = rows.place(|name| {
+            let next = &mut next[self.of(name)];
+            *next += 1;
+            *next - 1
+        });
+        (placed, self.order.iter().map(|family| next[*family as usize]).collect())
     }
 
     /// The family of a name, both as numbers of names.

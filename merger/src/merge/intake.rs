@@ -3,6 +3,8 @@
 //! What a source says is first only collected. Not before its end is reached does it count: then
 //! its declarations meet those of the others.
 
+use std::borrow::Cow;
+
 use crate::{
     exposition::{
         Defect, Entry, Exceeded, Failure, Fault, Format, Label, Limit, Limits, Output, Place,
@@ -15,7 +17,7 @@ use crate::{
         relabel::Pair,
         report::Report,
         rows::{
-            LARGEST_BODY, Row, Rows,
+            LARGEST_BODY, Row, Rows, begin_line,
             flags::{HAS_LABELS, HAS_MORE, IS_SUSPECT, IS_WRITTEN, when},
         },
         series::Hasher,
@@ -36,6 +38,8 @@ pub(super) struct Intake<'a> {
     pub format: Format,
     /// The name of the sample before, as long as that of the next is the same.
     sampled: Option<u32>,
+    /// The name of the sample before, if the page has its line as it is.
+    copied: Option<u32>,
     /// What is known of the labels of the sample before: by position, of that label and all before.
     known: Vec<Known>,
 }
@@ -95,8 +99,9 @@ impl<'a> Intake<'a> {
     pub(super) fn new(output: Output) -> Self {
         let speller = Speller::new(output);
         let names = Names::new(speller.escaping());
-        let (rows, hashes, hasher, sampled, known) = Default::default();
-        Self { names, rows, hashes, hasher, speller, format: output.format, sampled, known }
+        let (rows, hashes, hasher, sampled, copied, known) = Default::default();
+        let format = output.format;
+        Self { names, rows, hashes, hasher, speller, format, sampled, copied, known }
     }
 
     /// Takes one more source: sources are taken in their order. What it says under a name that
@@ -146,6 +151,7 @@ impl<'a> Intake<'a> {
         self.hashes.reserve(n_lines);
         let mut declarations = Declarations::default();
         self.known.clear();
+        self.copied = None;
         match source.format.read(source.body, limits) {
             Reader::Text(reader) => {
                 self.collect_lines(reading, reader, &mut declarations, report)?;
@@ -165,7 +171,14 @@ impl<'a> Intake<'a> {
         declarations: &mut Declarations<'a>,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        while let Some(step) = reader.step() {
+        loop {
+            if let Some(name) = self.copied
+                && reader.again()
+            {
+                self.add_again(reading, &reader, name, report);
+                continue;
+            }
+            let Some(step) = reader.step() else { return Ok(()) };
             let place = || reader.place();
             match step {
                 Step::Sample => self.take_sample(reading, &reader, report),
@@ -181,7 +194,6 @@ impl<'a> Intake<'a> {
                 Step::Fault(Fault::Source(failure)) => return Err(failure),
             }
         }
-        Ok(())
     }
 
     /// Takes in the sample that a reader has come to.
@@ -193,6 +205,7 @@ impl<'a> Intake<'a> {
         report: &mut Report,
     ) {
         let known = self.know(reading.position, reader.labels(), reader.n_shared());
+        self.copied = None;
         if !reader.is_same_name() {
             self.sampled = None;
         }
@@ -215,9 +228,29 @@ impl<'a> Intake<'a> {
         }
     }
 
+    /// Takes in a sample that is the one before with other values, of which the page has the line as
+    /// it is: so it has this one's, too.
+    #[inline]
+    fn add_again(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        reader: &text::Reader<'a>,
+        name: u32,
+        report: &mut Report,
+    ) {
+        let Known { sum, is_suspect, .. } = self.know_values(reader.labels(), reader.n_shared());
+        let (sample, place) = (reader.sample(), reader.place());
+        let insert = sample.name.len() + 1 + sample.labels.as_bytes().len();
+        let span = [place.at, place.text.len(), insert];
+        report.samples += 1;
+        let flags = HAS_LABELS | when(is_suspect, IS_SUSPECT);
+        self.rows.list.push(Row::new(span, flags, name));
+        self.hashes.push(self.hasher.series(name, None, sum.wrapping_add(reading.sum)));
+    }
+
     /// Takes in what is said of a family.
     fn declare(&mut self, entry: Entry<'a>, declarations: &mut Declarations<'a>, place: Place<'a>) {
-        let name = self.names.number(entry.name());
+        let name = self.names.number(Cow::Borrowed(entry.name()));
         if let Entry::Type { kind, .. } = entry {
             self.names.list[name as usize].said_by = Some((self.names.source, kind));
         }
@@ -256,6 +289,19 @@ impl<'a> Intake<'a> {
         all
     }
 
+    /// The same of labels that have the names of those before, and clash with no other.
+    #[inline]
+    fn know_values(&mut self, labels: &[Label<'_>], n_shared: usize) -> Known {
+        let (shared, others) = self.known.split_at_mut(n_shared.min(labels.len()));
+        let mut all = shared.last().copied().unwrap_or_default();
+        for (label, known) in labels[shared.len()..].iter().zip(others) {
+            all.sum = all.sum.wrapping_add(self.hasher.label(label));
+            all.is_suspect |= is_bad_bound(label.name, label.value);
+            *known = all;
+        }
+        all
+    }
+
     /// Makes a row of a sample whose line the page can have as it is.
     #[inline]
     fn add(
@@ -277,18 +323,19 @@ impl<'a> Intake<'a> {
             | when(has_labels, HAS_LABELS)
             | when(sample.timestamp.is_some(), HAS_MORE);
         report.samples += 1;
-        let row = Row::new(span, flags, name, place.line);
+        let row = Row::new(span, flags, name);
         self.rows.list.push(if sample.has_comma { row.with_comma() } else { row });
+        self.copied = Some(name);
         self.hashes.push(self.hasher.series(name, timestamp, sum.wrapping_add(reading.sum)));
     }
 
     /// The number of the name of a sample, which mostly is that of the sample before.
     #[inline]
-    fn sampled_name(&mut self, position: u32, bytes: &[u8]) -> u32 {
+    fn sampled_name(&mut self, position: u32, bytes: &'a [u8]) -> u32 {
         if let Some(number) = self.sampled {
             return number;
         }
-        let number = self.names.number(bytes);
+        let number = self.names.number(Cow::Borrowed(bytes));
         self.names.list[number as usize].sampled_by = Some(position);
         self.sampled = Some(number);
         number
@@ -326,29 +373,22 @@ impl<'a> Intake<'a> {
         let name = self.sampled_name(position, sample.name);
         let spelled = &*self.names.list[name as usize].bytes;
         let written = &mut self.rows.origins[position as usize].written;
-        let start = written.len();
+        let start = begin_line(written, place.line);
         let insert = times.push(written, spelled, &pairs, sample.value);
         let has_labels = !pairs.is_empty() || !labels::is_metric_name(spelled);
         let flags = when(has_labels, HAS_LABELS) | when(times.is_any(), HAS_MORE) | IS_WRITTEN;
         let span = [start, written.len() - start, insert];
-        self.push_written(reading, span, flags, name, place.line);
+        self.push_written(reading, span, flags, name);
         report.samples += 1;
     }
 
     /// Makes a row of a line that was written anew.
-    fn push_written(
-        &mut self,
-        reading: &Reading<'_, 'a>,
-        span: [usize; 3],
-        flags: u32,
-        name: u32,
-        line: usize,
-    ) {
+    fn push_written(&mut self, reading: &Reading<'_, 'a>, span: [usize; 3], flags: u32, name: u32) {
         let origin = &self.rows.origins[reading.position as usize];
-        let row = Row::new(span, flags, name, line);
+        let row = Row::new(span, flags, name);
         let is_bad = |label: Label<'_>| is_bad_bound(label.name, label.value);
         let is_suspect = origin.line(row).labels().walk().any(is_bad);
-        let row = Row::new(span, flags | when(is_suspect, IS_SUSPECT), name, line);
+        let row = Row::new(span, flags | when(is_suspect, IS_SUSPECT), name);
         self.hashes.push(origin.hash(row, &self.hasher));
         self.rows.list.push(row);
     }

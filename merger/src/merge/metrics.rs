@@ -23,8 +23,8 @@ use crate::{
         relabel::Pair,
         report::Report,
         rows::{
-            Origin, Row, Rows,
-            flags::{HAS_LABELS, HAS_MORE, IS_METRIC, IS_SUSPECT, IS_WRITTEN, when},
+            Origin, Row, Rows, begin_line,
+            flags::{HAS_LABELS, HAS_MORE, IS_SUSPECT, IS_WRITTEN, when},
             index,
         },
         spell::Speller,
@@ -78,7 +78,7 @@ impl<'a> Intake<'a> {
                     self.add_metric(reading, &metric, reader.n_samples(), place, report)?;
                 }
                 Ok(entry) => {
-                    let name = self.names.number(&labels::escaped(entry.name()));
+                    let name = self.names.number(labels::escaped(entry.name()));
                     Self::declare_as(name, entry, declarations, place);
                 }
                 Err(Fault::Line(what)) => report.problems.add(place.line, what, place.text),
@@ -97,7 +97,7 @@ impl<'a> Intake<'a> {
         place: Place<'a>,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let name = self.names.number(&labels::escaped(metric.family));
+        let name = self.names.number(labels::escaped(metric.family));
         self.names.list[name as usize].sampled_by = Some(reading.position);
         if self.format == Format::Protobuf
             && conflict::translate(metric.kind, self.format) == Some(metric.kind)
@@ -151,7 +151,7 @@ impl<'a> Intake<'a> {
             is_as_is &= !origin.relabel.has(name) && self.speller.takes_name(name);
             sum = sum.wrapping_add(self.hasher.pair((name, value)));
         }
-        let mut span = [place.at, metric.bytes.len(), kind_index(metric.kind)];
+        let mut span = [place.at, metric.bytes.len()];
         if !is_as_is {
             let pairs = metric.labels().map(|pair| self.speller.plain_pair(pair)).collect();
             let pairs = origin.relabel.resolve(pairs);
@@ -166,11 +166,11 @@ impl<'a> Intake<'a> {
                 protobuf::push_label(&mut origin.written, &name, &value);
             }
             protobuf::push_without_labels(&mut origin.written, metric.bytes);
-            span = [start, origin.written.len() - start, span[2]];
+            span = [start, origin.written.len() - start];
         }
         self.hashes.push(self.hasher.series(name, metric.timestamp(), sum));
-        let flags = IS_METRIC | when(!is_as_is, IS_WRITTEN);
-        Ok(Row::new(span, flags, name, place.line))
+        let flags = when(!is_as_is, IS_WRITTEN);
+        Ok(Row::of_metric(span, flags, name, (place.line, metric.kind)))
     }
 }
 
@@ -202,12 +202,13 @@ pub(super) fn explode<'a>(
             report.samples -= origin.n_samples(*row);
             let most = most_written(origin);
             let mut lines = Lines { names, speller, position: index(source), most };
-            let spoken = lines.of(&metric, row.name, origin, row.line as usize);
+            let line = origin.line_number(*row);
+            let spoken = lines.of(&metric, row.name, origin, line);
             let Spoken { rows: spoken, lost } =
                 spoken.unwrap_or_else(|what| Spoken { rows: Vec::new(), lost: vec![what] });
             let name = &names.list[row.name as usize].bytes;
             for what in lost {
-                report.problems.add(row.line as usize, what, name);
+                report.problems.add(line, what, name);
             }
             report.samples += spoken.len();
             rows.list.extend(spoken);
@@ -289,7 +290,7 @@ impl Lines<'_, '_> {
     fn name(&mut self, family: &[u8], kind: Kind, suffix: &str) -> u32 {
         let is_created = kind == Kind::Counter && suffix == "_created";
         let base = family.strip_suffix(b"_total").filter(|_| is_created).unwrap_or(family);
-        let name = self.names.number(&[base, suffix.as_bytes()].concat());
+        let name = self.names.number(Cow::Owned([base, suffix.as_bytes()].concat()));
         self.names.list[name as usize].sampled_by = Some(self.position);
         name
     }
@@ -303,7 +304,7 @@ impl Lines<'_, '_> {
         [value, timestamp, exemplar]: [Option<&[u8]>; 3],
         line: usize,
     ) -> Row {
-        let start = out.len();
+        let start = begin_line(out, line);
         let spelled = &*self.names.list[name as usize].bytes;
         let insert = line::push_head(out, spelled, pairs);
         for (separator, part) in [(" ", value), (" ", timestamp), (" # ", exemplar)] {
@@ -316,11 +317,6 @@ impl Lines<'_, '_> {
             | when(!pairs.is_empty() || !labels::is_metric_name(spelled), HAS_LABELS)
             | when(timestamp.is_some() || exemplar.is_some(), HAS_MORE)
             | IS_WRITTEN;
-        Row::new([start, out.len() - start, insert], flags, name, line)
+        Row::new([start, out.len() - start, insert], flags, name)
     }
-}
-
-/// A kind as the row of a metric holds it.
-fn kind_index(kind: Kind) -> usize {
-    Kind::ALL.iter().position(|other| *other == kind).unwrap_or_default()
 }

@@ -17,19 +17,21 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Name<'a> {
     /// Strictly escaped, as the page says it.
-    pub bytes: Box<[u8]>,
+    pub bytes: Cow<'a, [u8]>,
     /// The first help text that is not empty, plain.
     pub help: Option<Cow<'a, [u8]>>,
-    /// The first unit, and where it was said.
-    pub unit: Option<(&'a [u8], Mark<'a>)>,
+    /// The first unit, and where it was said. Few families have one.
+    pub unit: Option<Box<(&'a [u8], Mark<'a>)>>,
     /// What all declarations come to.
     pub type_: Type,
-    /// The first declaration that says a kind.
-    pub declared: Option<Declared<'a>>,
+    /// The first declaration that says a kind, as a position in those of [`Names`].
+    declared: Option<u32>,
     /// The last source that had a sample of this name.
     pub sampled_by: Option<u32>,
     /// The last source that said a kind of this name, and which.
     pub said_by: Option<(u32, Kind)>,
+    /// The name that followed it when it was last asked for.
+    next: u32,
 }
 
 /// A TYPE line.
@@ -56,13 +58,15 @@ const SUFFIXES: [&str; 8] =
 #[derive(Debug)]
 pub(super) struct Names<'a> {
     pub list: Vec<Name<'a>>,
+    declared: Vec<Declared<'a>>,
     /// The position of the source that is being read.
     pub source: u32,
     escaping: Escaping,
     numbers: HashTable<u32>,
     /// Seeded, since the names come from pods; it decides no order.
     hasher: RandomState,
-    /// The samples of a family follow each other, so the next name is mostly the last one.
+    /// The samples of a family follow each other, so the next name is mostly the last one, or the one
+    /// that followed it before: after the buckets the sum, after the sum the count.
     last: Option<u32>,
 }
 
@@ -85,37 +89,71 @@ impl Mark<'_> {
     }
 }
 
+// === impl Name ===
+
+impl Name<'_> {
+    /// Takes what is said of it as of a family.
+    pub(super) fn take(&mut self) -> Self {
+        let (bytes, help, unit) =
+            (std::mem::take(&mut self.bytes), self.help.take(), self.unit.take());
+        Self { bytes, help, unit, ..*self }
+    }
+}
+
 // === impl Names ===
 
-impl Names<'_> {
+impl<'a> Names<'a> {
     /// No names; those that are no identifiers are written in `escaping`.
     pub(super) fn new(escaping: Escaping) -> Self {
-        let (list, source, numbers, hasher) = Default::default();
-        Self { list, source, escaping, numbers, hasher, last: None }
+        let (list, declared, source, numbers, hasher) = Default::default();
+        Self { list, declared, source, escaping, numbers, hasher, last: None }
     }
 
     /// The number of a name as its source escaped it, which is new where the name is.
     #[inline]
-    pub(super) fn number(&mut self, bytes: &[u8]) -> u32 {
-        if let Some(last) = self.last
-            && *self.list[last as usize].bytes == *bytes
+    pub(super) fn number(&mut self, bytes: Cow<'a, [u8]>) -> u32 {
+        let last = self.last.map(|last| (last, self.list[last as usize].next));
+        if let Some((last, next)) = last
+            && let Some(number) = [last, next].into_iter().find(|number| self.is(*number, &bytes))
         {
-            return last;
+            self.last = Some(number);
+            return number;
         }
-        let number = self.find(bytes).unwrap_or_else(|| self.add(bytes));
+        let number = self.find(&bytes).unwrap_or_else(|| self.add(bytes));
+        if let Some((last, _)) = last {
+            self.list[last as usize].next = number;
+        }
         self.last = Some(number);
         number
     }
 
+    fn is(&self, number: u32, bytes: &[u8]) -> bool {
+        self.list.get(number as usize).is_some_and(|name| *name.bytes == *bytes)
+    }
+
     /// The number of a name that is there.
     pub(super) fn find(&self, bytes: &[u8]) -> Option<u32> {
-        let is_it = |number: &u32| *self.list[*number as usize].bytes == *bytes;
-        self.numbers.find(self.hasher.hash_one(bytes), is_it).copied()
+        let hash = self.hasher.hash_one(bytes);
+        self.numbers.find(hash, |number| self.is(*number, bytes)).copied()
     }
 
     /// The number of a name that is there, put together of two parts.
     pub(super) fn find_joined(&self, base: &[u8], suffix: &[u8]) -> Option<u32> {
         self.find(&[base, suffix].concat())
+    }
+
+    /// The first declaration of a name that says a kind, if there is one.
+    pub(super) fn declared(&self, number: u32) -> Option<&Declared<'a>> {
+        self.list[number as usize].declared.map(|at| &self.declared[at as usize])
+    }
+
+    /// Takes in a declaration that says a kind, and gives the first one of the name.
+    pub(super) fn declare(&mut self, number: u32, declared: Declared<'a>) -> Declared<'a> {
+        let at = *self.list[number as usize].declared.get_or_insert_with(|| {
+            self.declared.push(declared);
+            index(self.declared.len() - 1)
+        });
+        self.declared[at as usize]
     }
 
     /// What the declarations of a name come to.
@@ -137,8 +175,11 @@ impl Names<'_> {
 
     /// Adds a name that was not found, unless it is there in the spelling of the page.
     #[cold]
-    fn add(&mut self, bytes: &[u8]) -> u32 {
-        let bytes = self.spell(bytes);
+    fn add(&mut self, bytes: Cow<'a, [u8]>) -> u32 {
+        let bytes = match bytes {
+            Cow::Borrowed(bytes) => self.spell(bytes),
+            Cow::Owned(bytes) => Cow::Owned(self.spell(&bytes).into_owned()),
+        };
         if let Some(number) = self.find(&bytes) {
             return number;
         }
@@ -147,9 +188,8 @@ impl Names<'_> {
         numbers.insert_unique(hasher.hash_one(&*bytes), number, |number| {
             hasher.hash_one(&*list[*number as usize].bytes)
         });
-        let bytes = bytes.into_owned().into_boxed_slice();
         let (help, unit, type_, declared, sampled_by, said_by) = Default::default();
-        list.push(Name { bytes, help, unit, type_, declared, sampled_by, said_by });
+        list.push(Name { bytes, help, unit, type_, declared, sampled_by, said_by, next: number });
         number
     }
 

@@ -5,26 +5,46 @@
 
 use crate::{
     exposition::{Defect, openmetrics, point::Part, protobuf, text::line},
-    merge::{draft::Draft, points, report::Report},
+    merge::{
+        copy::{self, SLACK},
+        draft::Draft,
+        points,
+        report::Report,
+    },
 };
 
-/// Writes a page of text. What it needs of memory is asked for at once.
-pub(super) fn write_text(draft: &Draft<'_>, out: &mut Vec<u8>) {
-    let mut headers = Vec::new();
-    let mut ends = Vec::with_capacity(draft.families.order.len());
-    for family in &draft.families.order {
-        // What is said of a family without samples says nothing.
-        if !draft.sorted.of(*family).is_empty() {
-            line::push_header(&mut headers, &draft.names.list[*family as usize].header());
-        }
-        ends.push(headers.len());
-    }
-    out.reserve_exact(headers.len() + n_bytes_of_lines(draft));
+/// Writes a page of text. What it needs of memory is asked for at once, and what is not needed any more
+/// is given back before.
+pub(super) fn write_text(draft: Draft<'_>, out: &mut Vec<u8>) {
+    let Draft { mut names, rows, families, .. } = draft;
+    let (lines, ends) = families.place(&rows);
+    let origins = rows.origins;
+    drop(rows.list);
+    let headers: Vec<_> =
+        families.order.iter().map(|family| names.list[*family as usize].take()).collect();
+    drop((names, families));
+
+    let most_of_headers: usize =
+        headers.iter().map(|name| line::most_of_header(&name.header())).sum();
+    let n_bytes = lines.iter().map(|line| {
+        let (row, source) = line.row();
+        row.len_with(&origins[source].relabel)
+    });
+    out.reserve_exact(most_of_headers + n_bytes.sum::<usize>() + SLACK);
     let mut start = 0;
-    for (family, end) in draft.families.order.iter().zip(ends) {
-        out.extend_from_slice(&headers[start..end]);
+    for (name, end) in headers.iter().zip(ends) {
+        let lines = &lines[start..end];
         start = end;
-        push_lines(draft, *family, out);
+        // What is said of a family without samples says nothing.
+        if lines.is_empty() {
+            continue;
+        }
+        line::push_header(out, &name.header());
+        let mut copy = copy::Lines::new(out);
+        for (row, source) in lines.iter().map(|line| line.row()) {
+            origins[source].push_line(&mut copy, row);
+        }
+        copy.flush();
     }
 }
 
@@ -39,7 +59,7 @@ pub(super) fn write_openmetrics(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &
         }
         let family = draft.family(*number);
         if let Some(what) = openmetrics::push_header(out, &family.header)
-            && let Some((_, mark)) = draft.names.list[*number as usize].unit
+            && let Some((_, mark)) = draft.names.list[*number as usize].unit.as_deref()
         {
             mark.problem(what, reports);
         }
@@ -66,7 +86,7 @@ pub(super) fn write_protobuf(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &mut
         let of_points = draft.family(*number);
         let header = &of_points.header;
         if let Some(what) = protobuf::left_out(header)
-            && let Some((_, mark)) = draft.names.list[*number as usize].unit
+            && let Some((_, mark)) = draft.names.list[*number as usize].unit.as_deref()
         {
             mark.problem(what, reports);
         }
@@ -98,18 +118,20 @@ pub(super) fn write_protobuf(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &mut
 fn report_exemplar(draft: &Draft<'_>, rows: &[u32], reports: &mut [Report]) {
     let row = points::number(rows[0]) as usize;
     let source = draft.rows.source_of(row);
-    let row = draft.rows.list[row];
-    let bytes = draft.rows.origins[source].bytes(row);
-    reports[source].problems.add(row.line as usize, Defect::Exemplar, bytes);
+    let (origin, row) = (&draft.rows.origins[source], draft.rows.list[row]);
+    let problems = &mut reports[source].problems;
+    problems.add_at(|| origin.line_number(row), Defect::Exemplar, origin.bytes(row));
 }
 
 /// Copies the lines of a family.
 fn push_lines(draft: &Draft<'_>, family: u32, out: &mut Vec<u8>) {
     let mut origins = draft.rows.origins();
+    let mut copy = copy::Lines::new(out);
     for row in draft.sorted.of(family) {
         let row = *row as usize;
-        origins.of(row).push_line(out, draft.rows.list[row]);
+        origins.of(row).push_line(&mut copy, draft.rows.list[row]);
     }
+    copy.flush();
 }
 
 /// How many bytes the lines of all rows have on the page.

@@ -8,9 +8,12 @@
 
 use std::borrow::Cow;
 
-use crate::exposition::{
-    Kind, Labels, labels, openmetrics,
-    protobuf::{self, Metric},
+use crate::{
+    exposition::{
+        Kind, Labels, labels, openmetrics,
+        protobuf::{self, Metric},
+    },
+    merge::copy::Part,
 };
 
 const EXPORTED: &[u8] = b"exported_";
@@ -22,9 +25,9 @@ pub(super) type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 #[derive(Debug)]
 pub(super) struct Relabel {
     /// Strict labels in braces, or nothing.
-    braced: Vec<u8>,
+    braced: Part,
     /// The same behind a comma and without braces, as they are put into a line that has labels.
-    joined: Vec<u8>,
+    joined: Part,
     /// The same as fields of a metric.
     fields: Vec<u8>,
     names: Vec<Vec<u8>>,
@@ -58,12 +61,12 @@ impl Relabel {
             [] => Vec::new(),
             [_, labels @ ..] => [b"{", labels, b"}"].concat(),
         };
-        Self { braced, joined, fields, names }
+        Self { braced: Part::new(braced), joined: Part::new(joined), fields, names }
     }
 
     /// The labels without braces.
     pub(super) fn as_bytes(&self) -> &[u8] {
-        self.joined.get(1..).unwrap_or_default()
+        self.joined.as_bytes().get(1..).unwrap_or_default()
     }
 
     /// The labels as fields of a metric.
@@ -78,7 +81,7 @@ impl Relabel {
 
     /// The labels as they are put into a line.
     #[inline]
-    pub(super) fn part(&self, has_labels: bool) -> &[u8] {
+    pub(super) fn part(&self, has_labels: bool) -> &Part {
         if has_labels { &self.joined } else { &self.braced }
     }
 

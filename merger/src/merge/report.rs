@@ -69,9 +69,14 @@ impl Problems {
     }
 
     pub(super) fn add(&mut self, line: usize, what: Defect, text: &[u8]) {
+        self.add_at(|| line, what, text);
+    }
+
+    /// Adds one of which the line is only asked for if it is kept.
+    pub(super) fn add_at(&mut self, line: impl FnOnce() -> usize, what: Defect, text: &[u8]) {
         self.counts[what as usize] += 1;
         if self.kept.len() < KEPT {
-            self.kept.push(Problem::new(line, what, text));
+            self.kept.push(Problem::new(line(), what, text));
         }
     }
 }

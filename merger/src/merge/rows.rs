@@ -1,8 +1,12 @@
-//! Every sample of all sources as a row of 20 bytes over the bytes that say it.
+//! Every sample of all sources as a row of 16 bytes over the bytes that say it.
 //!
 //! What can be copied to the page as it is stays where it is, in the body of its source. The rest is
 //! written anew beside the body, so that every row is over bytes in the format of the page: a strict
-//! line without its end, or for a page of protobuf maybe a whole metric.
+//! line without its end, or for a page of protobuf maybe a whole metric. Which line of its source a row
+//! came from is asked for so rarely that it is counted then; where that cannot be, it stands in the four
+//! bytes before what was written.
+
+use memchr::memchr_iter;
 
 use crate::{
     exposition::{
@@ -10,7 +14,7 @@ use crate::{
         protobuf::Metric,
         text::{Dialect, line::Line},
     },
-    merge::{Source, relabel::Relabel, series::Hasher},
+    merge::{Source, copy, relabel::Relabel, series::Hasher},
 };
 
 /// The largest body that is read: lengths of rows have 27 bits, and offsets in what is written anew
@@ -18,26 +22,25 @@ use crate::{
 ///
 /// Writing anew makes a line less than four times as long: `\d` takes one byte more, and a label
 /// that clashes, which has five bytes and a comma at least, gets `exported_` once, and once more for
-/// each longer label that stands in the line under the name so far.
+/// each longer label that stands in the line under the name so far. Its number takes four bytes, and
+/// it had four itself.
 pub const LARGEST_BODY: usize = (1 << 27) - 1;
 
 /// One sample, or for a page of protobuf one metric.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Row {
     /// The offset of its bytes, in the body or in what was written anew.
     start: u32,
     /// How many they are, and the flags.
     len: u32,
-    /// Where in a line the source's labels go, and a flag; of a metric the kind, as a position in
-    /// [`Kind::ALL`].
+    /// Where in a line the source's labels go, and a flag; of a metric its number in the source and
+    /// its kind, as a position in [`Kind::ALL`].
     insert: u32,
     /// The number of its metric name.
     pub name: u32,
-    /// The line that it came from, from 1.
-    pub line: u32,
 }
 
-const _: () = assert!(size_of::<Row>() == 20);
+const _: () = assert!(size_of::<Row>() == 16);
 
 /// What a row is beside its bytes: flags in the length, which leaves [`LARGEST_BODY`] for that.
 pub(super) mod flags {
@@ -65,6 +68,17 @@ const LEN: u32 = HAS_MORE - 1;
 
 /// In the insert: where the labels of the line end stands a comma, which the page has not.
 const HAS_COMMA: u32 = 1 << 31;
+
+/// How many bits of a metric's insert are its kind. Its number fits into the others, since a metric
+/// takes two bytes of a body at least.
+const KIND_BITS: u32 = 4;
+
+const _: () =
+    assert!(Kind::ALL.len() <= 1 << KIND_BITS && LARGEST_BODY / 2 < 1 << (32 - KIND_BITS));
+
+/// A row on its place on the page: it knows its source, and no more its name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed(Row);
 
 /// The rows of all sources, in their order.
 #[derive(Debug, Default)]
@@ -95,6 +109,12 @@ pub(super) struct Origins<'r, 'a> {
     end: usize,
 }
 
+/// Begins a line that is written anew, and gives where.
+pub(super) fn begin_line(written: &mut Vec<u8>, number: usize) -> usize {
+    written.extend_from_slice(&index(number).to_le_bytes());
+    written.len()
+}
+
 /// A number or offset as a row holds it.
 #[expect(clippy::cast_possible_truncation, reason = "all count bytes of bodies of 27 bits at most")]
 pub(super) const fn index(n: usize) -> u32 {
@@ -106,14 +126,26 @@ pub(super) const fn index(n: usize) -> u32 {
 impl Row {
     /// A row over `len` bytes at `start`. In a line `insert` is where more labels fit in.
     #[inline]
-    pub(super) fn new(
-        [start, len, insert]: [usize; 3],
+    pub(super) fn new([start, len, insert]: [usize; 3], flags: u32, name: u32) -> Self {
+        let [start, len, insert] = [start, len, insert].map(index);
+        Self { start, len: len | flags, insert, name }
+    }
+
+    /// A row over a metric, which is the one with this number in its source.
+    pub(super) fn of_metric(
+        [start, len]: [usize; 2],
         flags: u32,
         name: u32,
-        line: usize,
+        (number, kind): (usize, Kind),
     ) -> Self {
-        let [start, len, insert] = [start, len, insert].map(index);
-        Self { start, len: len | flags, insert, name, line: index(line) }
+        let kind = Kind::ALL.iter().position(|other| *other == kind).unwrap_or_default();
+        Self::new([start, len, number << KIND_BITS | kind], flags | IS_METRIC, name)
+    }
+
+    /// The kind of a metric.
+    fn kind(self) -> Kind {
+        let kind = self.insert & ((1 << KIND_BITS) - 1);
+        Kind::ALL.get(kind as usize).copied().unwrap_or(Kind::Untyped)
     }
 
     /// The same, where a comma stands behind the labels of its line.
@@ -140,6 +172,12 @@ impl Row {
         self.len & IS_SUSPECT != 0
     }
 
+    /// Whether it has labels of its own.
+    #[inline]
+    fn has_labels(self) -> bool {
+        self.len & HAS_LABELS != 0
+    }
+
     /// Where in its line the source's labels go.
     #[inline]
     fn insert(self) -> usize {
@@ -155,7 +193,7 @@ impl Row {
     /// How many bytes its line has on the page, its end included.
     #[inline]
     pub(super) fn len_with(self, relabel: &Relabel) -> usize {
-        self.len() - self.n_left_out() + relabel.part(self.len & HAS_LABELS != 0).len() + 1
+        self.len() - self.n_left_out() + relabel.part(self.has_labels()).len() + 1
     }
 }
 
@@ -195,6 +233,18 @@ impl<'a> Rows<'a> {
         &self.origins[self.source_of(row)]
     }
 
+    /// The rows in the order that `next` says: it is given the name of each, and gives its place.
+    pub(super) fn place(&self, mut next: impl FnMut(u32) -> usize) -> Vec<Placed> {
+        let mut placed = vec![Placed(Row::default()); self.list.len()];
+        for (source, origin) in self.origins.iter().enumerate() {
+            let end = self.origins.get(source + 1).map_or(self.list.len(), |next| next.first);
+            for row in &self.list[origin.first..end] {
+                placed[next(row.name)] = Placed(Row { name: index(source), ..*row });
+            }
+        }
+        placed
+    }
+
     /// Keeps the rows for which `keep` says so; it is given the positions of the source and the row.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(usize, usize, Row) -> bool) {
         let (mut kept, mut at) = (0, 0);
@@ -215,14 +265,29 @@ impl<'a> Rows<'a> {
     }
 }
 
+// === impl Placed ===
+
+impl Placed {
+    /// The row, and the position of its source.
+    #[inline]
+    pub(super) fn row(self) -> (Row, usize) {
+        (self.0, self.0.name as usize)
+    }
+}
+
 // === impl Origin ===
 
 impl Origin<'_> {
     /// The bytes of a row.
     #[inline]
     pub(super) fn bytes(&self, row: Row) -> &[u8] {
-        let buffer = if row.len & IS_WRITTEN == 0 { self.body } else { &self.written };
-        &buffer[row.start as usize..][..row.len()]
+        &self.buffer(row)[row.start as usize..][..row.len()]
+    }
+
+    /// What a row is a piece of.
+    #[inline]
+    fn buffer(&self, row: Row) -> &[u8] {
+        if row.len & IS_WRITTEN == 0 { self.body } else { &self.written }
     }
 
     /// The line of a row.
@@ -258,8 +323,20 @@ impl Origin<'_> {
 
     /// The metric of a row.
     pub(super) fn metric(&self, row: Row) -> Metric<'_> {
-        let kind = Kind::ALL.get(row.insert as usize).copied().unwrap_or(Kind::Untyped);
-        Metric { family: b"", kind, bytes: self.bytes(row) }
+        Metric { family: b"", kind: row.kind(), bytes: self.bytes(row) }
+    }
+
+    /// The line of the source that the row came from, from 1; of a metric its number.
+    pub(super) fn line_number(&self, row: Row) -> usize {
+        let start = row.start as usize;
+        if row.is_metric() {
+            (row.insert >> KIND_BITS) as usize
+        } else if row.len & IS_WRITTEN == 0 {
+            1 + memchr_iter(b'\n', &self.body[..start]).count()
+        } else {
+            let number = self.written[..start].last_chunk().copied().unwrap_or_default();
+            u32::from_le_bytes(number) as usize
+        }
     }
 
     /// When the sample was taken, in milliseconds since 1970.
@@ -273,13 +350,11 @@ impl Origin<'_> {
 
     /// Writes the line of a row with the labels of its source.
     #[inline]
-    pub(super) fn push_line(&self, out: &mut Vec<u8>, row: Row) {
-        let line = self.bytes(row);
-        let (before, after) = line.split_at(row.insert());
-        out.extend_from_slice(before);
-        out.extend_from_slice(self.relabel.part(row.len & HAS_LABELS != 0));
-        out.extend_from_slice(&after[row.n_left_out()..]);
-        out.push(b'\n');
+    pub(super) fn push_line<'o>(&'o self, out: &mut copy::Lines<'_, 'o>, row: Row) {
+        let (start, insert) = (row.start as usize, row.start as usize + row.insert());
+        let hole = [insert, insert + row.n_left_out()];
+        let part = self.relabel.part(row.has_labels());
+        out.push(self.buffer(row), [start, start + row.len()], hole, part);
     }
 }
 
