@@ -20,6 +20,7 @@ pub mod openmetrics;
 pub mod point;
 pub mod problem;
 pub mod protobuf;
+mod scan;
 pub mod text;
 pub mod timestamp;
 

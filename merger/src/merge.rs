@@ -116,11 +116,13 @@ pub fn merge_with(
 ) -> Merged {
     let (draft, mut reports) = Draft::new(sources, limits, output, reserved);
     let statement = state(&reports);
-    let stated = Source { labels: &[], format: Format::Text, body: &statement };
-    let (stated, mut of_stated) = Draft::new(&[stated], &Limits::NONE, output, "");
     let mut body = Vec::new();
     draft.write(&mut body, &mut reports);
-    stated.write(&mut body, &mut of_stated);
+    if !statement.is_empty() {
+        let stated = Source { labels: &[], format: Format::Text, body: &statement };
+        let (stated, mut of_stated) = Draft::new(&[stated], &Limits::NONE, output, "");
+        stated.write(&mut body, &mut of_stated);
+    }
     if output.format.is_openmetrics() {
         body.extend_from_slice(openmetrics::EOF);
     }

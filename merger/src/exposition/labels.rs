@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr3};
 
+use crate::exposition::scan;
+
 /// A checked label set, in the order of the source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Labels<'a> {
@@ -32,23 +34,6 @@ pub struct Label<'a> {
 #[derive(Clone, Debug)]
 pub struct Walk<'a> {
     rest: &'a [u8],
-}
-
-/// Which bytes may stand in a label name. A table, since it is asked for every byte of every name.
-static IN_NAME: [bool; 256] = in_name(false);
-
-/// The same for a metric name, which may have colons.
-static IN_METRIC_NAME: [bool; 256] = in_name(true);
-
-const fn in_name(is_metric: bool) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 0x80 {
-        table[byte as usize] =
-            byte.is_ascii_alphanumeric() || byte == b'_' || (is_metric && byte == b':');
-        byte += 1;
-    }
-    table
 }
 
 /// Whether it is a label name: `[a-zA-Z_][a-zA-Z0-9_]*`.
@@ -268,23 +253,18 @@ pub(super) fn closing_quote(text: &[u8], from: usize) -> Option<(usize, bool)> {
 pub(super) fn name_len(text: &[u8]) -> usize {
     match text.first() {
         Some(b'0'..=b'9') => 0,
-        _ => name_run(text),
+        _ => scan::name_end(text, 0),
     }
 }
 
 /// How many bytes at the beginning are a metric name that needs no quotes. The first `known` are the
 /// beginning of one.
 pub(super) fn metric_name_len(text: &[u8], known: usize) -> usize {
-    let is_other = |b: &u8| !IN_METRIC_NAME[usize::from(*b)];
-    match text.first() {
-        Some(b'0'..=b'9') => 0,
-        _ => known + text[known..].iter().position(is_other).unwrap_or(text.len() - known),
+    let mut end = scan::name_end(text, known);
+    while text.get(end) == Some(&b':') {
+        end = scan::name_end(text, end + 1);
     }
-}
-
-/// How many bytes at the beginning may stand in a label name.
-fn name_run(text: &[u8]) -> usize {
-    text.iter().position(|b| !IN_NAME[usize::from(*b)]).unwrap_or(text.len())
+    if text.first().is_some_and(u8::is_ascii_digit) { 0 } else { end }
 }
 
 /// What follows the blanks at the beginning.

@@ -14,12 +14,11 @@ use memchr::memchr;
 
 use crate::exposition::{
     Defect, Entry, Exceeded, Failure, Fault, Kind, Label, Limit, Limits, Place, Sample, Step,
-    labels, number, timestamp,
+    labels, number, scan, timestamp,
 };
 
 pub mod line;
 mod sample;
-mod scan;
 mod set;
 
 /// What the formats of lines differ in.
@@ -46,6 +45,8 @@ pub struct Reader<'a> {
     is_whole: bool,
     before: sample::Before<'a>,
     sample: Sample<'a>,
+    /// What the last line of metadata was for that had no quotes.
+    family: &'a [u8],
 }
 
 // === impl Dialect ===
@@ -79,6 +80,7 @@ impl<'a> Reader<'a> {
             is_whole: dialect == Dialect::Text,
             before: sample::Before::default(),
             sample: Sample::default(),
+            family: b"",
         }
     }
 
@@ -253,7 +255,7 @@ impl<'a> Reader<'a> {
         if self.n_metadata > allowed {
             return Err(self.exceeded(Limit::Metadata, allowed));
         }
-        let (family, rest) = family_name(rest).ok_or(Fault::Line(Defect::FamilyName))?;
+        let (family, rest) = self.family_name(rest).ok_or(Fault::Line(Defect::FamilyName))?;
         if family.len() > self.limits.name {
             return Err(self.exceeded(Limit::Name, self.limits.name));
         }
@@ -270,6 +272,22 @@ impl<'a> Reader<'a> {
                 None => Err(Fault::Line(Defect::Type)),
             },
         }
+    }
+
+    /// The name that a line of metadata is for, maybe in quotes, and what follows it.
+    fn family_name(&mut self, text: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        if text.starts_with(b"\"") {
+            let (end, _) = labels::closing_quote(text, 1)?;
+            return (end > 1).then(|| (&text[1..end], labels::skip_blanks(&text[end + 1..])));
+        }
+        // Mostly two lines are for one family.
+        let known = if text.starts_with(self.family) { self.family.len() } else { 0 };
+        let (family, rest) = text.split_at(labels::metric_name_len(text, known));
+        let is_name = !family.is_empty() && matches!(rest, [] | [b' ' | b'\t', ..]);
+        is_name.then(|| {
+            self.family = family;
+            (family, labels::skip_blanks(rest))
+        })
     }
 
     /// Goes behind the line at the beginning of `rest`, and gives it without its end.
@@ -337,22 +355,14 @@ impl<'a> Iterator for Reader<'a> {
 
 /// Whether these bytes are text.
 fn check_bytes(text: &[u8]) -> Result<(), Defect> {
+    if scan::is_ascii_text(text) {
+        return Ok(());
+    }
     match std::str::from_utf8(text) {
         Err(_) => Err(Defect::NotUtf8),
         Ok(_) if memchr(0, text).is_some() => Err(Defect::Nul),
         Ok(_) => Ok(()),
     }
-}
-
-/// The name that a line of metadata is for, maybe in quotes, and what follows it.
-fn family_name(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    if text.starts_with(b"\"") {
-        let (end, _) = labels::closing_quote(text, 1)?;
-        return (end > 1).then(|| (&text[1..end], labels::skip_blanks(&text[end + 1..])));
-    }
-    let (family, rest) = text.split_at(labels::metric_name_len(text, 0));
-    let is_name = !family.is_empty() && matches!(rest, [] | [b' ' | b'\t', ..]);
-    is_name.then(|| (family, labels::skip_blanks(rest)))
 }
 
 /// What stands before the first blank, and what follows the blanks.

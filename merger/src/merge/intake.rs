@@ -49,10 +49,10 @@ pub(super) struct Intake<'a> {
 struct Known {
     /// The sum of their hashes.
     sum: u64,
-    /// One has the name of a label of the source, or one that the page may not have.
-    is_clashing: bool,
-    /// One is a bound that is no number.
-    is_suspect: bool,
+    /// Of a row: [`HAS_LABELS`], and [`IS_SUSPECT`] if one is a bound that is no number.
+    flags: u32,
+    /// Not zero if one has the name of a label of the source, or one that the page may not have.
+    n_clashing: u32,
 }
 
 /// What of a source is asked for again and again while it is read.
@@ -218,7 +218,7 @@ impl<'a> Intake<'a> {
         } else if reading.is_of_another_unit(reader.sample().timestamp) {
             let place = reader.place();
             report.problems.add(place.line, Defect::TimestampUnit, place.text);
-        } else if known.is_clashing
+        } else if known.n_clashing > 0
             || !self.speller.is_as_is(reading.source.format, reader.sample())
         {
             let place = reader.place();
@@ -238,12 +238,11 @@ impl<'a> Intake<'a> {
         name: u32,
         report: &mut Report,
     ) {
-        let Known { sum, is_suspect, .. } = self.know_values(reader.labels(), reader.n_shared());
+        let Known { sum, flags, .. } = self.know_values(reader.labels(), reader.n_shared());
         let (sample, place) = (reader.sample(), reader.place());
         let insert = sample.name.len() + 1 + sample.labels.as_bytes().len();
         let span = [place.at, place.text.len(), insert];
         report.samples += 1;
-        let flags = HAS_LABELS | when(is_suspect, IS_SUSPECT);
         self.rows.list.push(Row::new(span, flags, name));
         self.hashes.push(self.hasher.series(name, None, sum.wrapping_add(reading.sum)));
     }
@@ -282,8 +281,8 @@ impl<'a> Intake<'a> {
         let mut all = known.last().copied().unwrap_or_default();
         for label in &labels[n..] {
             all.sum = all.sum.wrapping_add(hasher.label(label));
-            all.is_clashing |= relabel.has(label.name) || speller.refuses(label.name);
-            all.is_suspect |= is_bad_bound(label.name, label.value);
+            all.flags |= HAS_LABELS | when(is_bad_bound(label.name, label.value), IS_SUSPECT);
+            all.n_clashing += u32::from(relabel.has(label.name) || speller.refuses(label.name));
             known.push(all);
         }
         all
@@ -296,7 +295,7 @@ impl<'a> Intake<'a> {
         let mut all = shared.last().copied().unwrap_or_default();
         for (label, known) in labels[shared.len()..].iter().zip(others) {
             all.sum = all.sum.wrapping_add(self.hasher.label(label));
-            all.is_suspect |= is_bad_bound(label.name, label.value);
+            all.flags |= HAS_LABELS | when(is_bad_bound(label.name, label.value), IS_SUSPECT);
             *known = all;
         }
         all
@@ -311,7 +310,7 @@ impl<'a> Intake<'a> {
         known: Known,
         report: &mut Report,
     ) {
-        let Known { sum, is_suspect, .. } = known;
+        let Known { sum, flags, .. } = known;
         let (sample, place) = (reader.sample(), reader.place());
         let name = self.sampled_name(reading.position, sample.name);
         let timestamp = sample.timestamp.and_then(|t| self.format.dialect().milliseconds(t));
@@ -319,9 +318,7 @@ impl<'a> Intake<'a> {
         let insert =
             sample.name.len() + if has_labels { 1 + sample.labels.as_bytes().len() } else { 0 };
         let span = [place.at, place.text.len(), insert];
-        let flags = when(is_suspect, IS_SUSPECT)
-            | when(has_labels, HAS_LABELS)
-            | when(sample.timestamp.is_some(), HAS_MORE);
+        let flags = flags | when(sample.timestamp.is_some(), HAS_MORE);
         report.samples += 1;
         let row = Row::new(span, flags, name);
         self.rows.list.push(if sample.has_comma { row.with_comma() } else { row });

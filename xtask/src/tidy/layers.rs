@@ -45,7 +45,7 @@ const CRATES: &[(&str, &[&str])] = &[
 const UNSAFE: &[&str] = &[
     "merger-common/src",
     "merger-ebpf/src",
-    "merger/src/exposition/text/scan/sse2.rs",
+    "merger/src/exposition/scan/sse2.rs",
     "merger/src/listeners/ebpf.rs",
     "merger/src/netns.rs",
     // Tests and benchmarks make the namespaces and the processes that the code under test looks at.

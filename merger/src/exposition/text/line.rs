@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr2_iter};
 
-use crate::exposition::{Header, Kind, Labels, labels};
+use crate::exposition::{Header, Labels, labels};
 
 /// A sample line, without its end: `name{labels} value timestamp # exemplar`. It is strict but for
 /// a comma that may stand behind the labels.
@@ -29,16 +29,22 @@ pub struct Tail<'a> {
 /// Writes the HELP and TYPE lines of a family in text; a kind without a word in text is left out.
 pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>) {
     let Header { name, kind, help, unit: _ } = header;
+    let quote: &[u8] = if labels::is_metric_name(name) { b"" } else { b"\"" };
+    let begin = |out: &mut Vec<u8>, word: &[u8]| {
+        for part in [word, quote, name, quote, b" "] {
+            out.extend_from_slice(part);
+        }
+    };
     if let Some(help) = help {
-        out.extend_from_slice(b"# HELP ");
-        push_family(out, name);
-        out.push(b' ');
+        begin(out, b"# HELP ");
         // expfmt knows two escapes in a help text; `\"` is an error there.
         labels::push_escaped(out, help, false);
         out.push(b'\n');
     }
     if let Some(kind) = kind.filter(|kind| kind.is_said_in_text()) {
-        push_type(out, name, kind);
+        begin(out, b"# TYPE ");
+        out.extend_from_slice(kind.as_str().as_bytes());
+        out.push(b'\n');
     }
 }
 
@@ -52,24 +58,6 @@ pub fn most_of_header(header: &Header<'_>) -> usize {
     let n_escaped = |help: &[u8]| memchr2_iter(b'\\', b'\n', help).count();
     let help = help.map_or(0, |help| line + help.len() + n_escaped(help));
     help + kind.map_or(0, |_| line + "histogram".len())
-}
-
-/// Writes a TYPE line.
-pub fn push_type(out: &mut Vec<u8>, family: &[u8], kind: Kind) {
-    out.extend_from_slice(b"# TYPE ");
-    push_family(out, family);
-    out.push(b' ');
-    out.extend_from_slice(kind.as_str().as_bytes());
-    out.push(b'\n');
-}
-
-/// Writes the name of a family in a line of metadata, in quotes where it is no identifier.
-pub fn push_family(out: &mut Vec<u8>, name: &[u8]) {
-    if labels::is_metric_name(name) {
-        out.extend_from_slice(name);
-    } else {
-        push_quoted(out, name);
-    }
 }
 
 /// Writes a metric name and strict labels; gives where more labels fit in, as an offset from where it
@@ -151,6 +139,7 @@ impl<'a> Line<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::Kind;
 
     #[track_caller]
     fn check(name: &str, labels: &[(&str, &str)], expected: &str, insert: usize) {

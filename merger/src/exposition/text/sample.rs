@@ -6,11 +6,8 @@ use crate::exposition::{
     Defect, Limit, Limits, Sample,
     labels::{self, skip_blanks},
     number,
-    text::{
-        Dialect, check_bytes,
-        scan::{common_prefix, digits_end},
-        set::Set,
-    },
+    scan::{common_prefix, digits_end},
+    text::{Dialect, check_bytes, set::Set},
 };
 
 /// Why a line is no sample.

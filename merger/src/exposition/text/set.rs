@@ -8,11 +8,8 @@
 use crate::exposition::{
     Defect, Label, Labels, Limit, Limits,
     labels::{self, closing_quote, open_quote, skip_blanks},
-    text::{
-        check_bytes,
-        sample::Error,
-        scan::{common_prefix, plain_end},
-    },
+    scan::{common_prefix, plain_end},
+    text::{check_bytes, sample::Error},
 };
 
 /// The labels of the sample that was read last.
@@ -67,7 +64,7 @@ struct Found<'a> {
     /// Where it ends.
     end: usize,
     is_strict: bool,
-    /// It is strict and says `name="value"` with bytes of [`scan::is_plain`] alone, so that it may be
+    /// It is strict and says `name="value"` with bytes of [`scan::is_plain`](crate::exposition::scan) alone, so that it may be
     /// cut anywhere, and does not have to be looked at for anything else.
     is_plain: bool,
 }

@@ -199,6 +199,10 @@ fn names_in_quotes_are_read() {
         "{\"a.b\",c=\"1\"} 1\n{ \"a.b\" , \"c.d\" = \"2\" } 1\nm{\"c.d\"=\"3\"} 1\n{c=\"4\",\"é\"} 1 2\n",
         &["a.b c=1 1", "a.b c.d=2 1", "m c.d=3 1 strict", "é c=4 1 at 2"],
     );
+    check(
+        "# HELP \"a.b\" x\n# TYPE a.b gauge\n",
+        &["help a.b: x", "line 2: HELP or TYPE is for no metric name: `# TYPE a.b gauge`"],
+    );
     check("# HELP \"a.b\" x\n# TYPE \"a \\\"b\" gauge\n", &["help a.b: x", "type a \\\"b: Gauge"]);
     let mut reader = Reader::new(
         b"m{\"a.b\"=\"1\",c=\"1\"} 1\nm{\"a.b\"=\"1\",c=\"2\"} 1\nm{c=\"2\"} 1\n",

@@ -54,6 +54,23 @@ pub(super) fn digits_end(text: &[u8], from: usize) -> usize {
     run_end(text, from, block::n_digits, |byte| byte.is_ascii_digit())
 }
 
+/// The offset of the first byte from `from` on that may not stand in a label name; at the latest the end
+/// of the text.
+#[inline]
+pub(super) fn name_end(text: &[u8], from: usize) -> usize {
+    run_end(text, from, block::n_name, is_in_name)
+}
+
+/// Whether it is ASCII without a NUL.
+#[inline]
+pub(super) fn is_ascii_text(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk() else {
+        return text.iter().all(|byte| (1..0x80).contains(byte));
+    };
+    // The last bytes may be looked at twice.
+    text.as_chunks().0.iter().chain([last]).fold(true, |is, block| is & block::is_ascii_text(block))
+}
+
 /// Where the bytes from `from` on end that are of one kind; `n_of` says how many the first ones of
 /// a block are.
 #[inline]
@@ -71,13 +88,21 @@ fn run_end(
             return at;
         }
     }
-    at + tail(text, at).iter().take_while(|byte| is(**byte)).count()
+    match text.last_chunk() {
+        // What was looked at already may be looked at twice.
+        Some(last) if at > from => text.len() - BLOCK + n_of(last),
+        _ => at + tail(text, at).iter().take_while(|byte| is(**byte)).count(),
+    }
 }
 
 /// Whether a byte says nothing in a string but itself: no quote and no backslash, no control
 /// character, and ASCII.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii() && byte >= b' ' && byte != b'"' && byte != b'\\'
+}
+
+fn is_in_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// What is left of the text.
@@ -104,12 +129,18 @@ mod tests {
         if let Some(a) = a.first_chunk() {
             assert_eq!(block::n_plain(a), portable::n_plain(a), "{a:?}");
             assert_eq!(block::n_digits(a), portable::n_digits(a), "{a:?}");
+            assert_eq!(block::n_name(a), portable::n_name(a), "{a:?}");
+            assert_eq!(block::is_ascii_text(a), portable::is_ascii_text(a), "{a:?}");
         }
         for from in 0..=a.len() {
             let plain = a[from..].iter().position(|b| !is_plain(*b)).map(|n| from + n);
             assert_eq!(plain_end(a, from), plain, "{a:?} {from}");
             let digits = a[from..].iter().take_while(|b| b.is_ascii_digit()).count();
             assert_eq!(digits_end(a, from), from + digits, "{a:?} {from}");
+            let name = a[from..].iter().take_while(|b| is_in_name(**b)).count();
+            assert_eq!(name_end(a, from), from + name, "{a:?} {from}");
+            let is_text = a[from..].iter().all(|b| b.is_ascii() && *b > 0);
+            assert_eq!(is_ascii_text(&a[from..]), is_text, "{a:?} {from}");
         }
     }
 

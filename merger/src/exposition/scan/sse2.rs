@@ -3,8 +3,8 @@
 #![expect(unsafe_code, reason = "intrinsics, and loads from a pointer")]
 
 use std::arch::x86_64::{
-    __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8,
-    _mm_or_si128, _mm_set1_epi8, _mm_sub_epi8,
+    __m128i, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_max_epu8,
+    _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_sub_epi8,
 };
 
 use super::{BLOCK, Block};
@@ -44,6 +44,30 @@ pub(super) fn n_digits(block: &Block) -> usize {
         _mm_cmpeq_epi8(_mm_max_epu8(above_zero, all(9)), all(9))
     };
     n_before(!answers(digits))
+}
+
+/// How many bytes stand before the first that may not stand in a label name.
+#[inline]
+pub(super) fn n_name(block: &Block) -> usize {
+    // SAFETY: SSE2 is there on every x86-64.
+    let names = unsafe {
+        let block = load(block);
+        let is_up_to = |first: u8, n: u8| {
+            let above = _mm_sub_epi8(block, all(first));
+            _mm_cmpeq_epi8(_mm_min_epu8(above, all(n)), above)
+        };
+        let (lower, upper) = (is_up_to(b'a', 25), is_up_to(b'A', 25));
+        let underscore = _mm_cmpeq_epi8(block, all(b'_'));
+        _mm_or_si128(_mm_or_si128(lower, upper), _mm_or_si128(is_up_to(b'0', 9), underscore))
+    };
+    n_before(!answers(names))
+}
+
+/// Whether each byte is in `0x01..0x80`.
+#[inline]
+pub(super) fn is_ascii_text(block: &Block) -> bool {
+    // SAFETY: SSE2 is there on every x86-64.
+    answers(unsafe { _mm_cmpgt_epi8(load(block), all(0)) }) == 0xffff
 }
 
 #[inline]

@@ -1,6 +1,6 @@
 //! Blocks by words of eight bytes: what any processor has.
 
-use super::{BLOCK, Block};
+use super::{BLOCK, Block, is_in_name};
 
 /// Eight bytes, the first one lowest.
 ///
@@ -23,6 +23,16 @@ pub(super) fn n_plain(block: &Block) -> usize {
 /// How many bytes stand before the first that is no digit.
 pub(super) fn n_digits(block: &Block) -> usize {
     n_of(block.as_chunks().0.iter().map(|word| Word::new(*word).n_digits()))
+}
+
+/// How many bytes stand before the first that may not stand in a label name.
+pub(super) fn n_name(block: &Block) -> usize {
+    block.iter().take_while(|byte| is_in_name(**byte)).count()
+}
+
+/// Whether each byte is in `0x01..0x80`.
+pub(super) fn is_ascii_text(block: &Block) -> bool {
+    block.as_chunks().0.iter().all(|word| Word::new(*word).is_ascii_text())
 }
 
 /// The sum of what the words say, up to the first that says less than it could.
@@ -62,6 +72,12 @@ impl Word {
         let apart = self.0 ^ Self::all(b'0');
         let sum = (apart & !Self::all(0x80)) + Self::all(0x80 - 10);
         Self::n_before(apart | sum)
+    }
+
+    /// Of the lowest byte that is 0 or above 0x7f the highest bit is set, before or after one is taken from
+    /// each, since nothing is borrowed below it.
+    fn is_ascii_text(self) -> bool {
+        (self.0 | self.0.wrapping_sub(Self::all(1))) & Self::all(0x80) == 0
     }
 
     /// Answers which bytes are this one.
