@@ -23,6 +23,8 @@ pub(crate) struct Page {
 pub(crate) struct Pages {
     pub(crate) sidecar: Page,
     pub(crate) app: Page,
+    /// As large as the sidecar's: what a sample costs where there are many of a family.
+    pub(crate) large_app: Page,
     pub(crate) sidecar_messages: Page,
     pub(crate) app_messages: Page,
     pub(crate) openmetrics: Page,
@@ -62,7 +64,8 @@ pub(crate) fn peak(pages: &[&Page], output: Format) -> Peak {
 // === impl Pages ===
 
 impl Pages {
-    /// From two files, or from the generator. `OpenMetrics` comes from the generator always.
+    /// From two files, or from the generator. `OpenMetrics` and the large application come from
+    /// the generator always.
     pub(crate) fn make(files: &[&String]) -> Self {
         let [sidecar, app] = match files {
             [sidecar, app] => [sidecar, app].map(|path| fs::read(path).expect("a page")),
@@ -71,9 +74,10 @@ impl Pages {
         };
         let sidecar = Page::new(Format::Text, sidecar, SIDECAR);
         let app = Page::new(Format::Text, app, APP);
+        let large_app = Page::new(Format::Text, generated("go", 1_000_000, 4), APP);
         let openmetrics = Page::new(Format::OpenMetrics, generated("om", 1_000_000, 8), APP);
         let [sidecar_messages, app_messages] = [&sidecar, &app].map(Page::messages);
-        Self { sidecar, app, sidecar_messages, app_messages, openmetrics }
+        Self { sidecar, app, large_app, sidecar_messages, app_messages, openmetrics }
     }
 }
 
