@@ -149,7 +149,7 @@ pub struct Sample<'a> {
 /// What a reader has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// A sample, which the reader lends: moving it would cost as much as reading it.
+    /// A sample or a metric, which the reader lends: moving it would cost as much as reading it.
     Sample,
     /// Another entry.
     Entry(Entry<'a>),

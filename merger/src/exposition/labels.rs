@@ -118,7 +118,7 @@ pub fn unescape<'a>(text: &'a [u8], known: &[u8]) -> Cow<'a, [u8]> {
 /// Plain text strictly escaped, as the name or the value of a label.
 #[must_use]
 pub fn escaped(plain: &[u8]) -> Cow<'_, [u8]> {
-    if !plain.iter().any(|b| matches!(b, b'\\' | b'"' | b'\n')) {
+    if memchr3(b'\\', b'"', b'\n', plain).is_none() {
         return Cow::Borrowed(plain);
     }
     let mut escaped = Vec::with_capacity(plain.len() + 8);

@@ -25,16 +25,17 @@ mod metric;
 mod native;
 mod read;
 mod schema;
+mod set;
 mod timestamp;
 mod verify;
 mod wire;
 mod write;
 
 pub use self::{
-    metric::{Line, Metric},
+    metric::{Line, Metric, Pair},
     read::Reader,
     write::{
-        Family, check, claims, has_exemplar, left_out, push_label, push_without_labels,
-        takes_exemplar,
+        Family, check, claims, has_exemplar, left_out, len_of_metric, most_of_header, push_label,
+        push_without_labels, takes_exemplar,
     },
 };

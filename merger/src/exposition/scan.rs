@@ -5,6 +5,10 @@
 //! words elsewhere; what is less than a block at the end of a text, byte by byte, with the same answer.
 //! What the bytes mean is left to the caller.
 
+use memchr::memchr;
+
+use crate::exposition::Defect;
+
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -61,14 +65,39 @@ pub(super) fn name_end(text: &[u8], from: usize) -> usize {
     run_end(text, from, block::n_name, is_in_name)
 }
 
-/// Whether it is ASCII without a NUL.
+/// Whether it is UTF-8 without a NUL.
+#[inline]
+pub(super) fn check_text(text: &[u8]) -> Result<(), Defect> {
+    if is_ascii_text(text) { Ok(()) } else { check_characters(text) }
+}
+
+#[cold]
+fn check_characters(text: &[u8]) -> Result<(), Defect> {
+    match std::str::from_utf8(text) {
+        Err(_) => Err(Defect::NotUtf8),
+        Ok(_) if memchr(0, text).is_some() => Err(Defect::Nul),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Whether each byte is in `0x01..0x80`, looking at eight at a time: what is checked is often less than
+/// a block.
 #[inline]
 pub(super) fn is_ascii_text(text: &[u8]) -> bool {
     let Some(last) = text.last_chunk() else {
         return text.iter().all(|byte| (1..0x80).contains(byte));
     };
-    // The last bytes may be looked at twice.
-    text.as_chunks().0.iter().chain([last]).fold(true, |is, block| is & block::is_ascii_text(block))
+    // The last eight bytes may be looked at twice.
+    let (words, _) = text.as_chunks();
+    words.iter().chain([last]).fold(0, |found, word| found | strange(*word)) == 0
+}
+
+/// Zero unless a byte is 0 or above 0x7f. Of the lowest such byte the high bit is set, before or after
+/// one is taken from each, since nothing is borrowed below it.
+#[inline]
+fn strange(word: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(word);
+    (word | word.wrapping_sub(u64::from_le_bytes([1; 8]))) & u64::from_le_bytes([0x80; 8])
 }
 
 /// Where the bytes from `from` on end that are of one kind; `n_of` says how many the first ones of
@@ -130,7 +159,6 @@ mod tests {
             assert_eq!(block::n_plain(a), portable::n_plain(a), "{a:?}");
             assert_eq!(block::n_digits(a), portable::n_digits(a), "{a:?}");
             assert_eq!(block::n_name(a), portable::n_name(a), "{a:?}");
-            assert_eq!(block::is_ascii_text(a), portable::is_ascii_text(a), "{a:?}");
         }
         for from in 0..=a.len() {
             let plain = a[from..].iter().position(|b| !is_plain(*b)).map(|n| from + n);
@@ -139,8 +167,10 @@ mod tests {
             assert_eq!(digits_end(a, from), from + digits, "{a:?} {from}");
             let name = a[from..].iter().take_while(|b| is_in_name(**b)).count();
             assert_eq!(name_end(a, from), from + name, "{a:?} {from}");
-            let is_text = a[from..].iter().all(|b| b.is_ascii() && *b > 0);
-            assert_eq!(is_ascii_text(&a[from..]), is_text, "{a:?} {from}");
+            let text = std::str::from_utf8(&a[from..]).map_err(|_| Defect::NotUtf8);
+            let is_text =
+                text.and_then(|text| if text.contains('\0') { Err(Defect::Nul) } else { Ok(()) });
+            assert_eq!(check_text(&a[from..]), is_text, "{a:?} {from}");
         }
     }
 
@@ -175,5 +205,13 @@ mod tests {
             check(&a, &b);
             check(&b, &a);
         }
+    }
+
+    #[test]
+    fn characters_of_more_than_a_byte_are_text() {
+        for text in ["é", "aaaaaaaé", "été été été été", "\u{10ffff}"] {
+            assert_eq!(check_text(text.as_bytes()), Ok(()));
+        }
+        assert_eq!(check_text("é\0".as_bytes()), Err(Defect::Nul));
     }
 }

@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
     }
 
     fn read_metadata(&mut self, word: &[u8], rest: &'a [u8]) -> Result<Option<Entry<'a>>, Fault> {
-        check_bytes(rest).map_err(Fault::Line)?;
+        scan::check_text(rest).map_err(Fault::Line)?;
         self.n_metadata += 1;
         let allowed = self.limits.samples.saturating_mul(2);
         if self.n_metadata > allowed {
@@ -323,7 +323,7 @@ impl<'a> Reader<'a> {
     /// What is wrong with the line that was taken.
     #[cold]
     fn fault(&self, error: sample::Error) -> Fault {
-        if let Err(what) = check_bytes(self.place.text) {
+        if let Err(what) = scan::check_text(self.place.text) {
             return Fault::Line(what);
         }
         match error {
@@ -350,18 +350,6 @@ impl<'a> Iterator for Reader<'a> {
             Step::Entry(entry) => Ok(entry),
             Step::Fault(fault) => Err(fault),
         })
-    }
-}
-
-/// Whether these bytes are text.
-fn check_bytes(text: &[u8]) -> Result<(), Defect> {
-    if scan::is_ascii_text(text) {
-        return Ok(());
-    }
-    match std::str::from_utf8(text) {
-        Err(_) => Err(Defect::NotUtf8),
-        Ok(_) if memchr(0, text).is_some() => Err(Defect::Nul),
-        Ok(_) => Ok(()),
     }
 }
 

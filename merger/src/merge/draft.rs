@@ -5,7 +5,10 @@
 //! not fit loses its kind, the names are distributed anew, and all is looked at once more, until
 //! nothing changes. Each round costs a family its kind, so there is an end.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 use crate::{
     exposition::{Defect, Format, Header, Limits, Output, family::Type, openmetrics, protobuf},
@@ -36,8 +39,25 @@ pub(super) struct Draft<'a> {
     speller: Speller,
 }
 
+/// A name that a family takes for itself.
+#[derive(Clone, Copy, Debug)]
+struct Claim<'d> {
+    family: u32,
+    /// What it begins with, and its end.
+    base: &'d [u8],
+    suffix: &'static str,
+}
+
 /// The families that cannot be said as they are, and what the matter is.
 type Misfits = Vec<(u32, Defect)>;
+
+// === impl Claim ===
+
+impl Claim<'_> {
+    fn is_of(&self, name: &[u8]) -> bool {
+        name.strip_suffix(self.suffix.as_bytes()) == Some(self.base)
+    }
+}
 
 // === impl Draft ===
 
@@ -63,6 +83,7 @@ impl<'a> Draft<'a> {
         let misfits = conflict::misfits(&rows, &names, &families);
         drop_rows(&mut rows, &misfits, &mut reports);
         rows.list.shrink_to_fit();
+        names.list.shrink_to_fit();
         let sorted = Sorted::default();
         let mut draft = Self { names, rows, families, sorted, format, speller };
         if !matches!(format, Format::Text | Format::Text1) {
@@ -161,18 +182,30 @@ impl<'a> Draft<'a> {
     /// The families with a kind of which another one takes a name for itself. One that takes no name but
     /// its own would not be another without its kind, so it keeps it.
     fn clashes(&self) -> Misfits {
-        let mut claims: HashMap<Vec<u8>, u32> = HashMap::new();
-        let mut lost = Vec::new();
         let written =
             self.families.order.iter().filter(|family| !self.sorted.of(**family).is_empty());
-        for number in written {
-            let (base, suffixes) = self.claims(*number);
-            for suffix in suffixes {
-                let claim = [base, suffix.as_bytes()].concat();
-                let first = *claims.entry(claim).or_insert(*number);
-                if first != *number {
-                    lost.extend([first, *number].map(|lost| (lost, Defect::KindConflict)));
-                }
+        let claims: Vec<_> = written
+            .flat_map(|number| {
+                let (base, suffixes) = self.claims(*number);
+                suffixes.iter().map(move |suffix| Claim { family: *number, base, suffix })
+            })
+            .collect();
+        let mut lost = Vec::new();
+        // Seeded, since the names come from pods; it decides no order.
+        let hasher = RandomState::default();
+        let mut name = Vec::new();
+        let mut firsts = HashTable::with_capacity(claims.len());
+        for claim in &claims {
+            name.clear();
+            name.extend_from_slice(claim.base);
+            name.extend_from_slice(claim.suffix.as_bytes());
+            let hash = hasher.hash_one(&*name);
+            let is_same = |(_, first): &(u64, &Claim<'_>)| first.is_of(&name);
+            let entry = firsts.entry(hash, is_same, |(hash, _)| *hash);
+            let (_, first) = *entry.or_insert((hash, claim)).get();
+            if first.family != claim.family {
+                let both = [first.family, claim.family];
+                lost.extend(both.map(|lost| (lost, Defect::KindConflict)));
             }
         }
         lost.retain(|(number, _)| self.claims(*number).1.len() > 1);

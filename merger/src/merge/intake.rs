@@ -73,6 +73,11 @@ const LINE: usize = 100;
 // === impl Reading ===
 
 impl Reading<'_, '_> {
+    /// Whether there are names under which it may not speak.
+    pub(super) fn has_reserved(&self) -> bool {
+        !self.reserved.is_empty()
+    }
+
     /// Whether a source may not speak under this name, which is in the spelling of the page. A family
     /// that lacks but the last underscore would say its `_count` under a reserved name.
     #[inline]

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::{
     exposition::{
-        Defect, Entry, Exceeded, Failure, Fault, Format, Kind, Limit, Place,
+        Defect, Exceeded, Failure, Fault, Format, Kind, Limit, Place, Step,
         family::Type,
         labels,
         protobuf::{self, Metric},
@@ -46,6 +46,16 @@ pub(super) struct Lines<'l, 'a> {
     pub most: usize,
 }
 
+/// What is known of the metric before, as long as that of the next is the same.
+#[derive(Debug, Default)]
+struct Before<'a> {
+    /// The name of its family as the source says it, and its number: none where the source may not speak
+    /// under it.
+    family: Option<(&'a [u8], Option<u32>)>,
+    /// The page can have each of its labels under the name that it has.
+    has_names_of_page: bool,
+}
+
 /// What became of a metric that was made lines of.
 #[derive(Debug, Default)]
 pub(super) struct Spoken {
@@ -65,47 +75,92 @@ impl<'a> Intake<'a> {
         declarations: &mut Declarations<'a>,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        while let Some(item) = reader.next() {
-            let place = reader.place();
-            match item {
-                Ok(entry)
-                    if reading
-                        .is_reserved(&self.speller.metric_name(&labels::escaped(entry.name()))) =>
-                {
-                    report.problems.add(place.line, Defect::ReservedName, place.text);
+        let mut before = Before::default();
+        while let Some(step) = reader.step() {
+            let place = || reader.place();
+            match step {
+                Step::Sample => self.take_metric(reading, &reader, &mut before, report)?,
+                Step::Entry(entry) => match self.family(reading, &mut before, entry.name()) {
+                    Some(name) => Self::declare_as(name, entry, declarations, place()),
+                    None => {
+                        report.problems.add(place().line, Defect::ReservedName, place().text);
+                    }
+                },
+                Step::Fault(Fault::Line(what)) => {
+                    report.problems.add(place().line, what, place().text);
                 }
-                Ok(Entry::Metric(metric)) => {
-                    self.add_metric(reading, &metric, reader.n_samples(), place, report)?;
-                }
-                Ok(entry) => {
-                    let name = self.names.number(labels::escaped(entry.name()));
-                    Self::declare_as(name, entry, declarations, place);
-                }
-                Err(Fault::Line(what)) => report.problems.add(place.line, what, place.text),
-                Err(Fault::Source(failure)) => return Err(failure),
+                Step::Fault(Fault::Source(failure)) => return Err(failure),
             }
         }
         Ok(())
     }
 
-    /// Makes a row of a metric, or a row of each of its lines.
+    /// Takes in the metric that a reader has come to.
+    #[inline]
+    fn take_metric(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        reader: &protobuf::Reader<'a>,
+        before: &mut Before<'a>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        if !reader.has_names_as_before() {
+            before.has_names_of_page = self.takes_names(reading, reader.labels());
+        }
+        let Some(name) = self.family(reading, before, reader.metric().family) else {
+            let Place { line, text, .. } = reader.place();
+            report.problems.add(line, Defect::ReservedName, text);
+            return Ok(());
+        };
+        self.add_metric(reading, reader, name, before.has_names_of_page, report)
+    }
+
+    /// The number of the name of a family, unless the source may not speak under it.
+    #[inline]
+    fn family(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        before: &mut Before<'a>,
+        plain: &'a [u8],
+    ) -> Option<u32> {
+        // The reader lends the name of one family as the same slice.
+        if let Some((name, number)) = before.family
+            && (std::ptr::eq(name, plain) || name == plain)
+        {
+            return number;
+        }
+        let name = labels::escaped(plain);
+        let is_reserved =
+            reading.has_reserved() && reading.is_reserved(&self.speller.metric_name(&name));
+        let number = (!is_reserved).then(|| self.names.number(name));
+        before.family = Some((plain, number));
+        number
+    }
+
+    /// Whether the page can have all labels under these names.
+    fn takes_names(&self, reading: &Reading<'_, 'a>, labels: &[protobuf::Pair<'a>]) -> bool {
+        let relabel = &self.rows.origins[reading.position as usize].relabel;
+        labels.iter().all(|(name, _)| !relabel.has(name) && self.speller.takes_name(name))
+    }
+
+    /// Makes a row of a metric of a family of this name, or a row of each of its lines.
     fn add_metric(
         &mut self,
         reading: &Reading<'_, 'a>,
-        metric: &Metric<'a>,
-        n_samples: usize,
-        place: Place<'a>,
+        reader: &protobuf::Reader<'a>,
+        name: u32,
+        is_as_is: bool,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let name = self.names.number(labels::escaped(metric.family));
+        let (metric, place) = (reader.metric(), reader.place());
         self.names.list[name as usize].sampled_by = Some(reading.position);
         if self.format == Format::Protobuf
             && conflict::translate(metric.kind, self.format) == Some(metric.kind)
         {
-            match self.row_of(reading, metric, name, place) {
+            match self.row_of(reading, reader, name, is_as_is) {
                 Ok(row) => {
                     self.rows.list.push(row);
-                    report.samples += n_samples;
+                    report.samples += reader.n_samples();
                 }
                 Err(what) => report.problems.add(place.line, what, place.text),
             }
@@ -136,21 +191,20 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// The row of a metric that stays one. Its hash is added.
+    /// The row of a metric that stays one: with its labels as they are, or written anew. Its hash is
+    /// added.
+    #[inline]
     fn row_of(
         &mut self,
         reading: &Reading<'_, 'a>,
-        metric: &Metric<'a>,
+        reader: &protobuf::Reader<'a>,
         name: u32,
-        place: Place<'a>,
+        is_as_is: bool,
     ) -> Result<Row, Defect> {
         let origin = &mut self.rows.origins[reading.position as usize];
-        let mut sum = reading.sum_of_pairs;
-        let mut is_as_is = true;
-        for (name, value) in metric.labels() {
-            is_as_is &= !origin.relabel.has(name) && self.speller.takes_name(name);
-            sum = sum.wrapping_add(self.hasher.pair((name, value)));
-        }
+        let (metric, place) = (reader.metric(), reader.place());
+        let pairs = reader.labels().iter().map(|pair| self.hasher.pair(*pair));
+        let mut sum = pairs.fold(reading.sum_of_pairs, u64::wrapping_add);
         let mut span = [place.at, metric.bytes.len()];
         if !is_as_is {
             let pairs = metric.labels().map(|pair| self.speller.plain_pair(pair)).collect();
@@ -168,7 +222,7 @@ impl<'a> Intake<'a> {
             protobuf::push_without_labels(&mut origin.written, metric.bytes);
             span = [start, origin.written.len() - start];
         }
-        self.hashes.push(self.hasher.series(name, metric.timestamp(), sum));
+        self.hashes.push(self.hasher.series(name, reader.timestamp(), sum));
         let flags = when(!is_as_is, IS_WRITTEN);
         Ok(Row::of_metric(span, flags, name, (place.line, metric.kind)))
     }
@@ -224,13 +278,12 @@ fn most_written(origin: &Origin<'_>) -> usize {
 
 /// The metrics whose family is of another kind.
 fn unfit(rows: &Rows<'_>, names: &Names<'_>, families: &Families) -> Vec<usize> {
-    let mut origins = rows.origins();
-    let metrics = rows.list.iter().enumerate().filter(|(_, row)| row.is_metric());
-    let is_unfit = |(at, row): &(usize, &Row)| {
-        let kind = origins.of(*at).metric(**row).kind;
-        names.list[families.of(row.name)].type_ != Type::Of(kind)
-    };
-    metrics.filter(is_unfit).map(|(at, _)| at).collect()
+    // By the number of a name: the kind of its family, which is asked for by each row.
+    let types: Vec<_> =
+        (0..index(names.list.len())).map(|name| names.list[families.of(name)].type_).collect();
+    let is_unfit = |row: &Row| types[row.name as usize] != Type::Of(row.kind());
+    let rows = rows.list.iter().enumerate();
+    rows.filter(|(_, row)| row.is_metric() && is_unfit(row)).map(|(at, _)| at).collect()
 }
 
 // === impl Lines ===

@@ -75,42 +75,66 @@ pub(super) fn write_openmetrics(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &
     }
 }
 
-/// Writes a page of protobuf. Exemplars and units that have no place are told to the reports.
+/// Writes a page of protobuf. Exemplars and units that have no place are told to the reports. Of metrics,
+/// what the page needs of memory is asked for at once; what a point takes is not known before it is
+/// written, and mostly is less than its lines.
 pub(super) fn write_protobuf(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &mut [Report]) {
-    out.reserve(n_bytes_of_lines(draft));
-    for number in &draft.families.order {
-        let rows = draft.sorted.of(*number);
+    let order = &draft.families.order;
+    let sizes: Vec<_> = order.iter().map(|number| n_bytes_of_messages(draft, *number)).collect();
+    let written = order.iter().filter(|number| !draft.sorted.of(**number).is_empty());
+    let headers = written.map(|number| draft.names.list[*number as usize].header());
+    let n_bytes_of_headers: usize = headers.map(|header| protobuf::most_of_header(&header)).sum();
+    out.reserve_exact(n_bytes_of_headers + sizes.iter().sum::<usize>());
+    for (number, n_bytes) in order.iter().copied().zip(sizes) {
+        let rows = draft.sorted.of(number);
         if rows.is_empty() {
             continue;
         }
-        let of_points = draft.family(*number);
-        let header = &of_points.header;
+        let header = &draft.names.list[number as usize].header();
         if let Some(what) = protobuf::left_out(header)
-            && let Some((_, mark)) = draft.names.list[*number as usize].unit.as_deref()
+            && let Some((_, mark)) = draft.names.list[number as usize].unit.as_deref()
         {
             mark.problem(what, reports);
         }
-        let family = protobuf::Family::begin(out, header);
-        for run in points::runs(rows) {
-            // Metrics that are all of a family are one run, in the order of their sources.
-            if of_points.row(run[0]).1.is_metric() {
-                for (origin, row) in run.iter().map(|row| of_points.row(*row)) {
-                    family.push_metric(out, origin.bytes(row), origin.relabel.fields());
-                }
-                continue;
-            }
-            of_points.each(run, |point, rows| {
-                family.push_point(out, header, point);
-                let is_left_out = |part: &&Part<'_>| {
-                    let has_place = protobuf::has_exemplar(header.kind, part.role);
-                    part.exemplar.is_some_and(|text| !has_place || !protobuf::takes_exemplar(text))
-                };
-                for _ in point.parts.iter().filter(is_left_out) {
-                    report_exemplar(draft, rows, reports);
-                }
-            });
+        if points::is_sorted(rows) {
+            push_points(draft, number, out, reports);
+        } else {
+            let family = protobuf::Family::begin_with(out, header, n_bytes);
+            push_metrics(draft, rows, &family, out);
         }
-        family.end(out);
+    }
+}
+
+/// Writes a family of which some rows are lines, and so parts of points.
+fn push_points(draft: &Draft<'_>, number: u32, out: &mut Vec<u8>, reports: &mut [Report]) {
+    let of_points = draft.family(number);
+    let header = &of_points.header;
+    let family = protobuf::Family::begin(out, header);
+    for run in points::runs(draft.sorted.of(number)) {
+        if of_points.row(run[0]).1.is_metric() {
+            push_metrics(draft, run, &family, out);
+            continue;
+        }
+        of_points.each(run, |point, rows| {
+            family.push_point(out, header, point);
+            let is_left_out = |part: &&Part<'_>| {
+                let has_place = protobuf::has_exemplar(header.kind, part.role);
+                part.exemplar.is_some_and(|text| !has_place || !protobuf::takes_exemplar(text))
+            };
+            for _ in point.parts.iter().filter(is_left_out) {
+                report_exemplar(draft, rows, reports);
+            }
+        });
+    }
+    family.end(out);
+}
+
+/// Copies metrics, which are in the order of their sources.
+fn push_metrics(draft: &Draft<'_>, rows: &[u32], family: &protobuf::Family, out: &mut Vec<u8>) {
+    let mut origins = draft.rows.origins_from(points::number(rows[0]) as usize);
+    for row in rows.iter().map(|row| points::number(*row) as usize) {
+        let (origin, row) = (origins.of(row), draft.rows.list[row]);
+        family.push_metric(out, origin.bytes(row), origin.relabel.fields());
     }
 }
 
@@ -132,6 +156,21 @@ fn push_lines(draft: &Draft<'_>, family: u32, out: &mut Vec<u8>) {
         origins.of(row).push_line(&mut copy, draft.rows.list[row]);
     }
     copy.flush();
+}
+
+/// How many bytes the rows of a family have on the page, if those of points take as many as in text.
+fn n_bytes_of_messages(draft: &Draft<'_>, family: u32) -> usize {
+    let rows = draft.sorted.of(family);
+    let Some(first) = rows.first() else { return 0 };
+    if points::is_sorted(rows) {
+        let of_points = draft.family(family);
+        let rows = rows.iter().map(|row| of_points.row(*row));
+        return rows.map(|(origin, row)| row.len_with(&origin.relabel)).sum();
+    }
+    let mut origins = draft.rows.origins_from(*first as usize);
+    let rows = rows.iter().map(|row| (origins.of(*row as usize), draft.rows.list[*row as usize]));
+    let metrics = rows.map(|(origin, row)| row.len() + origin.relabel.fields().len());
+    metrics.map(protobuf::len_of_metric).sum()
 }
 
 /// How many bytes the lines of all rows have on the page.

@@ -58,7 +58,7 @@ impl<'f, 'a> Family<'f, 'a> {
             }
         };
         let is_copied = |row: &u32| match format {
-            Format::Protobuf => self.row(*row).1.is_metric(),
+            Format::Protobuf => self.rows.list[number(*row) as usize].is_metric(),
             _ => is_simple(row),
         };
         !rows.iter().all(is_copied)
@@ -183,7 +183,7 @@ impl<'f, 'a> Family<'f, 'a> {
 
     /// The row of a number, and its source.
     pub(super) fn row(&self, row: u32) -> (&'f Origin<'a>, Row) {
-        let row = (row & !FIRST) as usize;
+        let row = number(row) as usize;
         (self.rows.origin_of(row), self.rows.list[row])
     }
 

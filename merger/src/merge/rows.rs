@@ -143,7 +143,7 @@ impl Row {
     }
 
     /// The kind of a metric.
-    fn kind(self) -> Kind {
+    pub(super) fn kind(self) -> Kind {
         let kind = self.insert & ((1 << KIND_BITS) - 1);
         Kind::ALL.get(kind as usize).copied().unwrap_or(Kind::Untyped)
     }
@@ -218,8 +218,14 @@ impl<'a> Rows<'a> {
 
     /// The sources of rows that are asked for in rising order.
     pub(super) fn origins(&self) -> Origins<'_, 'a> {
-        let mut origins = Origins { rows: self, at: 0, end: 0 };
-        origins.end = origins.end_of(0);
+        self.origins_from(0)
+    }
+
+    /// The same, where none is asked for before `row`.
+    pub(super) fn origins_from(&self, row: usize) -> Origins<'_, 'a> {
+        let at = self.origins.partition_point(|origin| origin.first <= row).saturating_sub(1);
+        let mut origins = Origins { rows: self, at, end: 0 };
+        origins.end = origins.end_of(at);
         origins
     }
 

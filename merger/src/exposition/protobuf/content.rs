@@ -18,7 +18,7 @@ use crate::exposition::{
             SUMMARY_QUANTILE, SUMMARY_SUM, is_value, type_of,
         },
         timestamp::Timestamp,
-        wire::{Fields, Malformed},
+        wire::{Fields, Malformed, varint},
     },
 };
 
@@ -101,6 +101,7 @@ pub(super) fn label(message: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     any_label(message)
 }
 
+#[cold]
 fn any_label(message: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let (mut name, mut value) = (None, None);
     let mut fields = Fields::new(message);
@@ -133,8 +134,12 @@ impl<'a> Content<'a> {
         mut each_label: impl FnMut(&'a [u8]) -> Result<(), E>,
     ) -> Result<Self, E> {
         let (_, expected) = type_of(Some(kind));
-        let (mut value, mut timestamp) = (None, None);
         let mut fields = Fields::new(metric);
+        while let Some(label) = fields.next_of(METRIC_LABEL) {
+            each_label(label)?;
+        }
+        // Mostly this is all. What else there is may stand anywhere.
+        let (mut value, mut timestamp) = (fields.next_of(expected), None);
         while let Some(field) = fields.next_field()? {
             match field.number {
                 METRIC_LABEL => each_label(field.value.bytes()?)?,
@@ -162,6 +167,7 @@ impl<'a> Scalar<'a> {
         Self::read_any(message, kind)
     }
 
+    #[cold]
     fn read_any(message: &'a [u8], kind: Kind) -> Result<Self, Malformed> {
         let is_counter = kind == Kind::Counter;
         let (mut value, mut exemplar, mut created) = (0.0, None, None);
@@ -230,7 +236,11 @@ impl Histogram {
         let (mut count, mut count_float, mut sum, mut created) = (0, 0.0, 0.0, None);
         let mut native = Native::default();
         let mut fields = Fields::new(message);
-        while let Some(field) = fields.next_field()? {
+        loop {
+            while let Some(bucket) = fields.next_of(HISTOGRAM_BUCKET) {
+                each(Piece::Bucket(Bucket::read(bucket)?))?;
+            }
+            let Some(field) = fields.next_field()? else { break };
             match field.number {
                 HISTOGRAM_BUCKET => each(Piece::Bucket(Bucket::read(field.value.bytes()?)?))?,
                 HISTOGRAM_COUNT => count = field.value.integer()?,
@@ -251,6 +261,19 @@ impl Histogram {
 impl<'a> Bucket<'a> {
     #[inline]
     fn read(message: &'a [u8]) -> Result<Self, Malformed> {
+        // Mostly there is a count and then a bound.
+        if let [0x08, rest @ ..] = message
+            && let Some((count, [0x11, bound @ ..])) = varint(rest)
+            && let Ok(bound) = bound.try_into()
+        {
+            let bound = f64::from_le_bytes(bound);
+            return Ok(Self { bound, count: Count::Whole(count), exemplar: None });
+        }
+        Self::read_any(message)
+    }
+
+    #[cold]
+    fn read_any(message: &'a [u8]) -> Result<Self, Malformed> {
         let (mut bound, mut count, mut count_float, mut exemplar) = (0.0, 0, 0.0, None);
         let mut fields = Fields::new(message);
         while let Some(field) = fields.next_field()? {

@@ -28,6 +28,9 @@ pub struct Metric<'a> {
     pub bytes: &'a [u8],
 }
 
+/// The name and the value of a label, plain.
+pub type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// One sample of a metric, as the formats of lines say it.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'e> {
@@ -45,8 +48,8 @@ pub struct Line<'e> {
 // === impl Metric ===
 
 impl<'a> Metric<'a> {
-    /// The label pairs, plain, in the order of the source.
-    pub fn labels(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    /// The labels in the order of the source.
+    pub fn labels(&self) -> impl Iterator<Item = Pair<'a>> + use<'a> {
         let mut fields = Fields::new(self.bytes);
         std::iter::from_fn(move || {
             loop {

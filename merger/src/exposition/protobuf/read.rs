@@ -4,12 +4,12 @@
 //! table of [`protobuf`](super).
 
 use crate::exposition::{
-    Defect, Entry, Exceeded, Failure, Fault, Kind, Limit, Limits, Place,
+    Defect, Entry, Exceeded, Failure, Fault, Kind, Limit, Limits, Place, Step,
     protobuf::{
-        Metric,
+        Metric, Pair,
         content::set,
         schema::{self, FAMILY_HELP, FAMILY_METRIC, FAMILY_NAME, FAMILY_TYPE, FAMILY_UNIT},
-        verify::{self, Size, Verifier},
+        verify::{self, Verifier},
         wire::{self, Fields, Malformed},
     },
 };
@@ -25,12 +25,11 @@ pub struct Reader<'a> {
     n_metrics: usize,
     /// The samples that they count as.
     n_counted: usize,
-    /// How many lines the last metric makes.
-    n_last: usize,
     n_metadata: usize,
     limits: Limits,
     verifier: Verifier<'a>,
     place: Place<'a>,
+    metric: Metric<'a>,
 }
 
 /// A family, of which some was given out.
@@ -61,11 +60,11 @@ impl<'a> Reader<'a> {
             family: None,
             n_metrics: 0,
             n_counted: 0,
-            n_last: 0,
             n_metadata: 0,
             limits: *limits,
             verifier: Verifier::new(limits),
             place: Place::default(),
+            metric: Metric { family: &[], kind: Kind::Untyped, bytes: &[] },
         }
     }
 
@@ -77,10 +76,71 @@ impl<'a> Reader<'a> {
         self.place
     }
 
-    /// How many samples the metric that was the last item is in the formats of lines, at least one.
+    /// The metric that was the last step.
+    #[must_use]
+    pub fn metric(&self) -> &Metric<'a> {
+        &self.metric
+    }
+
+    /// How many samples it is in the formats of lines, at least one.
     #[must_use]
     pub fn n_samples(&self) -> usize {
-        self.n_last
+        self.verifier.found().n_lines
+    }
+
+    /// When it was taken, in milliseconds since 1970.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<i64> {
+        self.verifier.found().timestamp
+    }
+
+    /// Its labels, in the order of the source.
+    #[must_use]
+    pub fn labels(&self) -> &[Pair<'a>] {
+        self.verifier.labels().pairs()
+    }
+
+    /// Whether their names are those of the metric that was lent before, in the same order.
+    #[must_use]
+    pub fn has_names_as_before(&self) -> bool {
+        self.verifier.labels().has_names_as_before()
+    }
+
+    /// Goes on to the next thing that is said, or that is wrong.
+    #[inline]
+    pub fn step(&mut self) -> Option<Step<'a>> {
+        // Mostly a metric follows, and so there is nothing to hand over.
+        match self.next_metric() {
+            Some(Ok(())) => Some(Step::Sample),
+            Some(Err(fault)) => Some(self.stop(fault)),
+            None => self.step_on(),
+        }
+    }
+
+    /// Goes on to what is said of a family, behind the last metric of the one before.
+    fn step_on(&mut self) -> Option<Step<'a>> {
+        loop {
+            let found = match self.next_of_header() {
+                Some(entry) => entry.map(Step::Entry),
+                None => match self.next_metric() {
+                    Some(is_good) => is_good.map(|()| Step::Sample),
+                    None if self.rest.is_empty() => return None,
+                    None => match self.open() {
+                        Ok(()) => continue,
+                        Err(fault) => Err(fault),
+                    },
+                },
+            };
+            return Some(found.unwrap_or_else(|fault| self.stop(fault)));
+        }
+    }
+
+    /// Nothing more is read behind a fault that costs the source.
+    fn stop(&mut self, fault: Fault) -> Step<'a> {
+        if let Fault::Source(_) = fault {
+            (self.rest, self.family) = (&[], None);
+        }
+        Step::Fault(fault)
     }
 
     /// Opens the next family. One that is malformed is behind us then.
@@ -111,21 +171,21 @@ impl<'a> Reader<'a> {
     fn next_of_header(&mut self) -> Option<Result<Entry<'a>, Fault>> {
         let open = self.family.as_mut()?;
         let family = open.name;
-        if let Some(help) = open.help.take() {
-            let is_good = self.check_metadata(help);
-            return Some(is_good.map(|()| Entry::Help { family, help: help.into() }));
-        }
-        if let Some(kind) = open.type_.take() {
-            return Some(self.check_metadata(&[]).map(|()| Entry::Type { family, kind }));
-        }
-        let unit = open.unit.take()?;
-        let is_good = self.verifier.check_line(unit).map_err(|error| self.fault(error));
-        Some(is_good.map(|()| Entry::Unit { family, unit }))
+        let (entry, is_good) = if let Some(help) = open.help.take() {
+            (Entry::Help { family, help: help.into() }, self.check_metadata(help))
+        } else if let Some(kind) = open.type_.take() {
+            (Entry::Type { family, kind }, self.check_metadata(&[]))
+        } else {
+            let unit = open.unit.take()?;
+            let is_good = self.verifier.check_line(unit).map_err(|error| self.fault(error));
+            (Entry::Unit { family, unit }, is_good)
+        };
+        Some(is_good.map(|()| entry))
     }
 
-    /// The next metric of the open family.
-    fn next_metric(&mut self) -> Option<Result<Metric<'a>, Fault>> {
-        let open = self.family.as_mut()?;
+    /// The next metric of the open family, once the header was given out.
+    fn next_metric(&mut self) -> Option<Result<(), Fault>> {
+        let open = self.family.as_mut().filter(|open| !open.has_header())?;
         let (bytes, at) = open.next_metric()?;
         let Open { name: family, kind, .. } = *open;
         self.n_metrics += 1;
@@ -134,18 +194,16 @@ impl<'a> Reader<'a> {
             Ok(kind) => kind,
             Err(what) => return Some(Err(Fault::Line(what))),
         };
-        match self.verifier.check_metric(bytes, kind) {
-            Ok(Size { n_lines, n_samples }) => {
-                self.n_last = n_lines;
-                self.n_counted = self.n_counted.saturating_add(n_samples);
-            }
-            Err(error) => return Some(Err(self.fault(error))),
+        if let Err(error) = self.verifier.check_metric(bytes, kind) {
+            return Some(Err(self.fault(error)));
         }
+        self.n_counted = self.n_counted.saturating_add(self.verifier.found().weight);
         if self.n_counted > self.limits.samples {
             let error = verify::Error::Limit(Limit::Samples, self.limits.samples);
             return Some(Err(self.fault(error)));
         }
-        Some(Ok(Metric { family, kind, bytes }))
+        self.metric = Metric { family, kind, bytes };
+        Some(Ok(()))
     }
 
     /// Counts what the formats of lines say in a HELP or TYPE line.
@@ -172,23 +230,11 @@ impl<'a> Iterator for Reader<'a> {
     type Item = Result<Entry<'a>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let item = match self.next_of_header() {
-                None => self.next_metric().map(|metric| metric.map(Entry::Metric)),
-                item => item,
-            };
-            let item = match item {
-                None if self.rest.is_empty() => return None,
-                None => self.open().err().map(Err),
-                item => item,
-            };
-            if let Some(Err(Fault::Source(_))) = item {
-                (self.rest, self.family) = (&[], None);
-            }
-            if item.is_some() {
-                return item;
-            }
-        }
+        Some(match self.step()? {
+            Step::Sample => Ok(Entry::Metric(self.metric)),
+            Step::Entry(entry) => Ok(entry),
+            Step::Fault(fault) => Err(fault),
+        })
     }
 }
 
@@ -205,7 +251,9 @@ impl<'a> Open<'a> {
     fn new(message: &'a [u8], end: usize) -> Result<Self, Malformed> {
         let (mut name, mut help, mut unit, mut type_) = (None, None, None, 0);
         let mut fields = Fields::new(message);
-        while let Some(field) = fields.next_field()? {
+        loop {
+            while fields.next_of(FAMILY_METRIC).is_some() {}
+            let Some(field) = fields.next_field()? else { break };
             match field.number {
                 FAMILY_METRIC => drop(field.value.bytes()?),
                 FAMILY_NAME => set(&mut name, field.value.bytes()?)?,
@@ -227,15 +275,23 @@ impl<'a> Open<'a> {
         })
     }
 
+    /// Whether something is still to be given out before the metrics.
+    fn has_header(&self) -> bool {
+        self.help.is_some() || self.type_.is_some() || self.unit.is_some()
+    }
+
     /// The next metric and its offset in the body.
     fn next_metric(&mut self) -> Option<(&'a [u8], usize)> {
-        // All fields were walked before, so none of them is malformed.
-        while let Ok(Some(field)) = self.fields.next_field() {
-            if field.number == FAMILY_METRIC {
-                let bytes = field.value.bytes().ok()?;
-                return Some((bytes, self.end - self.fields.rest().len() - bytes.len()));
+        let bytes = loop {
+            if let Some(bytes) = self.fields.next_of(FAMILY_METRIC) {
+                break bytes;
             }
-        }
-        None
+            // All fields were walked before, so none of them is malformed.
+            let field = self.fields.next_field().ok()??;
+            if field.number == FAMILY_METRIC {
+                break field.value.bytes().ok()?;
+            }
+        };
+        Some((bytes, self.end - self.fields.rest().len() - bytes.len()))
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! What is let through here is written to protobuf as it came and to lines without another look.
 
-use memchr::memchr;
-
 use crate::exposition::{
     Defect, Kind, Limit, Limits, point,
     protobuf::{
-        content::{self, Bucket, Content, Exemplar, Histogram, Piece, Scalar, Summary},
+        content::{Bucket, Content, Exemplar, Histogram, Piece, Scalar, Summary},
+        set::Set,
         wire::Malformed,
     },
+    scan::check_text,
     timestamp,
 };
 
@@ -26,73 +26,33 @@ pub(super) enum Error {
 #[derive(Debug)]
 pub(super) struct Verifier<'a> {
     limits: Limits,
-    labels: Seen<'a>,
-    exemplar: Seen<'a>,
+    found: Found,
+    labels: Set<'a>,
+    exemplar: Set<'a>,
 }
 
-/// How much a metric says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size {
+/// What was found out of a metric beside that it is good, so that nobody has to walk over it for that
+/// again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
     /// How many lines it makes; of what lines cannot say, one.
     pub n_lines: usize,
     /// How many samples it counts as where they are limited.
-    pub n_samples: usize,
-}
-
-/// The label names of one set, none of which is another.
-///
-/// Most metrics have the label names of the metric before, in the same order. Then none of them has
-/// to be compared with each other.
-#[derive(Debug, Default)]
-struct Seen<'a> {
-    names: Vec<&'a [u8]>,
-    before: Vec<&'a [u8]>,
-    is_as_before: bool,
+    pub weight: usize,
+    /// Milliseconds since 1970.
+    pub timestamp: Option<i64>,
 }
 
 /// As many bytes of labels as a line repeats for one more sample: a histogram says its labels once, and
 /// in lines once for each bucket, so a small body could fill the memory.
 const BYTES_PER_SAMPLE: usize = 1024;
 
-/// Whether it is UTF-8 without a NUL.
-#[inline]
-pub(super) fn check_text(text: &[u8]) -> Result<(), Defect> {
-    if is_plain(text) { Ok(()) } else { check_characters(text) }
-}
-
-/// Whether each byte is in `0x01..0x80`, looking at eight at a time.
-#[inline]
-fn is_plain(text: &[u8]) -> bool {
-    let Some(last) = text.last_chunk() else {
-        return text.iter().all(|byte| (1..0x80).contains(byte));
-    };
-    // The last eight bytes may be looked at twice.
-    let (words, _) = text.as_chunks();
-    words.iter().chain([last]).fold(0, |found, word| found | strange(*word)) == 0
-}
-
-/// Zero unless a byte is 0 or above 0x7f. Of the lowest such byte the high bit is set, before or after
-/// one is taken from each, since nothing is borrowed below it.
-#[inline]
-fn strange(word: [u8; 8]) -> u64 {
-    let word = u64::from_le_bytes(word);
-    (word | word.wrapping_sub(u64::from_le_bytes([1; 8]))) & u64::from_le_bytes([0x80; 8])
-}
-
-#[cold]
-fn check_characters(text: &[u8]) -> Result<(), Defect> {
-    match std::str::from_utf8(text) {
-        Err(_) => Err(Defect::NotUtf8),
-        Ok(_) if memchr(0, text).is_some() => Err(Defect::Nul),
-        Ok(_) => Ok(()),
-    }
-}
-
 // === impl Verifier ===
 
 impl<'a> Verifier<'a> {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { limits: *limits, labels: Seen::default(), exemplar: Seen::default() }
+        let (found, labels, exemplar) = Default::default();
+        Self { limits: *limits, found, labels, exemplar }
     }
 
     /// Checks the name of a family.
@@ -114,14 +74,30 @@ impl<'a> Verifier<'a> {
         Ok(check_text(text)?)
     }
 
+    /// What was found out of the metric that was checked last, if it is good.
+    pub(super) fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// The labels of that metric.
+    pub(super) fn labels(&self) -> &Set<'a> {
+        &self.labels
+    }
+
     /// Checks a metric of a family of this kind.
-    pub(super) fn check_metric(&mut self, metric: &'a [u8], kind: Kind) -> Result<Size, Error> {
-        self.labels.clear();
+    pub(super) fn check_metric(&mut self, metric: &'a [u8], kind: Kind) -> Result<(), Error> {
+        self.labels.begin();
+        let is_good = self.find(metric, kind);
+        self.labels.is_cut = is_good.is_err();
+        is_good
+    }
+
+    fn find(&mut self, metric: &'a [u8], kind: Kind) -> Result<(), Error> {
         let (limits, labels) = (&self.limits, &mut self.labels);
         let mut n_bytes = 0;
         let content = Content::read(metric, kind, |label| {
             n_bytes += label.len();
-            check_label(label, limits, labels)
+            labels.take(label, limits)
         })?;
         // Lines have no place for one before 1970: the server's lexer reads no sign.
         if content.timestamp.is_some_and(|timestamp| timestamp < 0) {
@@ -131,12 +107,13 @@ impl<'a> Verifier<'a> {
             return Err(Defect::TimestampUnit.into());
         }
         // Its lines would have the label twice.
-        if point::bound_name(kind).is_some_and(|bound| self.labels.names.contains(&bound)) {
+        if point::bound_name(kind).is_some_and(|bound| self.labels.has(bound)) {
             return Err(Defect::LabelTwice.into());
         }
         let n_lines = self.check_content(content.value, kind)?;
-        let n_samples = n_lines + (n_lines - 1) * (n_bytes / BYTES_PER_SAMPLE);
-        Ok(Size { n_lines, n_samples })
+        let weight = n_lines + (n_lines - 1) * (n_bytes / BYTES_PER_SAMPLE);
+        self.found = Found { n_lines, weight, timestamp: content.timestamp };
+        Ok(())
     }
 
     /// Gives how many lines it makes, which is at least one.
@@ -178,9 +155,9 @@ impl<'a> Verifier<'a> {
 
     fn check_exemplar(&mut self, exemplar: Option<&'a [u8]>) -> Result<(), Error> {
         let Some(message) = exemplar else { return Ok(()) };
-        self.exemplar.clear();
+        self.exemplar.begin();
         let (limits, labels) = (&self.limits, &mut self.exemplar);
-        Exemplar::read(message, |label| check_label(label, limits, labels))?;
+        Exemplar::read(message, |label| labels.take(label, limits))?;
         Ok(())
     }
 }
@@ -193,25 +170,6 @@ fn check_summary(message: &[u8]) -> Result<usize, Error> {
         ascend(&mut last, quantile).map_err(Error::from)
     })?;
     Ok(n_quantiles + 2 + usize::from(summary.created.is_some()))
-}
-
-#[inline]
-fn check_label<'a>(message: &'a [u8], limits: &Limits, seen: &mut Seen<'a>) -> Result<(), Error> {
-    let (name, value) = content::label(message)?;
-    if name.len() > limits.name {
-        return Err(Error::Limit(Limit::Name, limits.name));
-    }
-    if value.len() > limits.value {
-        return Err(Error::Limit(Limit::Value, limits.value));
-    }
-    check_text(value)?;
-    if !seen.add(name)? {
-        return Err(Defect::LabelTwice.into());
-    }
-    if seen.names.len() > limits.labels {
-        return Err(Error::Limit(Limit::Labels, limits.labels));
-    }
-    Ok(())
 }
 
 /// Buckets and quantiles are in order, so that none is there twice: two lines would be one series.
@@ -232,77 +190,5 @@ impl From<Defect> for Error {
 impl From<Malformed> for Error {
     fn from(Malformed: Malformed) -> Self {
         Self::Defect(Defect::Message)
-    }
-}
-
-// === impl Seen ===
-
-impl<'a> Seen<'a> {
-    /// Begins with the next set.
-    fn clear(&mut self) {
-        std::mem::swap(&mut self.names, &mut self.before);
-        self.names.clear();
-        self.is_as_before = true;
-    }
-
-    /// Adds a name; says whether it is new. One that was there in the set before was checked there.
-    #[inline]
-    fn add(&mut self, name: &'a [u8]) -> Result<bool, Defect> {
-        let before = self.before.get(self.names.len());
-        self.is_as_before &= before.is_some_and(|before| *before == name);
-        let is_new = self.is_as_before || {
-            check_label_name(name)?;
-            !self.names.contains(&name)
-        };
-        if is_new {
-            self.names.push(name);
-        }
-        Ok(is_new)
-    }
-}
-
-fn check_label_name(name: &[u8]) -> Result<(), Defect> {
-    match name {
-        b"" => Err(Defect::LabelName),
-        b"__name__" => Err(Defect::ReservedLabel),
-        _ => check_text(name),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The same as two walks of the standard library say.
-    #[track_caller]
-    fn check(text: &[u8]) {
-        let expected = match std::str::from_utf8(text) {
-            Err(_) => Err(Defect::NotUtf8),
-            Ok(text) if text.contains('\0') => Err(Defect::Nul),
-            Ok(_) => Ok(()),
-        };
-        assert_eq!(check_text(text), expected, "{text:?}");
-    }
-
-    #[test]
-    fn every_byte_is_seen_wherever_it_stands() {
-        for len in 0..25 {
-            let mut text = vec![b'a'; len];
-            check(&text);
-            for at in 0..len {
-                for byte in 0..=u8::MAX {
-                    text[at] = byte;
-                    check(&text);
-                }
-                text[at] = b'\x01';
-            }
-        }
-    }
-
-    #[test]
-    fn characters_of_more_than_a_byte_are_text() {
-        for text in ["é", "aaaaaaaé", "été été été été", "\u{10ffff}", "é\0"] {
-            check(text.as_bytes());
-        }
     }
 }

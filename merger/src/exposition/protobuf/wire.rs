@@ -77,7 +77,17 @@ pub(super) fn zigzag(varint: u64) -> i64 {
 }
 
 /// Writes a varint in as few bytes as it takes.
+#[inline]
 pub(super) fn push_varint(out: &mut Vec<u8>, value: u64) {
+    match value {
+        0..0x80 => out.push(low_bits(value)),
+        0x80..0x4000 => out.extend([low_bits(value) | 0x80, low_bits(value >> 7)]),
+        _ => push_long_varint(out, value),
+    }
+}
+
+#[cold]
+fn push_long_varint(out: &mut Vec<u8>, value: u64) {
     let mut rest = value;
     while rest >= 0x80 {
         out.push(low_bits(rest) | 0x80);
@@ -105,6 +115,7 @@ pub(super) fn push_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
 }
 
 /// Writes the beginning of a field whose `len` bytes the caller writes behind it.
+#[inline]
 pub(super) fn push_len(out: &mut Vec<u8>, number: u32, len: usize) {
     push_tag(out, number, BYTES);
     push_varint(out, len as u64);
@@ -121,8 +132,13 @@ pub(super) fn push_message(out: &mut Vec<u8>, number: u32, body: impl FnOnce(&mu
 /// Puts the length of what stands from `start` on before it. Its size is not known before the
 /// message is, and a move of these bytes is faster than to make the message twice.
 pub(super) fn insert_len(out: &mut Vec<u8>, start: usize) {
+    insert_len_with(out, start, 0);
+}
+
+/// The same, where `n_bytes` of the message follow.
+pub(super) fn insert_len_with(out: &mut Vec<u8>, start: usize, n_bytes: usize) {
     let end = out.len();
-    push_varint(out, (end - start) as u64);
+    push_varint(out, (end - start + n_bytes) as u64);
     let n_added = out.len() - end;
     out[start..].rotate_right(n_added);
 }
@@ -133,6 +149,7 @@ pub(super) fn varint_len(value: usize) -> usize {
     bits.div_ceil(7)
 }
 
+#[inline]
 fn push_tag(out: &mut Vec<u8>, number: u32, wire_type: u8) {
     push_varint(out, u64::from(number) << 3 | u64::from(wire_type));
 }
@@ -156,33 +173,34 @@ impl<'a> Fields<'a> {
 
     /// The next field; none at the end of the message.
     ///
-    /// Nearly all fields have a tag of one byte, and those with a length nearly all one of one byte.
+    /// Nearly all fields have a tag of one byte.
     #[expect(clippy::inline_always, reason = "a walk takes half as long where it is inlined")]
     #[inline(always)]
     pub(super) fn next_field(&mut self) -> Result<Option<Field<'a>>, Malformed> {
-        let (value, rest) = match self.rest {
-            [] => return Ok(None),
-            [0x08..0x80, len @ ..0x80, rest @ ..]
-                if self.rest[0] & 7 == BYTES && usize::from(*len) <= rest.len() =>
-            {
-                let (value, rest) = rest.split_at(usize::from(*len));
-                (Value::Bytes(value), rest)
-            }
-            [0x08..0x80, rest @ ..] if self.rest[0] & 7 == FIXED64 && rest.len() >= 8 => {
-                let (value, rest) = rest.split_first_chunk().ok_or(Malformed)?;
-                (Value::Fixed64(u64::from_le_bytes(*value)), rest)
-            }
-            [0x08..0x80, value @ ..0x80, rest @ ..] if self.rest[0] & 7 == VARINT => {
-                (Value::Varint(u64::from(*value)), rest)
-            }
-            _ => return self.any_field().map(Some),
+        let [tag @ 0x08..0x80, rest @ ..] = self.rest else {
+            return if self.rest.is_empty() { Ok(None) } else { self.any_field().map(Some) };
         };
-        let number = u32::from(self.rest[0] >> 3);
+        let (value, rest) = Value::at(rest, tag & 7).ok_or(Malformed)?;
         self.rest = rest;
-        Ok(Some(Field { number, value }))
+        Ok(Some(Field { number: u32::from(tag >> 3), value }))
     }
 
-    #[inline(never)]
+    /// What the next field holds, if it has this number and is bytes: what is repeated mostly stands
+    /// together, and so a run of it is walked without asking what each field is.
+    #[expect(clippy::inline_always, reason = "as of the walk over fields")]
+    #[inline(always)]
+    pub(super) fn next_of(&mut self, number: u32) -> Option<&'a [u8]> {
+        let [tag, rest @ ..] = self.rest else { return None };
+        if u32::from(*tag) != number << 3 | u32::from(BYTES) {
+            return None;
+        }
+        let (len, rest) = varint(rest)?;
+        let (value, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
+        self.rest = rest;
+        Some(value)
+    }
+
+    #[cold]
     fn any_field(&mut self) -> Result<Field<'a>, Malformed> {
         let (tag, rest) = varint(self.rest).ok_or(Malformed)?;
         let tag = u32::try_from(tag).map_err(|_| Malformed)?;
@@ -199,7 +217,8 @@ impl<'a> Fields<'a> {
 // === impl Value ===
 
 impl<'a> Value<'a> {
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as of the walk over fields")]
+    #[inline(always)]
     fn at(bytes: &'a [u8], wire_type: u8) -> Option<(Self, &'a [u8])> {
         match wire_type {
             VARINT => varint(bytes).map(|(value, rest)| (Self::Varint(value), rest)),

@@ -23,10 +23,11 @@ mod fold;
 
 pub use self::{exemplar::takes_exemplar, fold::check};
 
-/// Writes one family: its header, then metrics, then the length before all of it.
+/// Writes one family: its header, then metrics, and the length before all of it.
 #[derive(Debug)]
 pub struct Family {
-    start: usize,
+    /// Where it begins, if its length is not known before its end.
+    start: Option<usize>,
 }
 
 /// What of the header cannot be said: a unit that the name does not end in. The server refuses a page
@@ -81,6 +82,22 @@ pub fn push_without_labels(out: &mut Vec<u8>, metric: &[u8]) {
     }
 }
 
+/// How many bytes a family takes at most beside its metrics.
+#[must_use]
+pub fn most_of_header(header: &Header<'_>) -> usize {
+    let Header { name, kind: _, help, unit } = header;
+    let texts = [Some(*name), *help, *unit].into_iter().flatten();
+    let fields = texts.map(|text| 1 + wire::varint_len(text.len()) + text.len());
+    // The two bytes of the type, and the length, which has 35 bits at most.
+    2 + 5 + fields.sum::<usize>()
+}
+
+/// How many bytes [`Family::push_metric`] writes for as many bytes of a metric and label pairs.
+#[must_use]
+pub fn len_of_metric(n_bytes: usize) -> usize {
+    1 + wire::varint_len(n_bytes) + n_bytes
+}
+
 /// A name or value without its escapes. In the strict spelling there are three.
 fn plain(strict: &[u8]) -> Cow<'_, [u8]> {
     labels::unescape(strict, b"\"")
@@ -93,21 +110,22 @@ impl Family {
     #[must_use]
     pub fn begin(out: &mut Vec<u8>, header: &Header<'_>) -> Self {
         let start = out.len();
-        let Header { name, kind, help, unit } = header;
-        wire::push_bytes(out, FAMILY_NAME, &plain(name));
-        if let Some(help) = help {
-            wire::push_bytes(out, FAMILY_HELP, help);
-        }
-        let (type_, _) = type_of(*kind);
-        wire::push_integer(out, FAMILY_TYPE, type_);
-        if let Some(unit) = unit.filter(|_| left_out(header).is_none()) {
-            wire::push_bytes(out, FAMILY_UNIT, &plain(unit));
-        }
-        Self { start }
+        push_header(out, header);
+        Self { start: Some(start) }
+    }
+
+    /// Begins a family of metrics that all are as they came, and take `n_bytes` by [`len_of_metric`].
+    #[must_use]
+    pub fn begin_with(out: &mut Vec<u8>, header: &Header<'_>, n_bytes: usize) -> Self {
+        let start = out.len();
+        push_header(out, header);
+        wire::insert_len_with(out, start, n_bytes);
+        Self { start: None }
     }
 
     /// Writes a metric as it came, and `more`: label pairs as fields of a `Metric`, made by
     /// [`push_label`].
+    #[inline]
     pub fn push_metric(&self, out: &mut Vec<u8>, metric: &[u8], more: &[u8]) {
         wire::push_len(out, FAMILY_METRIC, metric.len() + more.len());
         out.extend_from_slice(metric);
@@ -121,6 +139,21 @@ impl Family {
 
     /// Ends the family.
     pub fn end(self, out: &mut Vec<u8>) {
-        wire::insert_len(out, self.start);
+        if let Some(start) = self.start {
+            wire::insert_len(out, start);
+        }
+    }
+}
+
+fn push_header(out: &mut Vec<u8>, header: &Header<'_>) {
+    let Header { name, kind, help, unit } = header;
+    wire::push_bytes(out, FAMILY_NAME, &plain(name));
+    if let Some(help) = help {
+        wire::push_bytes(out, FAMILY_HELP, help);
+    }
+    let (type_, _) = type_of(*kind);
+    wire::push_integer(out, FAMILY_TYPE, type_);
+    if let Some(unit) = unit.filter(|_| left_out(header).is_none()) {
+        wire::push_bytes(out, FAMILY_UNIT, &plain(unit));
     }
 }

@@ -30,11 +30,6 @@ pub(super) fn n_name(block: &Block) -> usize {
     block.iter().take_while(|byte| is_in_name(**byte)).count()
 }
 
-/// Whether each byte is in `0x01..0x80`.
-pub(super) fn is_ascii_text(block: &Block) -> bool {
-    block.as_chunks().0.iter().all(|word| Word::new(*word).is_ascii_text())
-}
-
 /// The sum of what the words say, up to the first that says less than it could.
 fn n_of(words: impl Iterator<Item = usize>) -> usize {
     let mut sum = 0;
@@ -72,12 +67,6 @@ impl Word {
         let apart = self.0 ^ Self::all(b'0');
         let sum = (apart & !Self::all(0x80)) + Self::all(0x80 - 10);
         Self::n_before(apart | sum)
-    }
-
-    /// Of the lowest byte that is 0 or above 0x7f the highest bit is set, before or after one is taken from
-    /// each, since nothing is borrowed below it.
-    fn is_ascii_text(self) -> bool {
-        (self.0 | self.0.wrapping_sub(Self::all(1))) & Self::all(0x80) == 0
     }
 
     /// Answers which bytes are this one.

@@ -3,8 +3,8 @@
 #![expect(unsafe_code, reason = "intrinsics, and loads from a pointer")]
 
 use std::arch::x86_64::{
-    __m128i, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_max_epu8,
-    _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_sub_epi8,
+    __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_max_epu8, _mm_min_epu8,
+    _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_sub_epi8,
 };
 
 use super::{BLOCK, Block};
@@ -61,13 +61,6 @@ pub(super) fn n_name(block: &Block) -> usize {
         _mm_or_si128(_mm_or_si128(lower, upper), _mm_or_si128(is_up_to(b'0', 9), underscore))
     };
     n_before(!answers(names))
-}
-
-/// Whether each byte is in `0x01..0x80`.
-#[inline]
-pub(super) fn is_ascii_text(block: &Block) -> bool {
-    // SAFETY: SSE2 is there on every x86-64.
-    answers(unsafe { _mm_cmpgt_epi8(load(block), all(0)) }) == 0xffff
 }
 
 #[inline]

@@ -6,8 +6,8 @@ use crate::exposition::{
     Defect, Limit, Limits, Sample,
     labels::{self, skip_blanks},
     number,
-    scan::{common_prefix, digits_end},
-    text::{Dialect, check_bytes, set::Set},
+    scan::{check_text, common_prefix, digits_end},
+    text::{Dialect, set::Set},
 };
 
 /// Why a line is no sample.
@@ -213,7 +213,7 @@ fn exemplar(text: &[u8]) -> Result<Option<&[u8]>, Defect> {
     match text {
         [] => Ok(None),
         [b'#', exemplar @ ..] if skip_blanks(exemplar).starts_with(b"{") => {
-            check_bytes(exemplar)?;
+            check_text(exemplar)?;
             Ok(Some(skip_blanks(exemplar)))
         }
         _ => Err(Defect::Trailing),

@@ -8,8 +8,8 @@
 use crate::exposition::{
     Defect, Label, Labels, Limit, Limits,
     labels::{self, closing_quote, open_quote, skip_blanks},
-    scan::{common_prefix, plain_end},
-    text::{check_bytes, sample::Error},
+    scan::{check_text, common_prefix, plain_end},
+    text::sample::Error,
 };
 
 /// The labels of the sample that was read last.
@@ -64,7 +64,7 @@ struct Found<'a> {
     /// Where it ends.
     end: usize,
     is_strict: bool,
-    /// It is strict and says `name="value"` with bytes of [`scan::is_plain`](crate::exposition::scan) alone, so that it may be
+    /// It is strict and says `name="value"` with plain bytes alone, so that it may be
     /// cut anywhere, and does not have to be looked at for anything else.
     is_plain: bool,
 }
@@ -245,7 +245,7 @@ impl<'a> Set<'a> {
         // What the next set is compared with is known to be checked.
         let read = self.read_on(&mut cursor, is_nameless, limits).and_then(|brace| {
             if !cursor.is_plain {
-                check_bytes(&text[..brace])?;
+                check_text(&text[..brace])?;
             }
             Ok(brace)
         });
