@@ -244,12 +244,8 @@ impl<'a> Intake<'a> {
         report: &mut Report,
     ) {
         let Known { sum, flags, .. } = self.know_values(reader.labels(), reader.n_shared());
-        let (sample, place) = (reader.sample(), reader.place());
-        let insert = sample.name.len() + 1 + sample.labels.as_bytes().len();
-        let span = [place.at, place.text.len(), insert];
-        report.samples += 1;
-        self.rows.list.push(Row::new(span, flags, name));
-        self.hashes.push(self.hasher.series(name, None, sum.wrapping_add(reading.sum)));
+        let hash = self.hasher.series(name, None, sum.wrapping_add(reading.sum));
+        self.copy(reader, flags, name, hash, report);
     }
 
     /// Takes in what is said of a family.
@@ -316,19 +312,33 @@ impl<'a> Intake<'a> {
         report: &mut Report,
     ) {
         let Known { sum, flags, .. } = known;
+        let Sample { name, timestamp, .. } = *reader.sample();
+        let name = self.sampled_name(reading.position, name);
+        let flags = flags | when(timestamp.is_some(), HAS_MORE);
+        let timestamp = timestamp.and_then(|t| self.format.dialect().milliseconds(t));
+        let hash = self.hasher.series(name, timestamp, sum.wrapping_add(reading.sum));
+        self.copy(reader, flags, name, hash, report);
+        self.copied = Some(name);
+    }
+
+    /// Makes a row of the line that a reader has come to.
+    #[inline]
+    fn copy(
+        &mut self,
+        reader: &text::Reader<'a>,
+        flags: u32,
+        name: u32,
+        hash: u32,
+        report: &mut Report,
+    ) {
         let (sample, place) = (reader.sample(), reader.place());
-        let name = self.sampled_name(reading.position, sample.name);
-        let timestamp = sample.timestamp.and_then(|t| self.format.dialect().milliseconds(t));
-        let has_labels = !reader.labels().is_empty();
+        let has_labels = flags & HAS_LABELS != 0;
         let insert =
             sample.name.len() + if has_labels { 1 + sample.labels.as_bytes().len() } else { 0 };
-        let span = [place.at, place.text.len(), insert];
-        let flags = flags | when(sample.timestamp.is_some(), HAS_MORE);
-        report.samples += 1;
-        let row = Row::new(span, flags, name);
+        let row = Row::new([place.at, place.text.len(), insert], flags, name);
         self.rows.list.push(if sample.has_comma { row.with_comma() } else { row });
-        self.copied = Some(name);
-        self.hashes.push(self.hasher.series(name, timestamp, sum.wrapping_add(reading.sum)));
+        self.hashes.push(hash);
+        report.samples += 1;
     }
 
     /// The number of the name of a sample, which mostly is that of the sample before.
