@@ -5,7 +5,9 @@
 #![allow(unreachable_pub, reason = "the test has this file as a module")]
 
 use merger::{
-    exposition::{Defect, Entry, Escaping, Fault, Format, Output, Reader, negotiate},
+    exposition::{
+        Defect, Entry, Escaping, Fault, Format, Label, Labels, Output, Reader, negotiate,
+    },
     merge::{Limits, Merged, Report, Source, merge as merge_sources},
 };
 
@@ -116,6 +118,7 @@ fn the_reader(format: Format, body: &[u8], limits: &Limits) {
             let n_shared = reader.n_shared();
             if item.as_ref().is_ok_and(|entry| matches!(entry, Entry::Sample(_))) {
                 assert_eq!(labels[..n_shared], before[..n_shared], "{}", shown(place.text));
+                assert!(labels.iter().copied().eq(walked(&item)), "{}", shown(place.text));
                 before = labels.to_vec();
             }
         }
@@ -145,6 +148,15 @@ fn assert_alone(format: Format, line: &[u8], limits: &Limits, item: &Result<Entr
     if is_by_line && !line.starts_with(b"\xef\xbb\xbf") {
         assert_eq!(format.read(line, limits).next().as_ref(), Some(item), "{}", shown(line));
     }
+}
+
+/// The labels of a sample, walked from the bytes of its set.
+fn walked<'a>(item: &Result<Entry<'a>, Fault>) -> impl Iterator<Item = Label<'a>> {
+    let labels = match item {
+        Ok(Entry::Sample(sample)) => sample.labels,
+        _ => Labels::default(),
+    };
+    labels.walk()
 }
 
 fn the_merge(sources: &[Source<'_>], output: Output) {

@@ -197,6 +197,11 @@ impl<'a> Iterator for Walk<'a> {
     type Item = Label<'a>;
 
     fn next(&mut self) -> Option<Label<'a>> {
+        let text = self.rest.strip_prefix(b",").unwrap_or(self.rest);
+        if let Some(label) = plain_label(text) {
+            self.rest = &text[label.bytes.len()..];
+            return Some(label);
+        }
         loop {
             // The set was checked, so what stands between two labels is blanks and one comma.
             let skipped = self.rest.iter().position(|b| !matches!(b, b' ' | b'\t' | b','))?;
@@ -219,6 +224,16 @@ impl<'a> Iterator for Walk<'a> {
             return Some(Label { name, value: &text[start..end], bytes: &text[..=end] });
         }
     }
+}
+
+/// The label at the beginning, if it is written without blanks and quotes around its name, and without
+/// escapes, which most are.
+fn plain_label(text: &[u8]) -> Option<Label<'_>> {
+    let name = &text[..name_len(text)];
+    let start = name.len() + 2;
+    let is_tight = !name.is_empty() && text.get(name.len()..start)? == b"=\"";
+    let end = scan::plain_end(text, start).filter(|end| is_tight && text[*end] == b'"')?;
+    Some(Label { name, value: &text[start..end], bytes: &text[..=end] })
 }
 
 /// What follows `="` with blanks around.
@@ -281,6 +296,31 @@ mod tests {
         let mut out = Vec::new();
         push_value(&mut out, br#"\d\n\\\"\"#);
         assert_eq!(out, br#"\\d\n\\\"\\"#);
+    }
+
+    #[track_caller]
+    fn check_walk(set: &str, expected: &[(&str, &str, &str)]) {
+        let walk = Walk { rest: set.as_bytes() };
+        let found: Vec<_> = walk.map(|label| [label.name, label.value, label.bytes]).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(n, v, b)| [n.as_bytes(), v.as_bytes(), b.as_bytes()]).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_set_is_walked_however_it_is_written() {
+        check_walk("", &[]);
+        check_walk("a=\"1\",b=\"\"", &[("a", "1", "a=\"1\""), ("b", "", "b=\"\"")]);
+        check_walk("a=\"1,\",b=\"}\",", &[("a", "1,", "a=\"1,\""), ("b", "}", "b=\"}\"")]);
+        check_walk(" a = \"1\" , b=\"é\"", &[("a", "1", "a = \"1\""), ("b", "é", "b=\"é\"")]);
+        check_walk(r#"a="\"",b="\\""#, &[("a", r#"\""#, r#"a="\"""#), ("b", r"\\", r#"b="\\""#)]);
+        check_walk(
+            "\"a.b\"=\"1\",c=\"2\"",
+            &[("a.b", "1", "\"a.b\"=\"1\""), ("c", "2", "c=\"2\"")],
+        );
+        // A metric name among the labels is none of them.
+        check_walk("\"m.n\",c=\"2\"", &[("c", "2", "c=\"2\"")]);
+        check_walk("c=\"2\",\"m.n\"", &[("c", "2", "c=\"2\"")]);
     }
 
     #[test]

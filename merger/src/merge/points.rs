@@ -32,6 +32,9 @@ pub(super) struct Family<'f, 'a> {
     pub rows: &'f Rows<'a>,
 }
 
+/// The name of a label that tells the samples of a point apart, and what its value makes of a sample.
+type Bound<'f> = (&'f [u8], fn(&'f [u8]) -> Role<'f>);
+
 /// Which point a row belongs to, and the order of the points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Place {
@@ -108,7 +111,7 @@ impl<'f, 'a> Family<'f, 'a> {
             let timestamp = origin.timestamp(row_at);
             let is_timed = timestamp.is_some();
             let new = (index(sets.len()), is_timed);
-            let key = hashers.each_ref().map(|hasher| self.hash(origin, row_at, format, hasher));
+            let key = self.hashes(origin, row_at, format, hashers);
             let (set, is_set_timed) = *sets.entry(key).or_insert(new);
             let place = Place { set, timestamp };
             let is_metric = row_at.is_metric();
@@ -142,13 +145,12 @@ impl<'f, 'a> Family<'f, 'a> {
             if first.is_metric() {
                 continue;
             }
-            let (_, bound) = self.role(origin, first);
-            let labels: Vec<_> = shared_labels(origin, first, bound).collect();
+            let labels: Vec<_> = self.shared_labels(origin, first).collect();
             parts.clear();
             for row in run {
                 let (origin, row) = self.row(*row);
                 let Tail { value, timestamp: _, exemplar } = origin.line(row).tail();
-                parts.push(Part { role: self.role(origin, row).0, value, exemplar });
+                parts.push(Part { role: self.role(origin, row), value, exemplar });
             }
             point::sort(&mut parts);
             let timestamp = origin.line(first).timestamp();
@@ -165,20 +167,46 @@ impl<'f, 'a> Family<'f, 'a> {
         }
     }
 
-    /// The hash of the labels that a row shares with the others of its point.
-    fn hash(&self, origin: &'f Origin<'a>, row: Row, format: Format, hasher: &Hasher) -> u64 {
+    /// The hashes of the labels that a row shares with the others of its point.
+    fn hashes(
+        &self,
+        origin: &'f Origin<'a>,
+        row: Row,
+        format: Format,
+        hashers: &[Hasher; 2],
+    ) -> [u64; 2] {
+        let mut sums = [0_u64; 2];
+        let mut add = |hash: &dyn Fn(&Hasher) -> u64| {
+            for (sum, hasher) in sums.iter_mut().zip(hashers) {
+                *sum = sum.wrapping_add(hash(hasher));
+            }
+        };
         if row.is_metric() {
-            let pairs = origin.metric(row).labels().chain(origin.relabel.pairs());
-            return pairs.map(|pair| hasher.spelled(pair)).fold(0, u64::wrapping_add);
+            for pair in origin.metric(row).labels().chain(origin.relabel.pairs()) {
+                add(&|hasher| hasher.spelled(pair));
+            }
+            return sums;
         }
-        let (_, bound) = self.role(origin, row);
-        let labels = shared_labels(origin, row, bound);
-        if format.is_openmetrics() {
+        for label in self.shared_labels(origin, row) {
             // To `prometheus_client` a label with an empty value makes another label set.
-            labels.map(|label| hasher.bytes(label.bytes)).fold(0, u64::wrapping_add)
-        } else {
-            hasher.set(labels)
+            if format.is_openmetrics() {
+                add(&|hasher| hasher.bytes(label.bytes));
+            } else {
+                add(&|hasher| hasher.label(&label));
+            }
         }
+        sums
+    }
+
+    /// The labels that a row has in common with the others of its point.
+    fn shared_labels(
+        &self,
+        origin: &'f Origin<'a>,
+        row: Row,
+    ) -> impl Iterator<Item = Label<'f>> + use<'f, 'a> {
+        let bound = self.bound(row).map(|(name, _)| name);
+        let own = origin.line(row).labels().walk();
+        own.filter(move |label| bound != Some(label.name)).chain(origin.relabel.walk())
     }
 
     /// The row of a number, and its source.
@@ -187,26 +215,37 @@ impl<'f, 'a> Family<'f, 'a> {
         (self.rows.origin_of(row), self.rows.list[row])
     }
 
-    /// What a sample says of its point, and the name of the label with which it says it.
-    fn role(&self, origin: &'f Origin<'a>, row: Row) -> (Role<'f>, Option<&'f [u8]>) {
-        let Header { name: family, kind, .. } = self.header;
-        let name: &'f [u8] = &self.names.list[row.name as usize].bytes;
-        let by = |label: &'f [u8], role: fn(&'f [u8]) -> Role<'f>| {
-            let found = origin.line(row).labels().walk().find(|found| found.name == label);
-            found.map_or((Role::Value, None), |found| (role(found.value), Some(label)))
-        };
-        match (kind, name.strip_prefix(family)) {
-            (Some(Kind::Histogram | Kind::GaugeHistogram), Some(b"_bucket")) => {
-                by(b"le", Role::Bucket)
-            }
-            (Some(Kind::Summary), Some(b"")) => by(b"quantile", Role::Quantile),
-            (Some(Kind::StateSet), Some(b"")) => by(family, Role::State),
-            (_, Some(b"_sum" | b"_gsum")) => (Role::Sum, None),
-            (_, Some(b"_count" | b"_gcount")) => (Role::Count, None),
-            (_, Some(b"")) => (Role::Value, None),
-            // The name of a counter is no beginning of that of its creation.
-            _ => (Role::Created, None),
+    /// What a sample says of its point.
+    fn role(&self, origin: &'f Origin<'a>, row: Row) -> Role<'f> {
+        if let Some((name, role)) = self.bound(row) {
+            let bound = origin.line(row).labels().walk().find(|label| label.name == name);
+            return bound.map_or(Role::Value, |bound| role(bound.value));
         }
+        match self.suffix(row) {
+            Some(b"_sum" | b"_gsum") => Role::Sum,
+            Some(b"_count" | b"_gcount") => Role::Count,
+            Some(b"") => Role::Value,
+            // The name of a counter is no beginning of that of its creation.
+            _ => Role::Created,
+        }
+    }
+
+    /// The name of the label with which a sample says what it says of its point, if there is one, and
+    /// what that is.
+    fn bound(&self, row: Row) -> Option<Bound<'f>> {
+        match (self.header.kind, self.suffix(row)) {
+            (Some(Kind::Histogram | Kind::GaugeHistogram), Some(b"_bucket")) => {
+                Some((b"le", Role::Bucket))
+            }
+            (Some(Kind::Summary), Some(b"")) => Some((b"quantile", Role::Quantile)),
+            (Some(Kind::StateSet), Some(b"")) => Some((self.header.name, Role::State)),
+            _ => None,
+        }
+    }
+
+    /// What follows the name of the family in that of a sample.
+    fn suffix(&self, row: Row) -> Option<&'f [u8]> {
+        self.names.list[row.name as usize].bytes.strip_prefix(self.header.name)
     }
 }
 
@@ -222,15 +261,6 @@ fn keep_last_time(placed: &mut Vec<(Place, u32)>, left_out: &mut impl FnMut(u32,
         }
         is_last
     });
-}
-
-/// The labels of a row but the one of this name.
-fn shared_labels<'r>(
-    origin: &'r Origin<'_>,
-    row: Row,
-    bound: Option<&'r [u8]>,
-) -> impl Iterator<Item = Label<'r>> {
-    origin.labels(row).filter(move |label| bound != Some(label.name))
 }
 
 /// The rows of each point.
