@@ -11,6 +11,8 @@
 //! Names that are no identifiers are written in quotes, which the reader of the page must have asked
 //! for: who did not gets them escaped before they come here.
 
+use memchr::memchr3_iter;
+
 use crate::exposition::{
     Defect, Escaping, Exemplar, Header, Kind, Point, labels,
     point::{self, Misfit, Part, Role, value},
@@ -96,6 +98,17 @@ pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>) -> Option<Defect> {
     out.extend_from_slice(unit);
     out.push(b'\n');
     None
+}
+
+/// How many bytes [`push_header`] writes, or a few less than this.
+#[must_use]
+pub fn most_of_header(header: &Header<'_>) -> usize {
+    let Header { name, kind: _, help, unit } = header;
+    // Each line has a word, a name in quotes, a blank and an end; `gaugehistogram` is the longest kind.
+    let line = "# HELP ".len() + name.len() + 4;
+    let n_escaped = |help: &[u8]| memchr3_iter(b'\\', b'\n', b'"', help).count();
+    let help = help.map_or(0, |help| line + help.len() + n_escaped(help));
+    help + line + "gaugehistogram".len() + unit.map_or(0, |unit| line + unit.len())
 }
 
 /// Writes the lines of a point that passed [`check`]; `left_out` is told of each part that lost its

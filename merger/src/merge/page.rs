@@ -4,7 +4,7 @@
 //! exemplar or a unit, still goes into the reports.
 
 use crate::{
-    exposition::{Defect, openmetrics, point::Part, protobuf, text::line},
+    exposition::{Defect, Header, openmetrics, point::Part, protobuf, text::line},
     merge::{
         copy::{self, SLACK},
         draft::Draft,
@@ -51,7 +51,11 @@ pub(super) fn write_text(draft: Draft<'_>, out: &mut Vec<u8>) {
 /// Writes a page of `OpenMetrics` without its last line. Exemplars that have no place are told to the
 /// reports.
 pub(super) fn write_openmetrics(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &mut [Report]) {
-    out.reserve(n_bytes_of_lines(draft));
+    let most_of_headers: usize =
+        headers(draft).map(|header| openmetrics::most_of_header(&header)).sum();
+    // A bound may get `.0`.
+    let most_of_lines = n_bytes_of_lines(draft) + 2 * draft.rows.list.len();
+    out.reserve_exact(most_of_headers + most_of_lines + openmetrics::EOF.len() + SLACK);
     for number in &draft.families.order {
         let rows = draft.sorted.of(*number);
         if rows.is_empty() {
@@ -81,10 +85,9 @@ pub(super) fn write_openmetrics(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &
 pub(super) fn write_protobuf(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &mut [Report]) {
     let order = &draft.families.order;
     let sizes: Vec<_> = order.iter().map(|number| n_bytes_of_messages(draft, *number)).collect();
-    let written = order.iter().filter(|number| !draft.sorted.of(**number).is_empty());
-    let headers = written.map(|number| draft.names.list[*number as usize].header());
-    let n_bytes_of_headers: usize = headers.map(|header| protobuf::most_of_header(&header)).sum();
-    out.reserve_exact(n_bytes_of_headers + sizes.iter().sum::<usize>());
+    let most_of_headers: usize =
+        headers(draft).map(|header| protobuf::most_of_header(&header)).sum();
+    out.reserve_exact(most_of_headers + sizes.iter().sum::<usize>());
     for (number, n_bytes) in order.iter().copied().zip(sizes) {
         let rows = draft.sorted.of(number);
         if rows.is_empty() {
@@ -136,6 +139,13 @@ fn push_metrics(draft: &Draft<'_>, rows: &[u32], family: &protobuf::Family, out:
         let (origin, row) = (origins.of(row), draft.rows.list[row]);
         family.push_metric(out, origin.bytes(row), origin.relabel.fields());
     }
+}
+
+/// The headers of the families that have samples.
+fn headers<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = Header<'d>> {
+    let written =
+        draft.families.order.iter().filter(|family| !draft.sorted.of(**family).is_empty());
+    written.map(|family| draft.names.list[*family as usize].header())
 }
 
 /// Says that a point lost an exemplar.

@@ -86,6 +86,7 @@ fn check_left_out(name: &str, kind: Kind, parts: &[&str], expected: &[&str]) {
 fn check_header(header: &Header<'_>, expected: &[&str], left_out: Option<Defect>) {
     let mut out = Vec::new();
     assert_eq!(push_header(&mut out, header), left_out);
+    assert!(out.len() <= most_of_header(header), "{header:?}");
     assert_eq!(String::from_utf8(out).unwrap().lines().collect::<Vec<_>>(), expected);
 }
 
