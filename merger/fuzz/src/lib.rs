@@ -39,6 +39,12 @@ const DROPPING: [Defect; 10] = [
     Defect::TimestampUnit,
 ];
 
+/// A byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A name that no input has.
+const APART: &str = "zz_apart_zz";
+
 /// So small that a fuzzer reaches each of them.
 const SMALL: Limits = Limits { samples: 8, labels: 3, name: 16, value: 24, line: 200 };
 
@@ -101,9 +107,36 @@ fn a_body(format: Format, body: &[u8]) {
     // One output for each body, and another for the next: five times as many bodies are tried.
     let sum = body.iter().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte));
     the_merge(&[Source { labels: LABELS[0], format, body }], output_of(sum));
+    if format == Format::Text && !body.starts_with(MARK) {
+        the_merge_of_lines_apart(body);
+    }
 }
 
-/// Lines only grow, each says what it says alone, no more is read than is allowed, and what costs the source ends it.
+/// The page is the same where no line stands behind another that it could be read against.
+fn the_merge_of_lines_apart(body: &[u8]) {
+    let mut apart = Vec::new();
+    for (n, line) in body.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        apart.extend_from_slice(format!("{APART}{{n=\"{n}\"}} 1\n").as_bytes());
+        apart.extend_from_slice(line);
+    }
+    let [together, mut apart] = [body, &apart].map(|body| {
+        let source = Source { labels: LABELS[0], format: Format::Text, body };
+        merge_sources(&[source], &Limits::default(), Output::default())
+    });
+    if together.reports[0].failed.is_some() || apart.reports[0].failed.is_some() {
+        return;
+    }
+    let lines = apart.body.split_inclusive(|byte| *byte == b'\n');
+    apart.body =
+        lines.filter(|line| !line.starts_with(APART.as_bytes())).flatten().copied().collect();
+    assert_eq!(shown(&apart.body), shown(&together.body), "lines apart, and together");
+    let [of_apart, of_together] =
+        [&apart, &together].map(|it| it.reports[0].problems.counts().collect::<Vec<_>>());
+    assert_eq!(of_apart, of_together, "{}", shown(body));
+}
+
+/// Lines only grow, each says what it says alone, no more is read than is allowed, and what costs the
+/// source ends it.
 fn the_reader(format: Format, body: &[u8], limits: &Limits) {
     let mut reader = format.read(body, limits);
     let (mut line, mut n_samples) = (0, 0);
@@ -145,7 +178,7 @@ fn assert_alone(format: Format, line: &[u8], limits: &Limits, item: &Result<Entr
         Err(Fault::Source(_)) => false,
     };
     // At the beginning of a body that is a byte order mark.
-    if is_by_line && !line.starts_with(b"\xef\xbb\xbf") {
+    if is_by_line && !line.starts_with(MARK) {
         assert_eq!(format.read(line, limits).next().as_ref(), Some(item), "{}", shown(line));
     }
 }

@@ -78,10 +78,10 @@ impl<'a> Draft<'a> {
         conflict::settle(&mut names, format, &mut reports);
         let duplicates = series::duplicates(&rows, &hashes);
         drop(hashes);
-        drop_rows(&mut rows, &duplicates, &mut reports);
+        drop_rows(&mut rows, &names, &duplicates, &mut reports);
         let families = Families::new(&names, format);
         let misfits = conflict::misfits(&rows, &names, &families);
-        drop_rows(&mut rows, &misfits, &mut reports);
+        drop_rows(&mut rows, &names, &misfits, &mut reports);
         rows.list.shrink_to_fit();
         names.list.shrink_to_fit();
         let sorted = Sorted::default();
@@ -127,7 +127,7 @@ impl<'a> Draft<'a> {
             ) {
                 let hashes = series::hashes(&self.rows, &hashers[0]);
                 let duplicates = series::duplicates(&self.rows, &hashes);
-                drop_rows(&mut self.rows, &duplicates, reports);
+                drop_rows(&mut self.rows, &self.names, &duplicates, reports);
                 self.distribute();
             }
             let mut left_out = Vec::new();
@@ -137,7 +137,7 @@ impl<'a> Draft<'a> {
             lost.retain(|(family, _)| self.names.list[*family as usize].type_ != Type::Lost);
             if lost.is_empty() {
                 left_out.sort_unstable_by_key(|(row, _)| *row);
-                return report_rows(&self.rows, &left_out, reports);
+                return report_rows(&self.rows, &self.names, &left_out, reports);
             }
             for (family, what) in lost {
                 let type_ = self.names.list[family as usize].type_;
@@ -226,8 +226,8 @@ impl<'a> Draft<'a> {
 }
 
 /// Drops rows, which are given in rising order, and says so in the report of their source.
-fn drop_rows(rows: &mut Rows<'_>, dropped: &Misfits, reports: &mut [Report]) {
-    report_rows(rows, dropped, reports);
+fn drop_rows(rows: &mut Rows<'_>, names: &Names<'_>, dropped: &Misfits, reports: &mut [Report]) {
+    report_rows(rows, names, dropped, reports);
     if !dropped.is_empty() {
         let mut dropped = dropped.iter().peekable();
         rows.retain(|_, at, _| dropped.next_if(|(row, _)| *row as usize == at).is_none());
@@ -235,12 +235,15 @@ fn drop_rows(rows: &mut Rows<'_>, dropped: &Misfits, reports: &mut [Report]) {
 }
 
 /// Says in the reports that rows are not on the page.
-fn report_rows(rows: &Rows<'_>, dropped: &Misfits, reports: &mut [Report]) {
+fn report_rows(rows: &Rows<'_>, names: &Names<'_>, dropped: &Misfits, reports: &mut [Report]) {
     for (row, what) in dropped {
         let row = *row as usize;
         let source = rows.source_of(row);
         let (origin, row) = (&rows.origins[source], rows.list[row]);
         reports[source].samples -= origin.n_samples(row);
-        reports[source].problems.add_at(|| origin.line_number(row), *what, origin.bytes(row));
+        // Of a metric the bytes say nothing to who reads the problem.
+        let is_metric = row.is_metric();
+        let text = if is_metric { &names.list[row.name as usize].bytes } else { origin.bytes(row) };
+        reports[source].problems.add_at(|| origin.line_number(row), *what, text);
     }
 }

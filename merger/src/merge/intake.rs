@@ -17,7 +17,7 @@ use crate::{
         relabel::Pair,
         report::Report,
         rows::{
-            LARGEST_BODY, Row, Rows, begin_line,
+            LARGEST_BODY, LONGEST, Row, Rows, begin_line,
             flags::{HAS_LABELS, HAS_MORE, IS_SUSPECT, IS_WRITTEN, when},
         },
         series::Hasher,
@@ -69,6 +69,17 @@ pub(super) struct Reading<'s, 'a> {
 
 /// How long a line is on most pages, or longer.
 const LINE: usize = 100;
+
+// === impl Known ===
+
+impl Known {
+    /// Takes in what one more label says by itself.
+    #[inline]
+    fn add(&mut self, label: &Label<'_>, hasher: &Hasher) {
+        self.sum = self.sum.wrapping_add(hasher.label(label));
+        self.flags |= HAS_LABELS | when(is_bad_bound(label.name, label.value), IS_SUSPECT);
+    }
+}
 
 // === impl Reading ===
 
@@ -155,9 +166,8 @@ impl<'a> Intake<'a> {
         self.rows.list.reserve(n_lines);
         self.hashes.reserve(n_lines);
         let mut declarations = Declarations::default();
-        self.known.clear();
-        self.copied = None;
-        match source.format.read(source.body, limits) {
+        let limits = Limits { line: limits.line.min(LONGEST), ..*limits };
+        match source.format.read(source.body, &limits) {
             Reader::Text(reader) => {
                 self.collect_lines(reading, reader, &mut declarations, report)?;
             }
@@ -281,8 +291,7 @@ impl<'a> Intake<'a> {
         known.truncate(n);
         let mut all = known.last().copied().unwrap_or_default();
         for label in &labels[n..] {
-            all.sum = all.sum.wrapping_add(hasher.label(label));
-            all.flags |= HAS_LABELS | when(is_bad_bound(label.name, label.value), IS_SUSPECT);
+            all.add(label, hasher);
             all.n_clashing += u32::from(relabel.has(label.name) || speller.refuses(label.name));
             known.push(all);
         }
@@ -295,8 +304,7 @@ impl<'a> Intake<'a> {
         let (shared, others) = self.known.split_at_mut(n_shared.min(labels.len()));
         let mut all = shared.last().copied().unwrap_or_default();
         for (label, known) in labels[shared.len()..].iter().zip(others) {
-            all.sum = all.sum.wrapping_add(self.hasher.label(label));
-            all.flags |= HAS_LABELS | when(is_bad_bound(label.name, label.value), IS_SUSPECT);
+            all.add(label, &self.hasher);
             *known = all;
         }
         all

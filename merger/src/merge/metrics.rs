@@ -23,7 +23,7 @@ use crate::{
         relabel::Pair,
         report::Report,
         rows::{
-            Origin, Row, Rows, begin_line,
+            LONGEST, Origin, Row, Rows, begin_line,
             flags::{HAS_LABELS, HAS_MORE, IS_SUSPECT, IS_WRITTEN, when},
             index,
         },
@@ -153,6 +153,10 @@ impl<'a> Intake<'a> {
         report: &mut Report,
     ) -> Result<(), Failure> {
         let (metric, place) = (reader.metric(), reader.place());
+        if metric.bytes.len() > LONGEST {
+            let exceeded = Exceeded { limit: Limit::Line, allowed: LONGEST, line: place.line };
+            return Err(Failure::Exceeded(exceeded));
+        }
         self.names.list[name as usize].sampled_by = Some(reading.position);
         if self.format == Format::Protobuf
             && conflict::translate(metric.kind, self.format) == Some(metric.kind)

@@ -20,28 +20,25 @@ pub(super) fn write_text(draft: Draft<'_>, out: &mut Vec<u8>) {
     let (lines, ends) = families.place(&rows);
     let origins = rows.origins;
     drop(rows.list);
-    let headers: Vec<_> =
-        families.order.iter().map(|family| names.list[*family as usize].take()).collect();
+    let mut start = 0;
+    let spans = ends.into_iter().map(|end| std::mem::replace(&mut start, end)..end);
+    // What is said of a family without samples says nothing.
+    let written = families.order.iter().zip(spans).filter(|(_, span)| !span.is_empty());
+    let written: Vec<_> =
+        written.map(|(family, span)| (names.list[*family as usize].take(), span)).collect();
     drop((names, families));
 
     let most_of_headers: usize =
-        headers.iter().map(|name| line::most_of_header(&name.header())).sum();
+        written.iter().map(|(name, _)| line::most_of_header(&name.header())).sum();
     let n_bytes = lines.iter().map(|line| {
         let (row, source) = line.row();
         row.len_with(&origins[source].relabel)
     });
     out.reserve_exact(most_of_headers + n_bytes.sum::<usize>() + SLACK);
-    let mut start = 0;
-    for (name, end) in headers.iter().zip(ends) {
-        let lines = &lines[start..end];
-        start = end;
-        // What is said of a family without samples says nothing.
-        if lines.is_empty() {
-            continue;
-        }
+    for (name, span) in written {
         line::push_header(out, &name.header());
         let mut copy = copy::Lines::new(out);
-        for (row, source) in lines.iter().map(|line| line.row()) {
+        for (row, source) in lines[span].iter().map(|line| line.row()) {
             origins[source].push_line(&mut copy, row);
         }
         copy.flush();

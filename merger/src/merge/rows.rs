@@ -26,6 +26,9 @@ use crate::{
 /// it had four itself.
 pub const LARGEST_BODY: usize = (1 << 27) - 1;
 
+/// The longest line or metric that is read, so that it is a row where it is written anew, too.
+pub(super) const LONGEST: usize = LARGEST_BODY / 4;
+
 /// One sample, or for a page of protobuf one metric.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Row {
@@ -116,7 +119,10 @@ pub(super) fn begin_line(written: &mut Vec<u8>, number: usize) -> usize {
 }
 
 /// A number or offset as a row holds it.
-#[expect(clippy::cast_possible_truncation, reason = "all count bytes of bodies of 27 bits at most")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "bytes of a body have 27 bits, and of what is written anew four or five times as many; there are fewer sources and rows"
+)]
 pub(super) const fn index(n: usize) -> u32 {
     n as u32
 }

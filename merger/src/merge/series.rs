@@ -100,13 +100,11 @@ impl Hasher {
     /// The hash of the series of a name whose labels, with those of the source, have this sum.
     #[inline]
     pub(super) fn series(&self, name: u32, timestamp: Option<i64>, sum: u64) -> u32 {
-        // Odd constants without a pattern. A pod chooses its times, and where there are no labels
-        // nothing else brings the seed; names with one hash cost nothing, since there are numbers
-        // of names only up to how many there are.
+        // An odd constant without a pattern keeps names apart. A pod chooses its names and its times, and
+        // where there are no labels nothing else brings the seed.
         let name = u64::from(name).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let time = timestamp.map_or(0, |t| self.0.hash_one(t));
-        let hash = (sum ^ name ^ time).wrapping_mul(0xa076_1d64_78bd_642f);
-        (hash >> 32) as u32
+        (self.0.hash_one(sum ^ name ^ time) >> 32) as u32
     }
 }
 

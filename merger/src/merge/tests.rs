@@ -1,5 +1,5 @@
 use super::*;
-use crate::exposition::{Defect, Escaping, Output};
+use crate::exposition::{Defect, Escaping, Failure, Output};
 
 mod formats;
 
@@ -303,6 +303,87 @@ fn what_escaping_makes_a_reserved_name_is_one() {
     let Merged { body, .. } =
         merge_with(&[text, messages], &Limits::default(), Output::default(), "own_", state);
     assert_eq!(String::from_utf8_lossy(&body), "# TYPE owner untyped\nowner 1\nowner{c=\"2\"} 1\n");
+}
+
+#[test]
+fn a_series_is_known_again_whatever_its_lines_are_read_against() {
+    // Each line is the one before with other values, and the third and the fourth were there.
+    check(
+        &[(
+            "a",
+            "m{x=\"1\",y=\"1\"} 1\nm{x=\"2\",y=\"1\"} 2\nm{x=\"2\",y=\"1\"} 3\nm{x=\"1\",y=\"1\"} 4\nm{x=\"1\",y=\"2\"} 5\n",
+        )],
+        "m{x=\"1\",y=\"1\",c=\"a\"} 1\nm{x=\"2\",y=\"1\",c=\"a\"} 2\nm{x=\"1\",y=\"2\",c=\"a\"} 5\n",
+        &[
+            "a: line 3: series is there already, the first is kept: `m{x=\"2\",y=\"1\"} 3`",
+            "a: line 4: series is there already, the first is kept: `m{x=\"1\",y=\"1\"} 4`",
+        ],
+    );
+    // The same samples from two sources are not the same series.
+    check(
+        &[("a", "m{x=\"1\"} 1\nm{x=\"2\"} 2\n"), ("b", "m{x=\"2\"} 3\nm{x=\"1\"} 4\n")],
+        "m{x=\"1\",c=\"a\"} 1\nm{x=\"2\",c=\"a\"} 2\nm{x=\"2\",c=\"b\"} 3\nm{x=\"1\",c=\"b\"} 4\n",
+        &[],
+    );
+    check(
+        &[("", "m{x=\"1\"} 1\nm{x=\"2\",c=\"a\"} 2\n"), ("a", "m{x=\"1\"} 3\nm{x=\"2\"} 4\n")],
+        "m{x=\"1\"} 1\nm{x=\"2\",c=\"a\"} 2\nm{x=\"1\",c=\"a\"} 3\n",
+        &["a: line 2: series is there already, the first is kept: `m{x=\"2\"} 4`"],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_line_is_wrong_with_the_next_that_is_like_it() {
+    check(
+        &[("a", "m{c=\"x\"} 1\nm{c=\"y\"} 2\n")],
+        "m{exported_c=\"x\",c=\"a\"} 1\nm{exported_c=\"y\",c=\"a\"} 2\n",
+        &[],
+    );
+    check(
+        &[(
+            "a",
+            "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"x\"} 2\nh_bucket{le=\"2\"} 3\n",
+        )],
+        "# TYPE h histogram\nh_bucket{le=\"1\",c=\"a\"} 1\nh_bucket{le=\"2\",c=\"a\"} 3\n",
+        &["a: line 3: label `le` of a histogram is not a number: `h_bucket{le=\"x\"} 2`"],
+    );
+    let body = b"m{a=\"1\"} 1\nown_x{a=\"1\"} 1\nown_x{a=\"2\"} 2\nm{a=\"3\"} 3\n";
+    let source = Source { labels: &[], format: Format::Text, body };
+    let state = |reports: &[Report]| {
+        assert_eq!(reports[0].problems.count(Defect::ReservedName), 2);
+        Vec::new()
+    };
+    let Merged { body, .. } =
+        merge_with(&[source], &Limits::default(), Output::default(), "own_", state);
+    assert_eq!(String::from_utf8_lossy(&body), "m{a=\"1\"} 1\nm{a=\"3\"} 3\n");
+}
+
+#[test]
+fn names_that_would_have_neighbouring_hashes_but_for_the_seed_are_spread() {
+    // Numbers of names whose hashes lie side by side where a name is only multiplied. Where there are
+    // no labels a pod chooses them: HELP lines take numbers, too.
+    let near = |name: &u32| {
+        let product = u64::from(*name).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        product.wrapping_mul(0xa076_1d64_78bd_642f) >> 58 == 0
+    };
+    let names: Vec<u32> = (0..100_000).filter(near).collect();
+    let hasher = series::Hasher::default();
+    let mut n_by_part = [0; 64];
+    for name in &names {
+        n_by_part[(hasher.series(*name, None, 0) >> 26) as usize] += 1;
+    }
+    let most = n_by_part.into_iter().max().unwrap();
+    assert!(most < names.len() / 8, "{most} of {} names are in one part of 64", names.len());
+}
+
+#[test]
+fn a_line_that_could_not_be_a_row_where_it_is_written_anew_is_not_read() {
+    let mut body = b"m{a=\"".to_vec();
+    body.resize(rows::LONGEST, b'x');
+    body.extend_from_slice(b"\"} 1\n");
+    let source = Source { labels: &[], format: Format::Text, body: &body };
+    let Merged { reports, .. } = merge(&[source], &Limits::NONE, Output::default());
+    assert_eq!(reports[0].failed.map(Failure::as_str), Some("line"));
 }
 
 #[test]

@@ -17,7 +17,8 @@ pub(super) struct Set<'a> {
     before: Vec<Pair<'a>>,
     /// The names so far are those of the set before.
     is_as_before: bool,
-    /// It was not taken to its end: what follows has nothing before it.
+    /// It was not taken to its end, or something else was wrong with what it is of: what follows has
+    /// nothing before it. An exemplar's needs none of that, since only labels that are good are kept.
     pub is_cut: bool,
 }
 

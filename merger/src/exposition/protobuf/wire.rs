@@ -186,12 +186,13 @@ impl<'a> Fields<'a> {
     }
 
     /// What the next field holds, if it has this number and is bytes: what is repeated mostly stands
-    /// together, and so a run of it is walked without asking what each field is.
+    /// together, and so a run of it is walked without asking what each field is. A number from 16 on takes
+    /// two bytes, and is not looked for.
     #[expect(clippy::inline_always, reason = "as of the walk over fields")]
     #[inline(always)]
     pub(super) fn next_of(&mut self, number: u32) -> Option<&'a [u8]> {
         let [tag, rest @ ..] = self.rest else { return None };
-        if u32::from(*tag) != number << 3 | u32::from(BYTES) {
+        if *tag >= 0x80 || u32::from(*tag) != number << 3 | u32::from(BYTES) {
             return None;
         }
         let (len, rest) = varint(rest)?;

@@ -112,7 +112,8 @@ pub(super) fn read<'a>(
 }
 
 /// Reads the line at the beginning of `text` if it is the one before with other values of labels and
-/// another number. Gives how long the line is without its end. Otherwise nothing was read.
+/// another number. Gives how long the line is without its end. Otherwise the sample is as it was, and the
+/// set may be read up to where it is another one.
 #[inline(always)]
 pub(super) fn read_again<'a>(
     text: &'a [u8],
@@ -126,11 +127,14 @@ pub(super) fn read_again<'a>(
     let same = common_prefix(before.line, text, before.len);
     let start = before.name_len + 1;
     let shared = same.checked_sub(start)?;
+    // From here on the line before says nothing of the set.
+    before.len = before.name_len;
     let behind = start + before.set.read_again(&text[start..], shared, limits)?;
     let rest = &text[behind..];
     let len = number_alone(rest).filter(|len| behind + len <= limits.line)?;
     sample.value = &rest[1..len];
     sample.labels = before.set.as_labels();
+    before.set.keep();
     (before.line, before.len, before.is_same_name) = (text, behind - 1, true);
     Some(behind + len)
 }

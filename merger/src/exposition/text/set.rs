@@ -156,7 +156,7 @@ impl<'a> Set<'a> {
 
     /// Reads a set that has the labels of the one before with other values, of which the first `shared`
     /// bytes are [the same](Self::n_same). Gives the offset behind the closing brace. Where it is
-    /// another set, nothing is known any more.
+    /// another set, what was read of it is the set that the next is read against.
     #[inline(always)]
     pub(super) fn read_again(
         &mut self,
@@ -166,13 +166,14 @@ impl<'a> Set<'a> {
     ) -> Option<usize> {
         let n_shared = self.n_labels(shared);
         let (n, at) = self.read_as_before(text, n_shared, shared, limits);
-        if n < self.labels.len() || text.get(at) != Some(&b'}') {
-            self.clear();
-            return None;
+        let is_whole = n == self.labels.len() && text.get(at) == Some(&b'}');
+        if !is_whole {
+            self.labels.truncate(n);
+            self.ends.truncate(n);
         }
-        self.n_shared = n_shared;
+        (self.n_shared, self.n_kept) = (n_shared, n_shared);
         (self.text, self.end, self.len) = (text, at, at);
-        Some(at + 1)
+        is_whole.then_some(at + 1)
     }
 
     /// How many labels end within the first bytes.

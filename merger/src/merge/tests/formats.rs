@@ -38,6 +38,55 @@ fn messages(text: &str) -> Vec<u8> {
     body
 }
 
+/// Metrics of one gauge, each as its labels; its value is its number.
+fn metrics(sets: &[&[(&str, &str)]]) -> Vec<u8> {
+    let header = Header { name: b"m", kind: Some(Kind::Gauge), help: None, unit: None };
+    let mut body = Vec::new();
+    let mut family = protobuf::Family::begin(&mut body, &header);
+    for (n, set) in (1_u32..).zip(sets) {
+        let mut metric = Vec::new();
+        for (name, value) in *set {
+            protobuf::push_label(&mut metric, name.as_bytes(), value.as_bytes());
+        }
+        // The gauge: a message that has a double as its first field.
+        metric.extend_from_slice(&[0x12, 9, 9]);
+        metric.extend_from_slice(&f64::from(n).to_le_bytes());
+        family.push_metric(&mut body, &metric, b"");
+    }
+    family.end(&mut body);
+    body
+}
+
+#[test]
+fn a_metric_is_told_by_its_number() {
+    let body = metrics(&[&[("a", "1")], &[("a", "2")], &[("a", "1")], &[("b", "1"), ("b", "2")]]);
+    let (page, told) = page(&[(Protobuf, &body)], Protobuf, UTF8);
+    assert_eq!(page, metrics(&[&[("a", "1")], &[("a", "2")]]));
+    assert_eq!(
+        told,
+        [
+            "line 3: series is there already, the first is kept: `m`",
+            "line 4: label name occurs twice: `m`",
+        ]
+    );
+}
+
+#[test]
+fn labels_are_looked_at_again_where_they_have_other_names() {
+    let sets: [&[(&str, &str)]; 4] =
+        [&[("a", "1")], &[("c", "x"), ("c", "y")], &[("c", "1")], &[("c", "2")]];
+    let body = metrics(&sets);
+    let source = Source { labels: &[("c", "own")], format: Protobuf, body: &body };
+    let output = Output { format: Protobuf, escaping: UTF8 };
+    let page = merge(&[source], &Limits::default(), output).body;
+    let page = Source { labels: &[], format: Protobuf, body: &page };
+    let text = merge(&[page], &Limits::default(), Output::default()).body;
+    assert_eq!(
+        String::from_utf8_lossy(&text),
+        "# TYPE m gauge\nm{a=\"1\",c=\"own\"} 1\nm{exported_c=\"1\",c=\"own\"} 3\nm{exported_c=\"2\",c=\"own\"} 4\n"
+    );
+}
+
 #[test]
 fn a_counter_of_text_meets_that_of_openmetrics() {
     let text = "# HELP x_total Of text.\n# TYPE x_total counter\nx_total{s=\"1\"} 1\n";
