@@ -100,7 +100,8 @@ impl Families {
 /// The family of which a name says when it was created. To a source of text that is a gauge.
 fn created_of(names: &Names<'_>, name: &Name<'_>) -> Option<u32> {
     let base = name.bytes.strip_suffix(b"_created").filter(|base| !base.is_empty())?;
-    if name.type_.is_own() && name.type_ != Type::Of(Kind::Gauge) {
+    // One that lost its kind stands on the page as one of which none is known, and is read as that.
+    if name.type_.is_own() && !matches!(name.type_, Type::Of(Kind::Gauge) | Type::Lost) {
         return None;
     }
     let is = |number: &u32, kinds: &[Kind]| matches!(names.list[*number as usize].type_, Type::Of(kind) if kinds.contains(&kind));

@@ -42,7 +42,7 @@ fn messages(text: &str) -> Vec<u8> {
 fn metrics(sets: &[&[(&str, &str)]]) -> Vec<u8> {
     let header = Header { name: b"m", kind: Some(Kind::Gauge), help: None, unit: None };
     let mut body = Vec::new();
-    let mut family = protobuf::Family::begin(&mut body, &header);
+    let family = protobuf::Family::begin(&mut body, &header);
     for (n, set) in (1_u32..).zip(sets) {
         let mut metric = Vec::new();
         for (name, value) in *set {
@@ -55,6 +55,19 @@ fn metrics(sets: &[&[(&str, &str)]]) -> Vec<u8> {
     }
     family.end(&mut body);
     body
+}
+
+#[test]
+fn a_creation_that_lost_its_kind_is_as_one_that_had_none() {
+    // On the page it is one of which no kind is known, and so it is read again.
+    for declared in ["", "# TYPE x_created histogram\n", "# TYPE x_created gauge\n"] {
+        let body =
+            format!("# TYPE x counter\nx_total 3\n{declared}x_created{{c=\"1\"}} 2\n# EOF\n");
+        let (there, _) = page(&[(OpenMetrics, body.as_bytes())], Protobuf, UTF8);
+        let (again, told) = page(&[(Protobuf, &there)], Protobuf, UTF8);
+        assert_eq!(told, [""; 0]);
+        assert_eq!(again, there, "{declared}");
+    }
 }
 
 #[test]
