@@ -13,6 +13,7 @@ use crate::{
 #[cfg(feature = "ebpf")]
 pub mod ebpf;
 pub mod proc;
+pub mod sock_diag;
 
 /// Rows that one namespace may have in a snapshot. The rest are counted and left out, so that a
 /// pod with a million descriptors costs its own listeners and nobody else's.
@@ -29,6 +30,17 @@ pub enum Rung {
     Ebpf,
     /// A sweep over `/proc/<pid>/net/tcp` and `/proc/<pid>/fd`.
     Proc,
+}
+
+/// A listening socket, without the process that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// The address it is bound to. IPv4 mapped into IPv6 is IPv4 here.
+    pub address: IpAddr,
+    /// The port it is bound to.
+    pub port: NonZeroU16,
+    /// The number in `socket:[…]` of the descriptors that refer to it.
+    pub inode: u64,
 }
 
 /// One listening socket in one table of files.

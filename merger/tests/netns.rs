@@ -29,6 +29,9 @@ mod pod;
 #[path = "support/world.rs"]
 mod world;
 
+#[path = "netns/rungs.rs"]
+mod rungs;
+
 const NEEDS: &str =
     "root, or user namespaces (kernel.unprivileged_userns_clone, user.max_user_namespaces)";
 

@@ -23,7 +23,7 @@ use crate::{
     config::Timeout,
     exposition::Output,
     identity::Cookie,
-    listeners::proc::{self, Socket},
+    listeners::{Socket, proc},
     merge::Limits,
     netns::Netns,
     node::{self, ConnectError},

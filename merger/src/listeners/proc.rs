@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     identity::Cookie,
-    listeners::{Held, ROWS_PER_NETNS, Row, Rows},
+    listeners::{Held, ROWS_PER_NETNS, Row, Rows, Socket},
     netns::Netns,
 };
 
@@ -23,17 +23,6 @@ const LINE: usize = 512;
 
 /// `TCP_LISTEN`, as the column `st` has it.
 const LISTEN: &str = "0A";
-
-/// A listening socket, without the process that holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Socket {
-    /// The address it is bound to. IPv4 mapped into IPv6 is IPv4 here.
-    pub address: IpAddr,
-    /// The port it is bound to.
-    pub port: NonZeroU16,
-    /// The number in `socket:[…]` of the descriptors that refer to it.
-    pub inode: u64,
-}
 
 /// Reads one line of `/proc/<pid>/net/tcp` or `tcp6`: nothing for the heading, for a socket that
 /// does not listen, and for what is no such line.

@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     identity::Cookie,
-    listeners::{self, Row, Rows, proc},
+    listeners::{self, Row, Rows, Socket, proc},
     netns::{self, Netns},
     node::{
         Connect, ConnectError, Error, Snapshot,
@@ -150,7 +150,7 @@ impl Broker {
 
     /// The listening sockets of every namespace that a process is in. A namespace that is gone, or
     /// whose process has left it, has none.
-    fn tables(&self) -> Vec<(Cookie, proc::Socket)> {
+    fn tables(&self) -> Vec<(Cookie, Socket)> {
         let sockets_of = |netns| {
             let opened = self.open(netns).ok()?;
             let same = opened.cookie().is_ok_and(|cookie| cookie == netns);
