@@ -45,7 +45,7 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", env = "MERGER_NODE_NAME")]
     pub node_name: Option<String>,
 
-    /// How listeners are found: `auto`, `ebpf` (at once), or `proc` (a look every 10 s)
+    /// How listeners are found: `auto`, `ebpf` (at once), `sock_diag` or `proc` (a look every 10 s)
     /// (default: auto, the first that works here)
     #[arg(long, value_name = "RUNG", env = "MERGER_LISTENERS")]
     pub listeners: Option<Listeners>,
@@ -308,8 +308,9 @@ impl FromStr for Listeners {
         match text {
             "auto" => Ok(Self(Rungs::Auto)),
             "ebpf" => Ok(Self(Rungs::Only(Rung::Ebpf))),
+            "sock_diag" => Ok(Self(Rungs::Only(Rung::SockDiag))),
             "proc" => Ok(Self(Rungs::Only(Rung::Proc))),
-            _ => Err("listeners are found by auto, ebpf or proc".to_owned()),
+            _ => Err("listeners are found by auto, ebpf, sock_diag or proc".to_owned()),
         }
     }
 }
@@ -381,6 +382,14 @@ mod tests {
         assert_eq!(config.listen, "127.0.0.1:1".parse().unwrap());
         assert_eq!(config.scrape.timeout, Duration::from_millis(1500));
         assert_eq!(config.listeners, Rungs::Only(Rung::Proc));
+    }
+
+    #[test]
+    fn a_rung_is_asked_for_by_the_name_that_logs_and_metrics_have() {
+        for rung in [Rung::Ebpf, Rung::SockDiag, Rung::Proc] {
+            assert_eq!(rung.as_str().parse(), Ok(Listeners(Rungs::Only(rung))));
+        }
+        assert_eq!("auto".parse(), Ok(Listeners(Rungs::Auto)));
     }
 
     #[test]

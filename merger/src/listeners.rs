@@ -28,6 +28,8 @@ pub const ROWS: usize = 1 << 18;
 pub enum Rung {
     /// Changes by `tp_btf/inet_sock_set_state`, snapshots by `iter/task_file`.
     Ebpf,
+    /// What `NETLINK_SOCK_DIAG` says in each namespace, and a sweep over `/proc/<pid>/fd`.
+    SockDiag,
     /// A sweep over `/proc/<pid>/net/tcp` and `/proc/<pid>/fd`.
     Proc,
 }
@@ -106,6 +108,7 @@ impl Rung {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ebpf => "ebpf",
+            Self::SockDiag => "sock_diag",
             Self::Proc => "proc",
         }
     }
@@ -115,6 +118,7 @@ impl Rung {
     pub fn number(self) -> u8 {
         match self {
             Self::Ebpf => 1,
+            Self::SockDiag => 3,
             Self::Proc => 4,
         }
     }

@@ -26,8 +26,14 @@ use self::pod::Pod;
 #[path = "support/pod.rs"]
 mod pod;
 
+#[path = "support/refuse.rs"]
+mod refuse;
+
 #[path = "support/world.rs"]
 mod world;
+
+#[path = "netns/ladder.rs"]
+mod ladder;
 
 #[path = "netns/rungs.rs"]
 mod rungs;

@@ -20,8 +20,9 @@ use tokio::{
 };
 
 use crate::{
+    cause::chain,
     identity::Cookie,
-    listeners::{self, Row, Rows, Socket, proc},
+    listeners::{self, Row, Rows, Socket, proc, sock_diag},
     netns::{self, Netns},
     node::{
         Connect, ConnectError, Error, Snapshot,
@@ -141,20 +142,38 @@ impl Broker {
                 self.counters.lost(sockets.n_lost().map_err(Error::kernel)?);
                 rows.map_err(Error::kernel)
             }
-            Source::Proc => {
-                self.sweep(Sweep::All, HashSet::new())?;
-                Ok(proc::sweep(&self.tables(), &self.table.processes.held()))
-            }
+            Source::SockDiag => self.by_namespace(|netns| {
+                let told = sock_diag::listeners_of(netns).map_err(io::Error::other)?;
+                Ok(told.into_iter().map(|told| told.socket).collect())
+            }),
+            Source::Proc => self.by_namespace(proc::listeners_of),
         }
     }
 
-    /// The listening sockets of every namespace that a process is in. A namespace that is gone, or
-    /// whose process has left it, has none.
-    fn tables(&self) -> Vec<(Cookie, Socket)> {
+    /// The listening sockets of every namespace that a process is in, with their holders.
+    fn by_namespace(
+        &mut self,
+        listeners_of: impl Fn(&Netns) -> io::Result<Vec<Socket>>,
+    ) -> Result<Rows, Error> {
+        self.sweep(Sweep::All, HashSet::new())?;
+        Ok(proc::sweep(&self.sockets(listeners_of), &self.table.processes.held()))
+    }
+
+    /// A namespace that is gone, or whose process has left it, has none.
+    fn sockets(
+        &self,
+        listeners_of: impl Fn(&Netns) -> io::Result<Vec<Socket>>,
+    ) -> Vec<(Cookie, Socket)> {
         let sockets_of = |netns| {
             let opened = self.open(netns).ok()?;
             let same = opened.cookie().is_ok_and(|cookie| cookie == netns);
-            same.then(|| proc::listeners_of(&opened).ok()).flatten()
+            let sockets = same.then(|| listeners_of(&opened))?;
+            sockets
+                .inspect_err(|error| {
+                    let error = chain(error);
+                    tracing::warn!(%netns, error, "cannot read the listeners of a namespace");
+                })
+                .ok()
         };
         let of_one = |&netns| {
             let sockets = sockets_of(netns).unwrap_or_default();

@@ -1,7 +1,13 @@
 //! Which rung works here: each is tried, the best first.
 
+use std::net::TcpListener;
+
 use crate::{
-    listeners::Rung,
+    cause::chain,
+    listeners::{
+        Rung,
+        sock_diag::{self, message::Told},
+    },
     node::{Error, Options, Rungs, changes::Hints},
 };
 
@@ -10,6 +16,8 @@ pub(crate) enum Source {
     /// Rung 1.
     #[cfg(feature = "ebpf")]
     Ebpf(Box<crate::listeners::ebpf::Sockets>),
+    /// Rung 3.
+    SockDiag,
     /// Rung 4.
     Proc,
 }
@@ -25,21 +33,53 @@ pub(crate) struct Opened {
 
 /// Opens the best rung that is asked for and works.
 pub(crate) fn open(options: Options) -> Result<Opened, Error> {
-    let proc = |fallback| Opened {
-        source: Source::Proc,
-        changes: Hints::Clock,
-        rung: Rung::Proc,
-        fallback,
-    };
-    if options.rung == Rungs::Only(Rung::Proc) {
-        return Ok(proc(Some("asked for".into())));
+    let n_marks = options.n_marks;
+    if let Rungs::Only(rung) = options.rung {
+        let opened = by(rung, n_marks).map_err(|reason| Error::Rung { rung, reason })?;
+        let fallback = (rung != Rung::Ebpf).then(|| "asked for".into());
+        return Ok(Opened { fallback, ..opened });
     }
-    match (ebpf(options.n_marks), options.rung) {
-        (Ok(opened), _) => Ok(opened),
-        // Whoever starts the node tells people: see `Node::fallback`.
-        (Err(reason), Rungs::Auto) => Ok(proc(Some(reason))),
-        (Err(reason), Rungs::Only(rung)) => Err(Error::Rung { rung, reason }),
+    // Whoever starts the node tells people: see `Node::fallback`.
+    let mut reasons = vec![];
+    for rung in [Rung::Ebpf, Rung::SockDiag] {
+        match by(rung, n_marks) {
+            Ok(opened) => return Ok(Opened { fallback: join(&reasons), ..opened }),
+            Err(reason) => reasons.push(format!("{rung}: {reason}")),
+        }
     }
+    Ok(Opened { fallback: join(&reasons), ..by_clock(Source::Proc, Rung::Proc) })
+}
+
+fn join(reasons: &[String]) -> Option<String> {
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// Tries one rung. The last works everywhere.
+fn by(rung: Rung, n_marks: u32) -> Result<Opened, String> {
+    match rung {
+        Rung::Ebpf => ebpf(n_marks),
+        Rung::SockDiag => prove_sock_diag().map(|()| by_clock(Source::SockDiag, rung)),
+        Rung::Proc => Ok(by_clock(Source::Proc, rung)),
+    }
+}
+
+fn by_clock(source: Source, rung: Rung) -> Opened {
+    Opened { source, changes: Hints::Clock, rung, fallback: None }
+}
+
+/// Opens a listener and looks for it: a kernel may answer, and know nothing of TCP.
+fn prove_sock_diag() -> Result<(), String> {
+    let own = TcpListener::bind("127.0.0.1:0").map_err(|error| chain(&error))?;
+    let port = own.local_addr().map_err(|error| chain(&error))?.port();
+    let told = sock_diag::listeners_of_own().map_err(|error| match error {
+        sock_diag::Error::Socket(_) | sock_diag::Error::Answer(_) => {
+            let next_step = "needs CONFIG_INET_TCP_DIAG, or its module: modprobe tcp_diag";
+            format!("{}: {next_step}", chain(&error))
+        }
+        other => chain(&other),
+    })?;
+    let is_own = |told: &Told| told.socket.port.get() == port;
+    told.iter().any(is_own).then_some(()).ok_or_else(|| "a listener of our own is not told".into())
 }
 
 #[cfg(not(feature = "ebpf"))]
@@ -49,7 +89,7 @@ fn ebpf(_: u32) -> Result<Opened, String> {
 
 #[cfg(feature = "ebpf")]
 fn ebpf(n_marks: u32) -> Result<Opened, String> {
-    use crate::{cause::chain, listeners::ebpf, node::loader};
+    use crate::{listeners::ebpf, node::loader};
 
     let kernel = loader::load(n_marks).map_err(|error| chain(&error))?;
     let (mut source, mut changes) = ebpf::split(kernel).map_err(|error| chain(&error))?;
@@ -69,9 +109,7 @@ fn prove(
     source: &mut crate::listeners::ebpf::Sockets,
     changes: &mut crate::listeners::ebpf::Changes,
 ) -> Result<(), String> {
-    use std::{net::TcpListener, process};
-
-    use crate::cause::chain;
+    use std::process;
 
     let own = TcpListener::bind("127.0.0.1:0").map_err(|error| chain(&error))?;
     let port = own.local_addr().map_err(|error| chain(&error))?.port();

@@ -26,13 +26,13 @@ fn offsets_are_found_through_anonymous_members_and_typedefs() {
 }
 
 #[test]
-fn a_kernel_without_btf_is_told_and_read_by_proc() {
-    let test = "start_up::a_kernel_without_btf_is_told_and_read_by_proc";
+fn a_kernel_without_btf_is_told_and_read_by_sock_diag() {
+    let test = "start_up::a_kernel_without_btf_is_told_and_read_by_sock_diag";
     let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
     let without = ["unshare", "--mount", "sh", "-c", hide, "sh"];
     world::inside(test, &without, "root", async || {
         let (node, _changes) = start_with(Options::default());
-        assert_eq!(node.rung(), Rung::Proc);
+        assert_eq!(node.rung(), Rung::SockDiag);
         let reason = node.fallback().unwrap();
         let next_step =
             "no BTF at /sys/kernel/btf/vmlinux: needs a kernel with CONFIG_DEBUG_INFO_BTF";
@@ -49,7 +49,7 @@ fn a_foreign_pid_namespace_is_told_and_not_used() {
     let foreign = ["unshare", "--pid", "--fork", "--mount-proc"];
     world::inside(test, &foreign, "root", async || {
         let (node, _changes) = start_with(Options::default());
-        assert_eq!(node.rung(), Rung::Proc);
+        assert_eq!(node.rung(), Rung::SockDiag);
         let reason = node.fallback().unwrap();
         assert!(reason.contains("hostPID: true"), "{reason}");
     });
