@@ -3,8 +3,13 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::IoSlice,
+    mem::MaybeUninit,
     net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::OwnedFd,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixDatagram,
+    },
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -13,7 +18,8 @@ use merger::listeners::{Socket, proc, sock_diag};
 use rustix::{
     io::Result,
     net::{
-        AddressFamily, Protocol, SocketFlags, SocketType, bind, ipproto, listen, socket_with,
+        AddressFamily, Protocol, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
+        SocketFlags, SocketType, bind, ipproto, listen, sendmsg, shutdown, socket_with,
         sockopt::{set_ipv6_v6only, set_socket_reuseport},
     },
 };
@@ -146,6 +152,53 @@ fn both_tell_no_connection_and_no_listener_that_was_closed() {
         let _accepted = stays.accept().unwrap();
         drop(closed);
         check_both(&pod, &["127.0.0.1:80"]);
+    });
+}
+
+#[test]
+fn a_listener_that_was_shut_down_is_told_when_it_listens_again() {
+    check("rungs::a_listener_that_was_shut_down_is_told_when_it_listens_again", async || {
+        let pod = Pod::new();
+        let (listener, _) = pod.listen("127.0.0.1:80");
+        shutdown(&listener, Shutdown::Both).unwrap();
+        check_both(&pod, &[]);
+        listen(&listener, 8).unwrap();
+        check_both(&pod, &["127.0.0.1:80"]);
+    });
+}
+
+#[test]
+fn a_socket_that_listens_from_elsewhere_is_told_where_it_was_made() {
+    check("rungs::a_socket_that_listens_from_elsewhere_is_told_where_it_was_made", async || {
+        let (made, elsewhere) = (Pod::new(), Pod::new());
+        let flags = SocketFlags::CLOEXEC;
+        let create = || Ok(socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?);
+        let socket = made.netns().within(create).unwrap();
+        let begin = || {
+            bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 80)))?;
+            Ok(listen(&socket, 8)?)
+        };
+        elsewhere.netns().within(begin).unwrap();
+        check_both(&made, &["127.0.0.1:80"]);
+        check_both(&elsewhere, &[]);
+    });
+}
+
+#[test]
+fn a_listener_that_is_only_in_a_message_is_told() {
+    check("rungs::a_listener_that_is_only_in_a_message_is_told", async || {
+        let pod = Pod::new();
+        let (listener, _) = pod.listen("127.0.0.1:80");
+        let (sender, receiver) = UnixDatagram::pair().unwrap();
+        let fds = [listener.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+        sendmsg(&sender, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::empty()).unwrap();
+        drop(listener);
+        check_both(&pod, &["127.0.0.1:80"]);
+        drop(receiver);
+        check_both(&pod, &[]);
     });
 }
 
