@@ -1,4 +1,4 @@
-//! The rungs that read one namespace at a time, sock_diag and `/proc`, tell the same.
+//! The rungs that read one namespace at a time, `sock_diag` and `/proc`, tell the same.
 
 use std::{
     collections::BTreeSet,
@@ -45,10 +45,6 @@ fn listen_as(
         Ok(socket.into())
     });
     made.unwrap_or_else(|error| panic!("{address}: {error}"))
-}
-
-fn plain(_: &OwnedFd) -> Result<()> {
-    Ok(())
 }
 
 fn reuse_port(socket: &OwnedFd) -> Result<()> {
@@ -103,7 +99,7 @@ fn both_tell_the_same_of_ipv6_with_and_without_ipv4() {
         let only = |v6only| move |socket: &OwnedFd| set_ipv6_v6only(socket, v6only);
         let _open = [
             listen_as(&pod, "[::]:80", ipproto::TCP, only(true)),
-            listen_as(&pod, "0.0.0.0:80", ipproto::TCP, plain),
+            listen_as(&pod, "0.0.0.0:80", ipproto::TCP, |_| Ok(())),
             listen_as(&pod, "[::]:81", ipproto::TCP, only(false)),
             listen_as(&pod, "[::ffff:127.0.0.1]:82", ipproto::TCP, only(false)),
         ];
@@ -135,8 +131,8 @@ fn both_tell_an_mptcp_listener_once() {
     check("rungs::both_tell_an_mptcp_listener_once", async || {
         let pod = Pod::new();
         let _open = [
-            listen_as(&pod, "127.0.0.1:80", ipproto::MPTCP, plain),
-            listen_as(&pod, "[::]:81", ipproto::MPTCP, plain),
+            listen_as(&pod, "127.0.0.1:80", ipproto::MPTCP, |_| Ok(())),
+            listen_as(&pod, "[::]:81", ipproto::MPTCP, |_| Ok(())),
         ];
         check_both(&pod, &["127.0.0.1:80", "[::]:81"]);
     });
