@@ -24,8 +24,9 @@ pub(super) fn write_text(draft: Draft<'_>, out: &mut Vec<u8>) {
     let spans = ends.into_iter().map(|end| std::mem::replace(&mut start, end)..end);
     // What is said of a family without samples says nothing.
     let written = families.order.iter().zip(spans).filter(|(_, span)| !span.is_empty());
-    let written: Vec<_> =
+    let mut written: Vec<_> =
         written.map(|(family, span)| (names.list[*family as usize].take(), span)).collect();
+    written.shrink_to_fit();
     drop((names, families));
 
     let most_of_headers: usize =
