@@ -98,31 +98,32 @@ pub enum Kind {
 /// One statement of an exposition. All slices are slices of the source's buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry<'a> {
-    /// What a family is for.
-    Help {
-        /// A metric name.
-        family: &'a [u8],
-        /// Plain UTF-8, for which an escape has to be taken out; may be empty.
-        help: Cow<'a, [u8]>,
-    },
-    /// What kind a family is of.
-    Type {
-        /// A metric name.
-        family: &'a [u8],
-        /// The kind that the source says.
-        kind: Kind,
-    },
-    /// What unit a family is in.
-    Unit {
-        /// A metric name.
-        family: &'a [u8],
-        /// The unit; not empty.
-        unit: &'a [u8],
-    },
+    /// What is said of a family beside its samples.
+    Metadata(Metadata<'a>),
     /// One sample of one series, as the formats of lines say it.
     Sample(Sample<'a>),
     /// All that is said of one label set at one time, as protobuf says it.
     Metric(protobuf::Metric<'a>),
+}
+
+/// One thing that is said of a family: a line, or a field of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata<'a> {
+    /// A metric name. One that stood in quotes is without them, escaped as the source did it.
+    pub family: &'a [u8],
+    /// What is said of it.
+    pub said: Said<'a>,
+}
+
+/// What can be said of a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said<'a> {
+    /// What it is for: plain UTF-8, for which an escape has to be taken out; may be empty.
+    Help(Cow<'a, [u8]>),
+    /// What kind it is of, as the source says it.
+    Type(Kind),
+    /// What unit it is in; not empty.
+    Unit(&'a [u8]),
 }
 
 /// One sample of one series. What is not parsed cannot be altered, so its parts stay bytes.
@@ -151,8 +152,8 @@ pub struct Sample<'a> {
 pub enum Step<'a> {
     /// A sample or a metric, which the reader lends: moving it would cost as much as reading it.
     Sample,
-    /// Another entry.
-    Entry(Entry<'a>),
+    /// What is said of a family.
+    Metadata(Metadata<'a>),
     /// Something that cannot be read.
     Fault(Fault),
 }
@@ -254,9 +255,7 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn name(&self) -> &'a [u8] {
         match self {
-            Self::Help { family: name, .. }
-            | Self::Type { family: name, .. }
-            | Self::Unit { family: name, .. }
+            Self::Metadata(Metadata { family: name, .. })
             | Self::Sample(Sample { name, .. })
             | Self::Metric(protobuf::Metric { family: name, .. }) => name,
         }

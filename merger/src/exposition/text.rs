@@ -13,11 +13,12 @@
 use memchr::memchr;
 
 use crate::exposition::{
-    Defect, Entry, Exceeded, Failure, Fault, Kind, Label, Limit, Limits, Place, Sample, Step,
+    Defect, Entry, Exceeded, Failure, Fault, Label, Limit, Limits, Metadata, Place, Sample, Step,
     labels, number, scan, timestamp,
 };
 
 pub mod line;
+mod metadata;
 mod sample;
 mod set;
 
@@ -45,8 +46,6 @@ pub struct Reader<'a> {
     is_whole: bool,
     before: sample::Before<'a>,
     sample: Sample<'a>,
-    /// What the last line of metadata was for that had no quotes.
-    family: &'a [u8],
 }
 
 // === impl Dialect ===
@@ -80,7 +79,6 @@ impl<'a> Reader<'a> {
             is_whole: dialect == Dialect::Text,
             before: sample::Before::default(),
             sample: Sample::default(),
-            family: b"",
         }
     }
 
@@ -181,7 +179,7 @@ impl<'a> Reader<'a> {
         match labels::skip_blanks(line) {
             [] if self.dialect == Dialect::OpenMetrics => Err(Fault::Line(Defect::BlankLine)),
             [] => Ok(None),
-            [b'#', comment @ ..] => Ok(self.read_comment(comment)?.map(Step::Entry)),
+            [b'#', comment @ ..] => Ok(self.read_comment(comment)?.map(Step::Metadata)),
             indented => {
                 let read = self.read_sample(indented);
                 read.map_err(|error| self.fault(error))?;
@@ -233,7 +231,7 @@ impl<'a> Reader<'a> {
     }
 
     /// HELP, TYPE and UNIT say something, every other comment does not.
-    fn read_comment(&mut self, comment: &'a [u8]) -> Result<Option<Entry<'a>>, Fault> {
+    fn read_comment(&mut self, comment: &'a [u8]) -> Result<Option<Metadata<'a>>, Fault> {
         let (word, rest) = split_word(labels::skip_blanks(comment));
         let is_openmetrics = self.dialect == Dialect::OpenMetrics;
         match word {
@@ -248,46 +246,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_metadata(&mut self, word: &[u8], rest: &'a [u8]) -> Result<Option<Entry<'a>>, Fault> {
+    fn read_metadata(
+        &mut self,
+        word: &[u8],
+        rest: &'a [u8],
+    ) -> Result<Option<Metadata<'a>>, Fault> {
         scan::check_text(rest).map_err(Fault::Line)?;
         self.n_metadata += 1;
         let allowed = self.limits.samples.saturating_mul(2);
         if self.n_metadata > allowed {
             return Err(self.exceeded(Limit::Metadata, allowed));
         }
-        let (family, rest) = self.family_name(rest).ok_or(Fault::Line(Defect::FamilyName))?;
+        let (family, rest) = metadata::family(rest).ok_or(Fault::Line(Defect::FamilyName))?;
         if family.len() > self.limits.name {
             return Err(self.exceeded(Limit::Name, self.limits.name));
         }
-        match (word, rest.trim_ascii_end()) {
-            (b"HELP", _) => {
-                let quote: &[u8] = if self.dialect == Dialect::Text { b"" } else { b"\"" };
-                Ok(Some(Entry::Help { family, help: labels::unescape(rest, quote) }))
-            }
-            // expfmt takes a TYPE line that ends here for a comment.
-            (_, []) => Ok(None),
-            (b"UNIT", unit) => Ok(Some(Entry::Unit { family, unit })),
-            (_, word) => match Kind::from_word(word) {
-                Some(kind) => Ok(Some(Entry::Type { family, kind })),
-                None => Err(Fault::Line(Defect::Type)),
-            },
-        }
-    }
-
-    /// The name that a line of metadata is for, maybe in quotes, and what follows it.
-    fn family_name(&mut self, text: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-        if text.starts_with(b"\"") {
-            let (end, _) = labels::closing_quote(text, 1)?;
-            return (end > 1).then(|| (&text[1..end], labels::skip_blanks(&text[end + 1..])));
-        }
-        // Mostly two lines are for one family.
-        let known = if text.starts_with(self.family) { self.family.len() } else { 0 };
-        let (family, rest) = text.split_at(labels::metric_name_len(text, known));
-        let is_name = !family.is_empty() && matches!(rest, [] | [b' ' | b'\t', ..]);
-        is_name.then(|| {
-            self.family = family;
-            (family, labels::skip_blanks(rest))
-        })
+        let said = metadata::read(word, rest, self.dialect).map_err(Fault::Line)?;
+        Ok(said.map(|said| Metadata { family, said }))
     }
 
     /// Goes behind the line at the beginning of `rest`, and gives it without its end.
@@ -347,7 +322,7 @@ impl<'a> Iterator for Reader<'a> {
         }
         Some(match self.step()? {
             Step::Sample => Ok(Entry::Sample(self.sample)),
-            Step::Entry(entry) => Ok(entry),
+            Step::Metadata(metadata) => Ok(Entry::Metadata(metadata)),
             Step::Fault(fault) => Err(fault),
         })
     }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    exposition::{Defect, Format, Kind, Place, family::Type},
+    exposition::{Defect, Format, Kind, Place, Said, family::Type},
     merge::{
         conflict,
         names::{Declared, Mark, Names},
@@ -26,7 +26,16 @@ pub(super) struct Declarations<'a> {
 // === impl Declarations ===
 
 impl<'a> Declarations<'a> {
-    pub(super) fn help(&mut self, family: u32, help: Cow<'a, [u8]>) {
+    /// Takes in what is said of the family whose name has this number.
+    pub(super) fn add(&mut self, family: u32, said: Said<'a>, place: Place<'a>) {
+        match said {
+            Said::Help(help) => self.add_help(family, help),
+            Said::Unit(unit) => self.units.push((family, unit, place)),
+            Said::Type(kind) => self.kinds.push((family, kind, place)),
+        }
+    }
+
+    fn add_help(&mut self, family: u32, help: Cow<'a, [u8]>) {
         let help = match help {
             Cow::Borrowed(help) => Cow::Borrowed(trimmed(help)),
             Cow::Owned(help) => Cow::Owned(trimmed(&help).to_vec()),
@@ -34,14 +43,6 @@ impl<'a> Declarations<'a> {
         if !help.is_empty() {
             self.helps.push((family, help));
         }
-    }
-
-    pub(super) fn unit(&mut self, family: u32, unit: &'a [u8], place: Place<'a>) {
-        self.units.push((family, unit, place));
-    }
-
-    pub(super) fn kind(&mut self, family: u32, kind: Kind, place: Place<'a>) {
-        self.kinds.push((family, kind, place));
     }
 
     /// Lets them meet those of the sources before: the first help and the first unit stand, and

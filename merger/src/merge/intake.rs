@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use crate::{
     exposition::{
-        Defect, Entry, Exceeded, Failure, Fault, Format, Label, Limit, Limits, Output, Place,
-        Reader, Sample, Step, labels, number, text, timestamp,
+        Defect, Exceeded, Failure, Fault, Format, Label, Limit, Limits, Metadata, Output, Place,
+        Reader, Said, Sample, Step, labels, number, text, timestamp,
     },
     merge::{
         Source,
@@ -197,12 +197,13 @@ impl<'a> Intake<'a> {
             let place = || reader.place();
             match step {
                 Step::Sample => self.take_sample(reading, &reader, report),
-                Step::Entry(entry)
-                    if reading.is_reserved(&self.speller.metric_name(entry.name())) =>
+                Step::Metadata(metadata)
+                    if reading.has_reserved()
+                        && reading.is_reserved(&self.speller.metric_name(metadata.family)) =>
                 {
                     report.problems.add(place().line, Defect::ReservedName, place().text);
                 }
-                Step::Entry(entry) => self.declare(entry, declarations, place()),
+                Step::Metadata(metadata) => self.declare(metadata, declarations, place()),
                 Step::Fault(Fault::Line(what)) => {
                     report.problems.add(place().line, what, place().text);
                 }
@@ -259,27 +260,17 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes in what is said of a family.
-    fn declare(&mut self, entry: Entry<'a>, declarations: &mut Declarations<'a>, place: Place<'a>) {
-        let name = self.names.number(Cow::Borrowed(entry.name()));
-        if let Entry::Type { kind, .. } = entry {
-            self.names.list[name as usize].said_by = Some((self.names.source, kind));
-        }
-        Self::declare_as(name, entry, declarations, place);
-    }
-
-    /// Takes in what is said of the family whose name has this number.
-    pub(super) fn declare_as(
-        name: u32,
-        entry: Entry<'a>,
+    fn declare(
+        &mut self,
+        Metadata { family, said }: Metadata<'a>,
         declarations: &mut Declarations<'a>,
         place: Place<'a>,
     ) {
-        match entry {
-            Entry::Help { help, .. } => declarations.help(name, help),
-            Entry::Unit { unit, .. } => declarations.unit(name, unit, place),
-            Entry::Type { kind, .. } => declarations.kind(name, kind, place),
-            Entry::Sample(_) | Entry::Metric(_) => {}
+        let name = self.names.number(Cow::Borrowed(family));
+        if let Said::Type(kind) = said {
+            self.names.list[name as usize].said_by = Some((self.names.source, kind));
         }
+        declarations.add(name, said, place);
     }
 
     /// What is known of these labels, of which the first `n_shared` are those of the sample before.

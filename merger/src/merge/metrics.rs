@@ -80,8 +80,8 @@ impl<'a> Intake<'a> {
             let place = || reader.place();
             match step {
                 Step::Sample => self.take_metric(reading, &reader, &mut before, report)?,
-                Step::Entry(entry) => match self.family(reading, &mut before, entry.name()) {
-                    Some(name) => Self::declare_as(name, entry, declarations, place()),
+                Step::Metadata(said) => match self.family(reading, &mut before, said.family) {
+                    Some(name) => declarations.add(name, said.said, place()),
                     None => {
                         report.problems.add(place().line, Defect::ReservedName, place().text);
                     }

@@ -2,7 +2,7 @@
 
 use merger::{
     exposition::{
-        Defect, Entry, Exceeded, Failure, Fault, Kind, Limit,
+        Defect, Entry, Exceeded, Failure, Fault, Kind, Limit, Metadata, Said,
         protobuf::{Metric as Read, Reader},
     },
     merge::Limits,
@@ -70,6 +70,10 @@ fn check_limit(limits: &Limits, families: &[MetricFamily], exceeded: Option<(Lim
     assert_eq!(fault, expected);
 }
 
+fn said<'a>(family: &'a [u8], said: Said<'a>) -> Entry<'a> {
+    Entry::Metadata(Metadata { family, said })
+}
+
 #[test]
 fn what_is_said_of_a_family_comes_before_its_metrics() {
     let x = MetricFamily {
@@ -84,12 +88,12 @@ fn what_is_said_of_a_family_comes_before_its_metrics() {
     assert_eq!(
         read(&body),
         [
-            Ok(Entry::Help { family: x, help: b"what\nit is".into() }),
-            Ok(Entry::Type { family: x, kind }),
-            Ok(Entry::Unit { family: x, unit: b"seconds" }),
+            Ok(said(x, Said::Help(b"what\nit is".into()))),
+            Ok(said(x, Said::Type(kind))),
+            Ok(said(x, Said::Unit(b"seconds"))),
             Ok(Entry::Metric(Read { family: x, kind, bytes: &gauge })),
             Ok(Entry::Metric(Read { family: x, kind, bytes: &labelled })),
-            Ok(Entry::Type { family: b"y", kind: Kind::Histogram }),
+            Ok(said(b"y", Said::Type(Kind::Histogram))),
         ]
     );
 }
@@ -109,7 +113,7 @@ fn fields_stand_in_any_order_and_unknown_ones_are_kept() {
     let items = read(&body);
     let (family, kind) = (&b"x"[..], Kind::Gauge);
     let expected = Read { family, kind, bytes: &metric };
-    assert_eq!(items, [Ok(Entry::Type { family, kind }), Ok(Entry::Metric(expected))]);
+    assert_eq!(items, [Ok(said(family, Said::Type(kind))), Ok(Entry::Metric(expected))]);
     assert_eq!(expected.labels().collect::<Vec<_>>(), [(&b"l"[..], &b"v"[..])]);
 }
 
@@ -118,7 +122,7 @@ fn a_type_that_is_not_there_is_the_first_one() {
     let counter = Metric { counter: Some(Counter::default()), ..Metric::default() };
     let metric = vec![counter];
     let body = body(&[MetricFamily { name: Some("x".into()), metric, ..MetricFamily::default() }]);
-    assert_eq!(read(&body)[0], Ok(Entry::Type { family: b"x", kind: Kind::Counter }));
+    assert_eq!(read(&body)[0], Ok(said(b"x", Said::Type(Kind::Counter))));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! table of [`protobuf`](super).
 
 use crate::exposition::{
-    Defect, Entry, Exceeded, Failure, Fault, Kind, Limit, Limits, Place, Step,
+    Defect, Entry, Exceeded, Failure, Fault, Kind, Limit, Limits, Metadata, Place, Said, Step,
     protobuf::{
         Metric, Pair,
         content::set,
@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
     fn step_on(&mut self) -> Option<Step<'a>> {
         loop {
             let found = match self.next_of_header() {
-                Some(entry) => entry.map(Step::Entry),
+                Some(metadata) => metadata.map(Step::Metadata),
                 None => match self.next_metric() {
                     Some(is_good) => is_good.map(|()| Step::Sample),
                     None if self.rest.is_empty() => return None,
@@ -168,19 +168,19 @@ impl<'a> Reader<'a> {
     }
 
     /// What the open family says before its metrics, one after the other.
-    fn next_of_header(&mut self) -> Option<Result<Entry<'a>, Fault>> {
+    fn next_of_header(&mut self) -> Option<Result<Metadata<'a>, Fault>> {
         let open = self.family.as_mut()?;
         let family = open.name;
-        let (entry, is_good) = if let Some(help) = open.help.take() {
-            (Entry::Help { family, help: help.into() }, self.check_metadata(help))
+        let (said, is_good) = if let Some(help) = open.help.take() {
+            (Said::Help(help.into()), self.check_metadata(help))
         } else if let Some(kind) = open.type_.take() {
-            (Entry::Type { family, kind }, self.check_metadata(&[]))
+            (Said::Type(kind), self.check_metadata(&[]))
         } else {
             let unit = open.unit.take()?;
             let is_good = self.verifier.check_line(unit).map_err(|error| self.fault(error));
-            (Entry::Unit { family, unit }, is_good)
+            (Said::Unit(unit), is_good)
         };
-        Some(is_good.map(|()| entry))
+        Some(is_good.map(|()| Metadata { family, said }))
     }
 
     /// The next metric of the open family, once the header was given out.
@@ -232,7 +232,7 @@ impl<'a> Iterator for Reader<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         Some(match self.step()? {
             Step::Sample => Ok(Entry::Metric(self.metric)),
-            Step::Entry(entry) => Ok(entry),
+            Step::Metadata(metadata) => Ok(Entry::Metadata(metadata)),
             Step::Fault(fault) => Err(fault),
         })
     }

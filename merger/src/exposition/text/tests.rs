@@ -1,5 +1,5 @@
 use super::*;
-use crate::exposition::Problem;
+use crate::exposition::{Problem, Said};
 
 /// What a body says, one line for each item.
 fn read(body: &[u8], limits: &Limits) -> Vec<String> {
@@ -13,8 +13,11 @@ fn read_in(dialect: Dialect, body: &[u8], limits: &Limits) -> Vec<String> {
     while let Some(item) = reader.next() {
         let Place { line, text, .. } = reader.place();
         said.push(match item {
-            Ok(Entry::Help { family, help }) => format!("help {}: {}", lossy(family), lossy(&help)),
-            Ok(Entry::Type { family, kind }) => format!("type {}: {kind:?}", lossy(family)),
+            Ok(Entry::Metadata(Metadata { family, said })) => match said {
+                Said::Help(help) => format!("help {}: {}", lossy(family), lossy(&help)),
+                Said::Type(kind) => format!("type {}: {kind:?}", lossy(family)),
+                Said::Unit(unit) => format!("unit {}: {}", lossy(family), lossy(unit)),
+            },
             Ok(Entry::Sample(sample)) => {
                 let mut words = vec![lossy(sample.name)];
                 words.extend(sample.labels.walk().map(|l| lossy(l.name) + "=" + &lossy(l.value)));
@@ -25,7 +28,6 @@ fn read_in(dialect: Dialect, body: &[u8], limits: &Limits) -> Vec<String> {
                 words.extend(sample.strict.then(|| "strict".to_owned()));
                 words.join(" ")
             }
-            Ok(Entry::Unit { family, unit }) => format!("unit {}: {}", lossy(family), lossy(unit)),
             Ok(Entry::Metric(_)) => unreachable!(),
             Err(Fault::Line(what)) => Problem::new(line, what, text).to_string(),
             Err(Fault::Source(exceeded)) => exceeded.to_string(),
