@@ -46,6 +46,8 @@ pub struct Reader<'a> {
     is_whole: bool,
     before: sample::Before<'a>,
     sample: Sample<'a>,
+    /// What the last line of metadata was for that was [plain](metadata::read_plain).
+    family: &'a [u8],
 }
 
 // === impl Dialect ===
@@ -79,6 +81,7 @@ impl<'a> Reader<'a> {
             is_whole: dialect == Dialect::Text,
             before: sample::Before::default(),
             sample: Sample::default(),
+            family: b"",
         }
     }
 
@@ -116,7 +119,11 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub fn step(&mut self) -> Option<Step<'a>> {
         match self.body.get(self.at) {
-            None | Some(b'#' | b' ' | b'\t' | b'\n' | b'\r') => self.step_on(),
+            Some(b'#') => match self.read_plain_metadata() {
+                Some(metadata) => Some(Step::Metadata(metadata)),
+                None => self.step_on(),
+            },
+            None | Some(b' ' | b'\t' | b'\n' | b'\r') => self.step_on(),
             // Mostly a sample begins here, and so there is nothing to hand over.
             Some(_) => Some(match self.read_sample_line() {
                 Ok(()) => Step::Sample,
@@ -228,6 +235,22 @@ impl<'a> Reader<'a> {
             return Err(self.exceeded(Limit::Samples, self.limits.samples));
         }
         Ok(())
+    }
+
+    /// Reads the next line if it is one of metadata as most of them are; otherwise nothing has happened.
+    fn read_plain_metadata(&mut self) -> Option<Metadata<'a>> {
+        let text = &self.body[self.at..];
+        let (metadata, len) = metadata::read_plain(text, self.family)?;
+        let Limits { samples, name, line, .. } = self.limits;
+        let has_room = self.n_metadata < samples.saturating_mul(2);
+        if !has_room || metadata.family.len() > name || len > line {
+            return None;
+        }
+        self.n_metadata += 1;
+        self.family = metadata.family;
+        self.place = Place { line: self.place.line + 1, at: self.at, text: &text[..len] };
+        self.at += len + 1;
+        Some(metadata)
     }
 
     /// HELP, TYPE and UNIT say something, every other comment does not.
