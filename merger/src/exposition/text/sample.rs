@@ -30,8 +30,8 @@ pub(super) struct Before<'a> {
     len: usize,
     /// The last sample that was read to its end has the name of the one before.
     pub is_same_name: bool,
-    /// The line was name, labels and a number in the strict spelling, all without quotes around
-    /// names, so that another one may differ from it in values alone.
+    /// The line was name, labels and a number in the strict spelling, but for a comma behind the labels,
+    /// all without quotes around names, so that another one may differ from it in values alone.
     pub is_plain: bool,
     pub set: Set<'a>,
 }
@@ -103,7 +103,7 @@ pub(super) fn read<'a>(
     sample.has_comma = is_strict && before.set.has_comma();
     sample.strict = is_strict && !sample.has_comma;
     before.keep(text, name.len(), is_same_name, is_tight);
-    before.is_plain = sample.strict
+    before.is_plain = is_strict
         && !sample.is_quoted
         && sample.timestamp.is_none()
         && sample.exemplar.is_none()
@@ -135,7 +135,7 @@ pub(super) fn read_again<'a>(
     sample.value = &rest[1..len];
     sample.labels = before.set.as_labels();
     before.set.keep();
-    (before.line, before.len, before.is_same_name) = (text, behind - 1, true);
+    (before.line, before.len, before.is_same_name) = (text, start + before.set.len(), true);
     Some(behind + len)
 }
 

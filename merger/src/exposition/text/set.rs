@@ -164,16 +164,51 @@ impl<'a> Set<'a> {
         shared: usize,
         limits: &Limits,
     ) -> Option<usize> {
+        if let Some(end) = self.read_last_again(text, shared, limits) {
+            return Some(end);
+        }
         let n_shared = self.n_labels(shared);
         let (n, at) = self.read_as_before(text, n_shared, shared, limits);
-        let is_whole = n == self.labels.len() && text.get(at) == Some(&b'}');
-        if !is_whole {
+        let end = self.brace_as_before(text, at).filter(|_| n == self.labels.len());
+        if end.is_none() {
             self.labels.truncate(n);
             self.ends.truncate(n);
         }
         (self.n_shared, self.n_kept) = (n_shared, n_shared);
         (self.text, self.end, self.len) = (text, at, at);
-        is_whole.then_some(at + 1)
+        end
+    }
+
+    /// The same, if it is but the last label that has another value: as of buckets. Otherwise nothing has
+    /// happened.
+    #[inline(always)]
+    fn read_last_again(&mut self, text: &'a [u8], shared: usize, limits: &Limits) -> Option<usize> {
+        let [others @ .., last] = &self.ends[..] else { return None };
+        let (n, begin) = (others.len(), others.last().map_or(0, |end| end.at + 1));
+        let start = begin + self.labels[n].name.len() + 2;
+        if shared < start || shared >= last.at || !last.is_plain {
+            return None;
+        }
+        let at = plain_end(text, shared).filter(|quote| text[*quote] == b'"')? + 1;
+        let end = self.brace_as_before(text, at)?;
+        let value = &text[start..at - 1];
+        if value.len() > limits.value {
+            return None;
+        }
+        self.labels[n] = Label { value, bytes: &text[begin..at], ..self.labels[n] };
+        self.ends[n].at = at;
+        (self.n_shared, self.n_kept) = (n, n);
+        (self.text, self.end, self.len) = (text, at, at);
+        Some(end)
+    }
+
+    /// The offset behind the brace that closes a set whose last label ends here, if it does so as that of
+    /// the set before did: with a comma or without one.
+    #[inline(always)]
+    fn brace_as_before(&self, text: &[u8], at: usize) -> Option<usize> {
+        let brace = at + usize::from(self.has_comma);
+        let is_closed = text.get(brace) == Some(&b'}') && (!self.has_comma || text[at] == b',');
+        is_closed.then_some(brace + 1)
     }
 
     /// How many labels end within the first bytes.
@@ -222,8 +257,8 @@ impl<'a> Set<'a> {
             match plain_end(text, from) {
                 Some(quote) if text[quote] == b'"' && quote - start <= limits.value => {
                     label.value = &text[start..quote];
-                    label.bytes = &text[begin..=quote];
                     at = quote + 1;
+                    label.bytes = &text[begin..at];
                 }
                 _ => break,
             }

@@ -284,6 +284,18 @@ fn check_again(body: &str, expected: &[bool]) {
 fn a_line_that_differs_in_values_alone_is_read_as_the_one_before() {
     check_again("m{a=\"1\"} 1\nm{a=\"2\"} 2\nm{a=\"2\"} 1.5e+06\n", &[false, true, true]);
     check_again("m{a=\"1\",b=\"2\"} 1\n# HELP m x\nm{a=\"11\",b=\"\"} 2", &[false, false, true]);
+    // Old Java clients write a comma behind each.
+    let of_java = "m{a=\"1\",b=\"2\",} 1\nm{a=\"1\",b=\"3\",} 2\nm{a=\"2\",b=\"2\",} 1\nm{a=\"2\",b=\"2\"} 1\n";
+    check_again(of_java, &[false, true, true, false]);
+    // Alone in the last one, which gets longer, shorter, empty and the same.
+    for value in ["22", "2345678901234567890", "", "2"] {
+        check_again(
+            &format!(
+                "m{{a=\"1\",b=\"2\"}} 1\nm{{a=\"1\",b=\"{value}\"}} 1\nm{{a=\"1\",b=\"3\"}} 1\n"
+            ),
+            &[false, true, true],
+        );
+    }
     // What the next one has in common with a line that is not as it would be written is not enough.
     for line in
         ["m{a=\"1\",} 1", " m{a=\"1\"} 1", "m{a=\"1\"} 1 2", "m{a=\"1\"} 1 # {} 1", "m{a=\"1\"} x"]
@@ -300,6 +312,9 @@ fn a_line_that_differs_in_values_alone_is_read_as_the_one_before() {
         "m{a=\"1\"} 1 2",
         "m{a=\"1\"}  1",
         "m{a=\"1\"} 1\r",
+        "m{a=\"1\",} 1",
+        "m{a=\"1\\\\\"} 1",
+        "m{a=\"11",
         "m 1",
         "{a=\"1\"} 1",
     ] {
