@@ -26,6 +26,11 @@ pub(super) struct Declarations<'a> {
 // === impl Declarations ===
 
 impl<'a> Declarations<'a> {
+    /// With room for this many families.
+    pub(super) fn with_capacity(n: usize) -> Self {
+        Self { helps: Vec::with_capacity(n), kinds: Vec::with_capacity(n), units: Vec::new() }
+    }
+
     /// Takes in what is said of the family whose name has this number.
     pub(super) fn add(&mut self, family: u32, said: Said<'a>, place: Place<'a>) {
         match said {
@@ -114,8 +119,10 @@ fn named(names: &Names<'_>, said: u32, kind: Kind, source: u32) -> u32 {
         Kind::Info => b"_info",
         _ => return said,
     };
-    let name = &names.list[said as usize];
     let is_sampled = |number: u32| names.list[number as usize].sampled_by == Some(source);
-    let longer = names.find_joined(&name.bytes, suffix).filter(|longer| is_sampled(*longer));
-    longer.filter(|_| !is_sampled(said)).unwrap_or(said)
+    if is_sampled(said) {
+        return said;
+    }
+    let longer = names.find_joined(&names.list[said as usize].bytes, suffix);
+    longer.filter(|longer| is_sampled(*longer)).unwrap_or(said)
 }

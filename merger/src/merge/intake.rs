@@ -70,6 +70,9 @@ pub(super) struct Reading<'s, 'a> {
 /// How long a line is on most pages, or longer.
 const LINE: usize = 100;
 
+/// How many names many pages have; more take more memory when they come.
+const N_NAMES: usize = 64;
+
 // === impl Known ===
 
 impl Known {
@@ -165,7 +168,9 @@ impl<'a> Intake<'a> {
         let n_lines = (source.body.len() / LINE).min(limits.samples);
         self.rows.list.reserve(n_lines);
         self.hashes.reserve(n_lines);
-        let mut declarations = Declarations::default();
+        let n_names = N_NAMES.min(n_lines);
+        self.names.reserve(n_names);
+        let mut declarations = Declarations::with_capacity(n_names);
         let limits = Limits { line: limits.line.min(LONGEST), ..*limits };
         match source.format.read(source.body, &limits) {
             Reader::Text(reader) => {

@@ -109,6 +109,14 @@ impl<'a> Names<'a> {
         Self { list, declared, source, escaping, numbers, hasher, last: None }
     }
 
+    /// Makes room for this many more, with a kind each.
+    pub(super) fn reserve(&mut self, n: usize) {
+        let Self { list, declared, numbers, hasher, .. } = self;
+        declared.reserve(n);
+        numbers.reserve(n, |number| hasher.hash_one(&*list[*number as usize].bytes));
+        list.reserve(n);
+    }
+
     /// The number of a name as its source escaped it, which is new where the name is.
     #[inline]
     pub(super) fn number(&mut self, bytes: Cow<'a, [u8]>) -> u32 {
@@ -119,7 +127,8 @@ impl<'a> Names<'a> {
             self.last = Some(number);
             return number;
         }
-        let number = self.find(&bytes).unwrap_or_else(|| self.add(bytes));
+        let hash = self.hasher.hash_one(&*bytes);
+        let number = self.find_by(hash, &bytes).unwrap_or_else(|| self.add(bytes, hash));
         if let Some((last, _)) = last {
             self.list[last as usize].next = number;
         }
@@ -133,7 +142,10 @@ impl<'a> Names<'a> {
 
     /// The number of a name that is there.
     pub(super) fn find(&self, bytes: &[u8]) -> Option<u32> {
-        let hash = self.hasher.hash_one(bytes);
+        self.find_by(self.hasher.hash_one(bytes), bytes)
+    }
+
+    fn find_by(&self, hash: u64, bytes: &[u8]) -> Option<u32> {
         self.numbers.find(hash, |number| self.is(*number, bytes)).copied()
     }
 
@@ -175,31 +187,30 @@ impl<'a> Names<'a> {
 
     /// Adds a name that was not found, unless it is there in the spelling of the page.
     #[cold]
-    fn add(&mut self, bytes: Cow<'a, [u8]>) -> u32 {
-        let bytes = match bytes {
-            Cow::Borrowed(bytes) => self.spell(bytes),
-            Cow::Owned(bytes) => Cow::Owned(self.spell(&bytes).into_owned()),
+    fn add(&mut self, bytes: Cow<'a, [u8]>, hash: u64) -> u32 {
+        let (bytes, hash) = if labels::is_metric_name(&bytes) {
+            (bytes, hash)
+        } else {
+            let spelled = self.spell(&bytes).into_owned();
+            let hash = self.hasher.hash_one(&*spelled);
+            if let Some(number) = self.find_by(hash, &spelled) {
+                return number;
+            }
+            (Cow::Owned(spelled), hash)
         };
-        if let Some(number) = self.find(&bytes) {
-            return number;
-        }
         let Self { list, numbers, hasher, .. } = self;
         let number = index(list.len());
-        numbers.insert_unique(hasher.hash_one(&*bytes), number, |number| {
-            hasher.hash_one(&*list[*number as usize].bytes)
-        });
+        numbers
+            .insert_unique(hash, number, |number| hasher.hash_one(&*list[*number as usize].bytes));
         let (help, unit, type_, declared, sampled_by, said_by) = Default::default();
         list.push(Name { bytes, help, unit, type_, declared, sampled_by, said_by, next: number });
         number
     }
 
-    /// A name as the page says it. Of a sample of a family that its source has declared the name of the
+    /// A name that is no identifier as the page says it. Of a sample of a family that its source has declared the name of the
     /// family is escaped, and what follows stays as it is: otherwise it would be of no family. What other
     /// sources say does not matter, or a series would be called by who came first.
     fn spell<'n>(&self, bytes: &'n [u8]) -> Cow<'n, [u8]> {
-        if labels::is_metric_name(bytes) {
-            return Cow::Borrowed(bytes);
-        }
         let escape =
             |name: &'n [u8]| labels::respell(name, |plain| self.escaping.metric_name(plain));
         for suffix in SUFFIXES {

@@ -29,20 +29,25 @@ pub struct Tail<'a> {
 /// Writes the HELP and TYPE lines of a family in text; a kind without a word in text is left out.
 pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>) {
     let Header { name, kind, help, unit: _ } = header;
-    let quote: &[u8] = if labels::is_metric_name(name) { b"" } else { b"\"" };
-    let begin = |out: &mut Vec<u8>, word: &[u8]| {
-        for part in [word, quote, name, quote, b" "] {
-            out.extend_from_slice(part);
+    let is_quoted = !labels::is_metric_name(name);
+    let push_family = |out: &mut Vec<u8>| {
+        if is_quoted {
+            push_quoted(out, name);
+        } else {
+            out.extend_from_slice(name);
         }
+        out.push(b' ');
     };
     if let Some(help) = help {
-        begin(out, b"# HELP ");
+        out.extend_from_slice(b"# HELP ");
+        push_family(out);
         // expfmt knows two escapes in a help text; `\"` is an error there.
         labels::push_escaped(out, help, false);
         out.push(b'\n');
     }
     if let Some(kind) = kind.filter(|kind| kind.is_said_in_text()) {
-        begin(out, b"# TYPE ");
+        out.extend_from_slice(b"# TYPE ");
+        push_family(out);
         out.extend_from_slice(kind.as_str().as_bytes());
         out.push(b'\n');
     }
