@@ -73,22 +73,40 @@ impl Families {
         Self { of, order }
     }
 
-    /// The rows in the order of the families, and where those of each family end, in that order, too.
-    pub(super) fn place(&self, rows: &Rows<'_>) -> (Vec<Placed>, Vec<usize>) {
-        let mut next = vec![0; self.of.len()];
+    /// Takes the rows in the order of the families, and says where those of each family end, in that order, too.
+    pub(super) fn place(&self, rows: &mut Rows<'_>) -> (Vec<Placed>, Vec<usize>) {
+        let mut positions = vec![0; self.of.len()];
+        for (position, family) in self.order.iter().enumerate() {
+            positions[*family as usize] = position;
+        }
+        // By name as by family.
+        let positions: Vec<_> = self.of.iter().map(|family| positions[*family as usize]).collect();
+        let mut ends = vec![0; self.order.len()];
+        let (mut last, mut is_ordered) = (0, true);
         for row in &rows.list {
-            next[self.of(row.name)] += 1;
+            let position = positions[row.name as usize];
+            is_ordered &= last <= position;
+            last = position;
+            ends[position] += 1;
         }
         let mut n = 0;
-        for family in &self.order {
-            n += std::mem::replace(&mut next[*family as usize], n);
+        if is_ordered {
+            // Mostly no two sources have a family in common, and each says its own one by one.
+            for end in &mut ends {
+                n += *end;
+                *end = n;
+            }
+            return (rows.stay(), ends);
+        }
+        for end in &mut ends {
+            n += std::mem::replace(end, n);
         }
         let placed = rows.place(|name| {
-            let next = &mut next[self.of(name)];
+            let next = &mut ends[positions[name as usize]];
             *next += 1;
             *next - 1
         });
-        (placed, self.order.iter().map(|family| next[*family as usize]).collect())
+        (placed, ends)
     }
 
     /// The family of a name, both as numbers of names.

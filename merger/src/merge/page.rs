@@ -16,10 +16,9 @@ use crate::{
 /// Writes a page of text. What it needs of memory is asked for at once, and what is not needed any more
 /// is given back before.
 pub(super) fn write_text(draft: Draft<'_>, out: &mut Vec<u8>) {
-    let Draft { mut names, rows, families, .. } = draft;
-    let (lines, ends) = families.place(&rows);
+    let Draft { mut names, mut rows, families, .. } = draft;
+    let (lines, ends) = families.place(&mut rows);
     let origins = rows.origins;
-    drop(rows.list);
     let mut start = 0;
     let spans = ends.into_iter().map(|end| std::mem::replace(&mut start, end)..end);
     // What is said of a family without samples says nothing.
@@ -31,16 +30,16 @@ pub(super) fn write_text(draft: Draft<'_>, out: &mut Vec<u8>) {
 
     let most_of_headers: usize =
         written.iter().map(|(name, _)| line::most_of_header(&name.header())).sum();
-    let n_bytes = lines.iter().map(|line| {
-        let (row, source) = line.row();
-        row.len_with(&origins[source].relabel)
-    });
+    let n_bytes = lines.iter().map(|line| line.row().len_with(&origins[line.source()].relabel));
     out.reserve_exact(most_of_headers + n_bytes.sum::<usize>() + SLACK);
     for (name, span) in written {
         line::push_header(out, &name.header());
         let mut copy = copy::Lines::new(out);
-        for (row, source) in lines[span].iter().map(|line| line.row()) {
-            origins[source].push_line(&mut copy, row);
+        for lines in lines[span].chunk_by(|line, next| line.source() == next.source()) {
+            let origin = &origins[lines[0].source()];
+            for line in lines {
+                origin.push_line(&mut copy, line.row());
+            }
         }
         copy.flush();
     }

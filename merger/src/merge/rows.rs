@@ -6,6 +6,8 @@
 //! came from is asked for so rarely that it is counted then; where that cannot be, it stands in the four
 //! bytes before what was written.
 
+use std::ops::Range;
+
 use memchr::memchr_iter;
 
 use crate::{
@@ -116,6 +118,12 @@ pub(super) struct Origins<'r, 'a> {
 pub(super) fn begin_line(written: &mut Vec<u8>, number: usize) -> usize {
     written.extend_from_slice(&index(number).to_le_bytes());
     written.len()
+}
+
+/// Each source by its position, and which of `n` rows are its.
+fn spans(origins: &[Origin<'_>], n: usize) -> impl Iterator<Item = (u32, Range<usize>)> {
+    let ends = origins.iter().skip(1).map(|next| next.first).chain([n]);
+    (0..).zip(origins.iter().zip(ends).map(|(origin, end)| origin.first..end))
 }
 
 /// A number or offset as a row holds it.
@@ -245,16 +253,26 @@ impl<'a> Rows<'a> {
         &self.origins[self.source_of(row)]
     }
 
-    /// The rows in the order that `next` says: it is given the name of each, and gives its place.
-    pub(super) fn place(&self, mut next: impl FnMut(u32) -> usize) -> Vec<Placed> {
-        let mut placed = vec![Placed(Row::default()); self.list.len()];
-        for (source, origin) in self.origins.iter().enumerate() {
-            let end = self.origins.get(source + 1).map_or(self.list.len(), |next| next.first);
-            for row in &self.list[origin.first..end] {
-                placed[next(row.name)] = Placed(Row { name: index(source), ..*row });
+    /// Takes the rows in the order that `next` says: it is given the name of each, and gives its place.
+    pub(super) fn place(&mut self, mut next: impl FnMut(u32) -> usize) -> Vec<Placed> {
+        let list = std::mem::take(&mut self.list);
+        let mut placed = vec![Placed(Row::default()); list.len()];
+        for (source, span) in spans(&self.origins, list.len()) {
+            for row in &list[span] {
+                placed[next(row.name)] = Placed(Row { name: source, ..*row });
             }
         }
         placed
+    }
+
+    /// Takes the rows in the order in which they are.
+    pub(super) fn stay(&mut self) -> Vec<Placed> {
+        let mut list = std::mem::take(&mut self.list);
+        for (source, span) in spans(&self.origins, list.len()) {
+            list[span].iter_mut().for_each(|row| row.name = source);
+        }
+        // They stay where they are in memory, too.
+        list.into_iter().map(Placed).collect()
     }
 
     /// Keeps the rows for which `keep` says so; it is given the positions of the source and the row.
@@ -280,10 +298,15 @@ impl<'a> Rows<'a> {
 // === impl Placed ===
 
 impl Placed {
-    /// The row, and the position of its source.
     #[inline]
-    pub(super) fn row(self) -> (Row, usize) {
-        (self.0, self.0.name as usize)
+    pub(super) fn row(self) -> Row {
+        self.0
+    }
+
+    /// The position of its source.
+    #[inline]
+    pub(super) fn source(self) -> usize {
+        self.0.name as usize
     }
 }
 
