@@ -64,12 +64,15 @@ impl Rounds {
     }
 }
 
-/// The mean of as many runs as take some milliseconds, so that the clock does not matter.
+/// The mean of as many runs as take some milliseconds. To look at the clock is a call of the kernel, which
+/// short runs would be charged with, so each look comes after twice as many runs as the one before.
 fn time(run: &dyn Fn()) -> Duration {
     let (start, mut n_runs) = (now(), 0);
     loop {
-        run();
-        n_runs += 1;
+        for _ in 0..n_runs.max(1) {
+            run();
+        }
+        n_runs = (2 * n_runs).max(1);
         let took = now().saturating_sub(start);
         if took >= Duration::from_millis(50) {
             return took / n_runs;
