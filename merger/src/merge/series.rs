@@ -6,6 +6,7 @@
 use std::hash::{BuildHasher, Hasher as _};
 
 use foldhash::fast::RandomState;
+use hashbrown::{HashTable, hash_table::Entry};
 
 use crate::{
     exposition::{Defect, Label, labels},
@@ -16,42 +17,49 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Hasher(RandomState);
 
-/// The first row of each series, by hash: a table of which at most half is taken, so that mostly the
-/// first place that is looked at decides. What stands in a place is enough to compare with, since
-/// rows and hashes stay beside it: that makes it the smallest and fastest that it can be.
+/// Which hashes were seen, or maybe another one with them: a bit for each of many more places than there
+/// are hashes. So few places are met twice that it pays to ask no more of the rest.
 #[derive(Debug)]
-struct Firsts {
-    places: Vec<u32>,
+struct Seen {
+    words: Vec<u64>,
     /// How far a hash is moved to be a place.
     shift: u32,
 }
 
-/// Nothing stands in this place.
-const FREE: u32 = u32::MAX;
+/// How many places there are for a hash.
+const PLACES: usize = 16;
 
-// === impl Firsts ===
+// === impl Seen ===
 
-impl Firsts {
-    /// Has room for `n` rows.
+impl Seen {
+    /// Has room for `n` hashes.
     fn new(n: usize) -> Self {
-        let n_places = (2 * n).next_power_of_two().max(2);
-        Self { places: vec![FREE; n_places], shift: u32::BITS - n_places.trailing_zeros() }
+        // No more than a hash can tell apart.
+        let n_places = (PLACES * n).next_power_of_two().clamp(64, 1 << u32::BITS);
+        let shift = u32::BITS - n_places.trailing_zeros();
+        Self { words: vec![0; n_places / 64], shift }
     }
 
-    /// Puts a row into its place, unless one stands there with which it `is_same`.
+    /// The word of a hash, and its bit.
     #[inline]
-    fn insert(&mut self, hash: u32, row: u32, mut is_same: impl FnMut(u32) -> bool) -> bool {
-        let mut at = (hash >> self.shift) as usize;
-        loop {
-            match self.places[at] {
-                FREE => {
-                    self.places[at] = row;
-                    return true;
-                }
-                other if is_same(other) => return false,
-                _ => at = (at + 1) & (self.places.len() - 1),
-            }
-        }
+    fn place(&self, hash: u32) -> (usize, u64) {
+        let place = (hash >> self.shift) as usize;
+        (place / 64, 1 << (place % 64))
+    }
+
+    /// Whether it was not seen before.
+    #[inline]
+    fn insert(&mut self, hash: u32) -> bool {
+        let (word, bit) = self.place(hash);
+        let is_new = self.words[word] & bit == 0;
+        self.words[word] |= bit;
+        is_new
+    }
+
+    #[inline]
+    fn contains(&self, hash: u32) -> bool {
+        let (word, bit) = self.place(hash);
+        self.words[word] & bit != 0
     }
 }
 
@@ -111,21 +119,40 @@ impl Hasher {
 /// Which rows have a series that an earlier one has; `hashes` has that of each row. Of a series the
 /// first row stays.
 pub(super) fn duplicates(rows: &Rows<'_>, hashes: &[u32]) -> Vec<(u32, Defect)> {
+    let (mut once, mut again) = (Seen::new(hashes.len()), Seen::new(hashes.len()));
+    let mut n_again = 0;
+    for hash in hashes {
+        if !once.insert(*hash) {
+            again.insert(*hash);
+            n_again += 1;
+        }
+    }
     let mut found = Vec::new();
-    let mut firsts = Firsts::new(hashes.len());
+    if n_again == 0 {
+        return found;
+    }
+    // What remains are duplicates, and few others.
+    let mut firsts: HashTable<u32> = HashTable::with_capacity(n_again);
     let mut origins = rows.origins();
-    for (at, (row, hash)) in rows.list.iter().zip(hashes).enumerate() {
-        let is_same = |other: u32| {
-            let other = other as usize;
+    for (at, hash) in hashes.iter().enumerate().filter(|(_, hash)| again.contains(**hash)) {
+        let row = rows.list[at];
+        let is_same = |other: &u32| {
+            let other = *other as usize;
             hashes[other] == *hash
                 && rows.list[other].name == row.name
-                && is_same_series((origins.of(at), *row), (rows.origin_of(other), rows.list[other]))
+                && is_same_series((origins.of(at), row), (rows.origin_of(other), rows.list[other]))
         };
-        if !firsts.insert(*hash, index(at), is_same) {
-            found.push((index(at), Defect::Duplicate));
+        match firsts.entry(spread(*hash), is_same, |other| spread(hashes[*other as usize])) {
+            Entry::Occupied(_) => found.push((index(at), Defect::Duplicate)),
+            Entry::Vacant(entry) => _ = entry.insert(index(at)),
         }
     }
     found
+}
+
+/// A hash as the table wants it: random in its highest bits and in its lowest.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 /// The hash of each row's series.
@@ -169,27 +196,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_of_one_hash_and_of_neighbouring_ones_all_find_a_place() {
-        // The last place is followed by the first.
-        let hashes = [u32::MAX, u32::MAX, 0, u32::MAX - 1, 7, 1 << 31, 0];
-        let mut firsts = Firsts::new(hashes.len());
-        for (row, hash) in (0..).zip(hashes) {
-            assert!(firsts.insert(hash, row, |_| false), "{row}");
-        }
-        for (row, hash) in (0..).zip(hashes) {
-            assert!(!firsts.insert(hash, 100, |other| other == row), "{row}");
-        }
-    }
-
-    #[test]
-    fn there_is_room_for_any_number_of_rows() {
-        for n in 0..70 {
-            let mut firsts = Firsts::new(n);
-            for row in 0..n {
-                assert!(
-                    firsts.insert(index(row).wrapping_mul(u32::MAX / 3), index(row), |_| false)
-                );
-            }
+    fn what_was_seen_is_known_and_little_else() {
+        for n in [0, 1, 3, 4, 5, 100, 5000] {
+            let hashes = || (0..n).map(|at: u32| at.wrapping_mul(0x9e37_79b9));
+            let mut seen = Seen::new(n as usize);
+            let n_new = hashes().filter(|hash| seen.insert(*hash)).count();
+            assert!(hashes().all(|hash| seen.contains(hash) && !seen.insert(hash)));
+            assert!(n_new >= n as usize * 9 / 10, "{n_new} of {n} have a place of their own");
         }
     }
 }
