@@ -219,8 +219,8 @@ impl<'a> Reader<'a> {
     /// Reads the sample at the beginning of `text`, and gives how long it is.
     #[inline(always)]
     fn read_sample(&mut self, text: &'a [u8]) -> Result<usize, sample::Error> {
-        let Self { dialect, limits, before, sample, .. } = self;
-        sample::read(text, *dialect, limits, before, sample)
+        let Self { dialect, limits, before, sample, family, .. } = self;
+        sample::read(text, (*dialect, family), limits, before, sample)
     }
 
     #[inline]

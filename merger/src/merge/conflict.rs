@@ -73,6 +73,9 @@ pub(super) fn misfits(
     names: &Names<'_>,
     families: &Families,
 ) -> Vec<(u32, Defect)> {
+    if !rows.list.iter().any(|row| row.is_suspect()) {
+        return Vec::new();
+    }
     let suspects = rows.list.iter().enumerate().filter(|(_, row)| row.is_suspect());
     let found = suspects.filter_map(|(at, row)| {
         let origin = rows.origin_of(at);

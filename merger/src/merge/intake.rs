@@ -297,11 +297,11 @@ impl<'a> Intake<'a> {
     /// The same of labels that have the names of those before, and clash with no other.
     #[inline]
     fn know_values(&mut self, labels: &[Label<'_>], n_shared: usize) -> Known {
-        let (shared, others) = self.known.split_at_mut(n_shared.min(labels.len()));
-        let mut all = shared.last().copied().unwrap_or_default();
-        for (label, known) in labels[shared.len()..].iter().zip(others) {
-            all.add(label, &self.hasher);
-            *known = all;
+        let Self { known, hasher, .. } = self;
+        let mut all = n_shared.checked_sub(1).map_or(Known::default(), |last| known[last]);
+        for at in n_shared..labels.len().min(known.len()) {
+            all.add(&labels[at], hasher);
+            known[at] = all;
         }
         all
     }

@@ -40,12 +40,13 @@ pub(super) struct Before<'a> {
 /// largest one has 309.
 const MOST_DIGITS: usize = 200;
 
-/// Reads the line at the beginning of `text`, whose first byte is no blank. Gives how long the line is
-/// without its end; the sample is filled in, which is cheaper than to hand it over.
+/// Reads the line at the beginning of `text`, whose first byte is no blank, and which mostly is for a
+/// `family` of which something was said just before. Gives how long the line is without its end; the
+/// sample is filled in, which is cheaper than to hand it over.
 #[inline(always)]
 pub(super) fn read<'a>(
     text: &'a [u8],
-    dialect: Dialect,
+    (dialect, family): (Dialect, &[u8]),
     limits: &Limits,
     before: &mut Before<'a>,
     sample: &mut Sample<'a>,
@@ -55,7 +56,7 @@ pub(super) fn read<'a>(
     // Its line says nothing more of the set, which is now that of this line.
     (before.len, before.is_plain) = (before.name_len, false);
     let known = same.min(before.name_len);
-    let name = &text[..if is_same_name { known } else { labels::metric_name_len(text, known) }];
+    let name = &text[..if is_same_name { known } else { name_len(text, known, family) }];
     if name.len() > limits.name {
         return Err(Error::Limit(Limit::Name, limits.name));
     }
@@ -121,7 +122,8 @@ pub(super) fn read_again<'a>(
     before: &mut Before<'a>,
     sample: &mut Sample<'a>,
 ) -> Option<usize> {
-    if !before.is_plain {
+    // Another name mostly has another length, too.
+    if !before.is_plain || text.get(before.name_len) != Some(&b'{') {
         return None;
     }
     let same = common_prefix(before.line, text, before.len);
@@ -137,6 +139,17 @@ pub(super) fn read_again<'a>(
     before.set.keep();
     (before.line, before.len, before.is_same_name) = (text, start + before.set.len(), true);
     Some(behind + len)
+}
+
+/// How long the name at the beginning is, of which the first `known` bytes are the beginning of one. It may
+/// well be that of the `family`.
+fn name_len(text: &[u8], known: usize, family: &[u8]) -> usize {
+    let ends_there = matches!(text.get(family.len()), Some(b' ' | b'{'));
+    if ends_there && !family.is_empty() && text.starts_with(family) {
+        family.len()
+    } else {
+        labels::metric_name_len(text, known)
+    }
 }
 
 /// Where a line ends behind its labels, if there is but a number in the strict spelling: a blank,
