@@ -55,7 +55,7 @@ impl Families {
     /// or the histogram that it is of, it is in that one's family.
     pub(super) fn new(names: &Names<'_>, format: Format) -> Self {
         let mut of = Vec::with_capacity(names.list.len());
-        let mut order = Vec::new();
+        let mut order = Vec::with_capacity(names.list.len());
         let mut is_ordered = vec![false; names.list.len()];
         let is_of_points = !matches!(format, Format::Text | Format::Text1);
         for (number, name) in names.list.iter().enumerate() {

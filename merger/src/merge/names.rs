@@ -18,6 +18,8 @@ use crate::{
 pub(super) struct Name<'a> {
     /// Strictly escaped, as the page says it.
     pub bytes: Cow<'a, [u8]>,
+    /// It is no identifier.
+    pub is_quoted: bool,
     /// The first help text that is not empty, plain.
     pub help: Option<Cow<'a, [u8]>>,
     /// The first unit, and where it was said. Few families have one.
@@ -188,22 +190,33 @@ impl<'a> Names<'a> {
     /// Adds a name that was not found, unless it is there in the spelling of the page.
     #[cold]
     fn add(&mut self, bytes: Cow<'a, [u8]>, hash: u64) -> u32 {
-        let (bytes, hash) = if labels::is_metric_name(&bytes) {
-            (bytes, hash)
+        let (bytes, hash, is_quoted) = if labels::is_metric_name(&bytes) {
+            (bytes, hash, false)
         } else {
             let spelled = self.spell(&bytes).into_owned();
             let hash = self.hasher.hash_one(&*spelled);
             if let Some(number) = self.find_by(hash, &spelled) {
                 return number;
             }
-            (Cow::Owned(spelled), hash)
+            let is_quoted = !labels::is_metric_name(&spelled);
+            (Cow::Owned(spelled), hash, is_quoted)
         };
         let Self { list, numbers, hasher, .. } = self;
         let number = index(list.len());
         numbers
             .insert_unique(hash, number, |number| hasher.hash_one(&*list[*number as usize].bytes));
         let (help, unit, type_, declared, sampled_by, said_by) = Default::default();
-        list.push(Name { bytes, help, unit, type_, declared, sampled_by, said_by, next: number });
+        list.push(Name {
+            bytes,
+            is_quoted,
+            help,
+            unit,
+            type_,
+            declared,
+            sampled_by,
+            said_by,
+            next: number,
+        });
         number
     }
 

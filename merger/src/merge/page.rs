@@ -33,7 +33,7 @@ pub(super) fn write_text(draft: Draft<'_>, out: &mut Vec<u8>) {
     let n_bytes = lines.iter().map(|line| line.row().len_with(&origins[line.source()].relabel));
     out.reserve_exact(most_of_headers + n_bytes.sum::<usize>() + SLACK);
     for (name, span) in written {
-        line::push_header(out, &name.header());
+        line::push_header(out, &name.header(), name.is_quoted);
         let mut copy = copy::Lines::new(out);
         for lines in lines[span].chunk_by(|line, next| line.source() == next.source()) {
             let origin = &origins[lines[0].source()];

@@ -26,10 +26,10 @@ pub struct Tail<'a> {
     pub exemplar: Option<&'a [u8]>,
 }
 
-/// Writes the HELP and TYPE lines of a family in text; a kind without a word in text is left out.
-pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>) {
+/// Writes the HELP and TYPE lines of a family in text; a kind without a word in text is left out. The
+/// name is quoted if it is no identifier.
+pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>, is_quoted: bool) {
     let Header { name, kind, help, unit: _ } = header;
-    let is_quoted = !labels::is_metric_name(name);
     let push_family = |out: &mut Vec<u8>| {
         if is_quoted {
             push_quoted(out, name);
@@ -183,7 +183,7 @@ mod tests {
         let check = |kind, expected: &str| {
             let mut out = Vec::new();
             let help = Some(&b"a\nb\\c\"d"[..]);
-            push_header(&mut out, &Header { name: b"m", kind, help, unit: Some(b"s") });
+            push_header(&mut out, &Header { name: b"m", kind, help, unit: Some(b"s") }, false);
             assert_eq!(String::from_utf8_lossy(&out), expected);
         };
         check(Some(Kind::Gauge), "# HELP m a\\nb\\\\c\"d\n# TYPE m gauge\n");
@@ -200,7 +200,7 @@ mod tests {
                 let help = help.map(str::as_bytes);
                 let header = Header { name: name.as_bytes(), kind, help, unit: None };
                 let mut out = Vec::new();
-                push_header(&mut out, &header);
+                push_header(&mut out, &header, name.contains('.'));
                 let most = most_of_header(&header);
                 assert!(out.len() <= most, "{header:?}: {} are more than {most}", out.len());
             }
