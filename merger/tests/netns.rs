@@ -35,6 +35,9 @@ mod world;
 #[path = "netns/ladder.rs"]
 mod ladder;
 
+#[path = "netns/probe.rs"]
+mod probe;
+
 #[path = "netns/rungs.rs"]
 mod rungs;
 

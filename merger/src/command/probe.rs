@@ -1,7 +1,9 @@
 //! `merger probe`: the listeners of one namespace, scraped without an agent.
 
 use std::{
-    collections::BTreeMap,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     fs,
     io::{self, Write as _},
     net::{IpAddr, SocketAddr},
@@ -10,6 +12,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -111,6 +114,9 @@ struct Holder {
     comm: String,
 }
 
+/// How long nobody asks what is going on.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Connects from inside a namespace that this process may enter by itself.
 struct Inside(Netns);
 
@@ -157,11 +163,17 @@ async fn scrape(
     let limits = scrape::Limits { timeout, in_flight: 2 * default.in_flight, ..default };
     let scrapes = Scraper::new(Arc::new(Inside(netns)), limits)?;
     arguments.tell_unasked(sockets);
-    let reads = arguments.sources(sockets).into_iter().map(async |source| {
+    let sources = arguments.sources(sockets);
+    let awaited: RefCell<BTreeSet<_>> = RefCell::new(sources.iter().map(|s| s.port).collect());
+    let reads = sources.into_iter().map(async |source| {
         let scraped = scrapes.scrape(cookie, &source, output.format, timeout).await;
+        awaited.borrow_mut().remove(&source.port);
         Read::new(None, source, scraped)
     });
-    let mut reads = future::join_all(reads).await;
+    let mut reads = tokio::select! {
+        reads = future::join_all(reads) => reads,
+        never = tell_awaited(&awaited, timeout) => match never {},
+    };
     reads.retain(answered);
     let merged = pages::merged(&reads, &Limits::default(), output, Scope::Pod);
     for (Read { source, .. }, report) in reads.iter().zip(&merged.reports) {
@@ -173,6 +185,15 @@ async fn scrape(
     }
     print(&merged.body).context("cannot write the page")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says again and again which ports have not answered yet.
+async fn tell_awaited(awaited: &RefCell<BTreeSet<NonZeroU16>>, longest: Duration) -> Infallible {
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        let ports: Vec<_> = awaited.borrow().iter().map(ToString::to_string).collect();
+        say(format_args!("still waiting for port {}, at most {longest:?} each", ports.join(", ")));
+    }
 }
 
 fn list(sockets: &[Socket], holders: &BTreeMap<u64, Holder>, json: bool) -> anyhow::Result<()> {
