@@ -40,6 +40,7 @@ pub mod policy;
 pub mod privileges;
 pub mod processes;
 mod rung;
+mod sight;
 pub mod stat;
 mod table;
 
