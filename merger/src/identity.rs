@@ -5,17 +5,19 @@
 
 use std::{collections::HashMap, fmt};
 
+use serde::{Deserialize, Serialize};
+
 pub mod cgroup_path;
 
 /// A network namespace, for as long as the machine runs.
 ///
 /// The kernel never gives a cookie twice, unlike the inode number that `/proc/<pid>/ns/net` shows.
 /// Source: `net_cookie` in `include/net/net_namespace.h`, read by `SO_NETNS_COOKIE`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cookie(pub u64);
 
 /// A process, as one sweep of the node saw it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Its id in the host's PID namespace. Reused by the kernel: an identity only with `started`.
     pub pid: u32,

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, num::NonZeroU16};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     identity::Cookie,
     target::{Holder, Listener},
@@ -24,7 +26,7 @@ pub const ROWS_PER_NETNS: usize = 4096;
 pub const ROWS: usize = 1 << 18;
 
 /// A way to know the listeners of this node: the rungs of the design that exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Rung {
     /// Changes by `tp_btf/inet_sock_set_state`, snapshots by `iter/task_file`.
     Ebpf,

@@ -1,8 +1,9 @@
 //! What the privileged side does for the agent: [`Snapshot`], [`Connect`], [`Changes`].
 //!
-//! One thread of its own holds everything that needs a right: the kernel part, and entering
-//! namespaces. It is asked by messages and answers by value, so that a process can stand in its
-//! place. It parses nothing that a pod wrote but what the kernel hands on: names and paths.
+//! Everything that needs a right is done by the broker: it holds the kernel part, and enters
+//! namespaces. It is a process of its own that the agent speaks to over a socket ([`attach`]), or
+//! for debugging a thread of this one behind the same socket ([`start`]). It parses nothing that a
+//! pod wrote but what the kernel hands on: names and paths.
 //!
 //! Changes are a hint and the snapshot is the truth. Take one at the start, then one after each
 //! [`Changes::changed`].
@@ -10,27 +11,33 @@
 use std::{
     io,
     net::{SocketAddr, TcpStream},
+    os::fd::OwnedFd,
     sync::Arc,
     thread::{self, JoinHandle},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::{
     identity::{Cookie, Process},
     node::{
-        broker::{Broker, Request},
-        counters::Atomics,
+        broker::Broker,
+        client::{Client, News},
     },
     target::Listener,
 };
 
-pub use self::{broker::begin, changes::Changes, counters::Counters, policy::Refusal};
+pub use self::{counters::Counters, dial::begin, policy::Refusal};
 pub use crate::listeners::Rung;
 
+mod agenda;
 mod broker;
-mod changes;
+mod channel;
+mod client;
 mod counters;
+mod dial;
+mod hints;
 #[cfg(feature = "ebpf")]
 pub mod loader;
 #[cfg(feature = "ebpf")]
@@ -39,13 +46,11 @@ mod pace;
 pub mod policy;
 pub mod privileges;
 pub mod processes;
+pub mod protocol;
 mod rung;
 mod sight;
 pub mod stat;
 mod table;
-
-/// Requests that may wait for the privileged thread. The next one waits for room.
-const QUEUE: usize = 64;
 
 /// How the privileged side works.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +71,8 @@ pub enum Rungs {
     Only(Rung),
 }
 
-/// The way to the privileged thread. With the last clone the thread ends, and with it the kernel
-/// part leaves the kernel.
+/// The way to the broker. With the last clone the channel is closed, and with it what the broker
+/// does for this agent.
 #[derive(Clone, Debug)]
 pub struct Node {
     inner: Arc<Inner>,
@@ -76,15 +81,21 @@ pub struct Node {
 #[derive(Debug)]
 struct Inner {
     /// Absent only while this is dropped.
-    requests: Option<mpsc::Sender<Request>>,
+    client: Option<Client>,
+    /// The broker, where it is of this process.
     thread: Option<JoinHandle<()>>,
-    rung: Rung,
-    fallback: Option<String>,
-    counters: Arc<Atomics>,
+}
+
+/// Says when to look again.
+#[derive(Debug)]
+pub struct Changes {
+    news: watch::Receiver<News>,
+    /// How many calls were heard.
+    heard: u64,
 }
 
 /// The node at one moment, as far as a sweep can see a moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The host's own namespace: that of the first process, else of this one.
     pub host: Cookie,
@@ -128,16 +139,22 @@ pub enum Error {
     #[error(transparent)]
     Caller(#[from] Refusal),
     /// The thread could not be started.
-    #[error("cannot start the privileged thread")]
+    #[error("cannot start the thread of the broker")]
     Thread(#[source] io::Error),
+    /// Agent and broker cannot speak to each other.
+    #[error("the agent cannot speak to the broker")]
+    Channel(#[source] io::Error),
+    /// The broker could not look; it says why.
+    #[error("the broker cannot look at this node: {0}")]
+    Unseen(String),
     /// `/proc` could not be read.
     #[error("cannot read the processes of this node")]
     Processes(#[source] io::Error),
     /// The kernel part does not answer.
     #[error("cannot read the listeners of this node")]
     Listeners(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The thread has ended.
-    #[error("the privileged thread has ended")]
+    /// The broker has ended.
+    #[error("the broker has ended")]
     Ended,
 }
 
@@ -156,27 +173,31 @@ pub enum ConnectError {
     /// The connection could not be begun. That nobody listens is told later, by the stream.
     #[error("cannot begin the connection")]
     Connect(#[source] io::Error),
-    /// The thread has ended.
-    #[error("the privileged thread has ended")]
+    /// The broker has ended.
+    #[error("the broker has ended")]
     Ended,
 }
 
-/// Starts the privileged thread and says by which rung it knows the listeners.
+/// Starts the broker as a thread of this process.
 ///
 /// To be called in a tokio runtime. Blocks for some tens of milliseconds, to load the kernel part.
 pub fn start(options: Options) -> Result<(Node, Changes), Error> {
-    let counters = Arc::new(Atomics::default());
-    let rung::Opened { source, changes, rung, fallback } = rung::open(options)?;
-    let broker = Broker::new(source, Arc::clone(&counters))?;
-    let (requests, queue) = mpsc::channel(QUEUE);
-    let thread = thread::Builder::new()
-        .name("merger-node".into())
-        .spawn(move || broker.serve(queue))
-        .map_err(Error::Thread)?;
-    let changes = Changes::new(changes, Arc::clone(&counters));
-    let (requests, thread) = (Some(requests), Some(thread));
-    let inner = Inner { requests, thread, rung, fallback, counters };
-    Ok((Node { inner: Arc::new(inner) }, changes))
+    let mut broker = Broker::open(options)?;
+    let [agent, end] = channel::pair().map_err(Error::Channel)?;
+    let client = Client::new(agent, broker.hello().clone())?;
+    let serve = move || match broker.serve(&end, None) {
+        broker::Ended::Gone => {}
+        ended => tracing::error!(error = crate::cause::chain(&ended), "the broker ends"),
+    };
+    let thread = thread::Builder::new().name("merger-broker".into()).spawn(serve);
+    Ok(Node::new(client, Some(thread.map_err(Error::Thread)?)))
+}
+
+/// Speaks to the broker at the other end of `socket`, which is another process.
+///
+/// To be called in a tokio runtime. Blocks until the broker has said its first words.
+pub fn attach(socket: OwnedFd) -> Result<(Node, Changes), Error> {
+    Ok(Node::new(Client::greeted(socket)?, None))
 }
 
 // === impl Error ===
@@ -203,29 +224,32 @@ impl Default for Options {
 // === impl Node ===
 
 impl Node {
+    fn new(client: Client, thread: Option<JoinHandle<()>>) -> (Self, Changes) {
+        let changes = Changes { news: client.news(), heard: 0 };
+        (Self { inner: Arc::new(Inner { client: Some(client), thread }) }, changes)
+    }
+
     /// The way in use.
     #[must_use]
     pub fn rung(&self) -> Rung {
-        self.inner.rung
+        self.client().hello().rung
     }
 
     /// Why a better way is not in use, for people; nothing on the best.
     #[must_use]
     pub fn fallback(&self) -> Option<&str> {
-        self.inner.fallback.as_deref()
+        self.client().hello().fallback.as_deref()
     }
 
-    /// What was done and refused until now.
+    /// What was done and refused until the last snapshot.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.inner.counters.load()
+        self.client().counters()
     }
 
     /// Looks at the node.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Request::Snapshot(answer)).await.ok_or(Error::Ended)?;
-        answered.await.map_err(|_| Error::Ended)?
+        self.client().snapshot().await
     }
 
     /// Begins a connection inside a pod's namespace.
@@ -234,13 +258,35 @@ impl Node {
     /// ask it for its error. Loopback is no exception: the answer is read when the call is over.
     /// It was born in the namespace that was asked for; that is checked.
     pub async fn connect(&self, request: Connect) -> Result<TcpStream, ConnectError> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Request::Connect(request, answer)).await.ok_or(ConnectError::Ended)?;
-        answered.await.map_err(|_| ConnectError::Ended)?
+        self.client().connect(request).await
     }
 
-    async fn ask(&self, request: Request) -> Option<()> {
-        self.inner.requests.as_ref()?.send(request).await.ok()
+    /// Returns when the broker says that nobody needs the agent any more.
+    pub async fn told_to_stop(&self) {
+        let mut news = self.client().news();
+        // A broker that is gone says it in its own way.
+        let _ = news.wait_for(|news| news.is_over).await;
+    }
+
+    #[expect(clippy::expect_used, reason = "the proof is beside it")]
+    fn client(&self) -> &Client {
+        self.inner.client.as_ref().expect("it is taken only when no node is left")
+    }
+}
+
+// === impl Changes ===
+
+impl Changes {
+    /// Returns when something may have changed since the last call returned; then take a snapshot.
+    /// It returns at once, too, when the broker has ended, which the snapshot then says.
+    ///
+    /// It may return though nothing changed, and once for many changes. It does not say what
+    /// changed, nor that a listener is still there. Cancel safe: a change is not forgotten.
+    pub async fn changed(&mut self) {
+        let Self { news, heard } = self;
+        if let Ok(news) = news.wait_for(|news| news.n_calls != *heard).await {
+            *heard = news.n_calls;
+        }
     }
 }
 
@@ -248,12 +294,12 @@ impl Node {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        drop(self.requests.take());
-        // The thread ends with its last request, so this waits for one at most.
+        drop(self.client.take());
+        // It ends with its last request, so this waits for one at most.
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the privileged thread has panicked");
+            tracing::error!("the thread of the broker has panicked");
         }
     }
 }

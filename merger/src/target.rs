@@ -7,6 +7,8 @@ use std::{
     num::NonZeroU16,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::identity::Cookie;
 
 pub mod annotations;
@@ -60,7 +62,7 @@ pub struct Port {
 }
 
 /// A TCP socket that accepts connections, as the kernel knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
     /// The namespace of the socket, which need not be that of its holders.
     pub netns: Cookie,
@@ -73,7 +75,7 @@ pub struct Listener {
 }
 
 /// A process that holds a listener open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Its id in the host's PID namespace.
     pub pid: u32,

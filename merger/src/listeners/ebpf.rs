@@ -5,13 +5,13 @@
 //! then looks: what happens after the marks are gone wakes it again.
 //!
 //! Nothing is pinned. With [`Sockets`] the programs leave the kernel.
-#![expect(unsafe_code, reason = "tokio asks for a promise about the ring's file descriptor")]
 
 use std::{
     fs::File,
     io::{self, Read},
     net::IpAddr,
     num::NonZeroU16,
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use aya::{
@@ -21,7 +21,6 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use merger_common::{FAMILY_V4, FAMILY_V6, Row as Record};
-use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
     identity::Cookie,
@@ -42,11 +41,9 @@ pub struct Sockets {
 
 /// The marks of the kernel part.
 pub struct Changes {
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: RingBuf<MapData>,
     dirty: HashMap<MapData, u64, u8>,
     logs: EbpfLogger<Forward>,
-    /// Namespaces whose record was read and whose mark still stands.
-    marked: Vec<u64>,
 }
 
 /// Hands what the kernel part logs to `tracing`.
@@ -76,19 +73,14 @@ pub enum Error {
 }
 
 /// Takes over an object whose programs are loaded and whose tracepoint is attached.
-///
-/// To be called in a tokio runtime: the ring is waited for there.
 pub fn split(mut ebpf: Ebpf) -> Result<(Sockets, Changes), Error> {
     let logs = EbpfLogger::init_with_logger(&mut ebpf, Forward)?;
     let mut take = |name| ebpf.take_map(name).ok_or(Error::Absent(name));
     let ring = RingBuf::try_from(take("CHANGES")?)?;
     let dirty = HashMap::try_from(take("DIRTY")?)?;
     let lost = PerCpuArray::try_from(take("LOST")?)?;
-    // SAFETY: the ring owns its map's descriptor: it is the same and open for as long as the ring.
-    let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
-        .map_err(io::Error::from)?;
     let ticks_per_second = rustix::param::clock_ticks_per_second();
-    Ok((Sockets { ebpf, lost, ticks_per_second }, Changes { ring, dirty, logs, marked: vec![] }))
+    Ok((Sockets { ebpf, lost, ticks_per_second }, Changes { ring, dirty, logs }))
 }
 
 // === impl Sockets ===
@@ -154,33 +146,28 @@ impl Sockets {
 // === impl Changes ===
 
 impl Changes {
-    /// Returns when some namespace is dirty. Cancel safe: what was read is remembered.
-    pub async fn changed(&mut self) -> io::Result<()> {
-        while self.marked.is_empty() {
-            let mut ready = self.ring.readable_mut().await?;
-            let marked = ready.get_inner_mut().next().and_then(|record| netns_of(&record));
-            match marked {
-                Some(netns) => self.marked.push(netns),
-                None => ready.clear_ready(),
-            }
-        }
-        Ok(())
-    }
-
     /// Takes all marks away, and returns where they were. To be called before the snapshot.
     ///
     /// On kernels without cookies they are inode numbers, and nothing is to be concluded from them.
     pub fn clear(&mut self) -> Vec<Cookie> {
-        let Self { ring, dirty, logs, marked } = self;
-        while let Some(record) = ring.get_mut().next() {
+        let Self { ring, dirty, logs } = self;
+        let mut marked = vec![];
+        while let Some(record) = ring.next() {
             marked.extend(netns_of(&record));
         }
-        for netns in marked.iter() {
+        for netns in &marked {
             // A mark that is not there needs no taking away.
             let _ = dirty.remove(netns);
         }
         logs.flush();
-        marked.drain(..).map(Cookie).collect()
+        marked.into_iter().map(Cookie).collect()
+    }
+}
+
+impl AsFd for Changes {
+    /// Readable while some namespace is marked whose record was not taken.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
     }
 }
 

@@ -1,118 +1,215 @@
-//! The privileged thread: takes snapshots, and makes connections inside namespaces.
+//! The broker: answers the agent, and tells it when to look again. One thread, one loop.
 //!
-//! It keeps no namespace open between requests: a namespace that is held outlives its pod.
+//! It parses nothing that a pod wrote but what the kernel hands on, names and paths, and of the
+//! agent no more than [`protocol::Request`]. It never waits for the agent: one that does not take
+//! its answers is done with.
 
 use std::{
-    io,
-    net::{SocketAddr, TcpStream},
-    os::fd::OwnedFd,
+    fs::File,
+    io::{self, Write as _},
+    net::TcpStream,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::Arc,
+    time::Instant,
 };
 
 use rustix::{
-    net::{AddressFamily, SocketFlags, SocketType, connect, socket_with},
-    process::{getegid, geteuid},
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{MemfdFlags, memfd_create},
+    io::Errno,
 };
-use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    identity::Cookie,
-    netns::{self, Netns},
+    cause::chain,
+    netns::Netns,
     node::{
-        Connect, ConnectError, Error, Snapshot,
+        Connect, ConnectError, Error, Options,
+        agenda::Agenda,
+        channel,
         counters::{Atomics, add},
-        policy::{self, Caller, Permit, Refusal},
-        rung::Source,
+        dial::{caller, dial},
+        hints::Hints,
+        policy,
+        protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, Wish},
+        rung,
         sight::Sight,
     },
 };
 
-/// What the agent asks for.
-pub(crate) enum Request {
-    Snapshot(oneshot::Sender<Result<Snapshot, Error>>),
-    Connect(Connect, oneshot::Sender<Result<TcpStream, ConnectError>>),
-}
-
-/// The state of the privileged thread.
+/// The state of the privileged side.
 pub(crate) struct Broker {
     sight: Sight,
+    hints: Hints,
+    agenda: Agenda,
     counters: Arc<Atomics>,
+    hello: Hello,
+}
+
+/// Why the broker has stopped answering this agent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    /// The agent has closed its end, or has ended.
+    #[error("the agent is gone")]
+    Gone,
+    /// It said what no agent says.
+    #[error("the agent sends what is no request")]
+    Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It does not take its answers, or the socket fails.
+    #[error("the agent cannot be answered")]
+    Unanswered(#[source] io::Error),
+}
+
+/// Where a signal is heard, and what is then to be done.
+pub(crate) trait Signals {
+    /// Readable when there was a signal.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// Takes it. True where the agent is to be told to stop.
+    fn take(&mut self) -> bool;
 }
 
 // === impl Broker ===
 
 impl Broker {
-    /// Tries what will be needed: to enter a namespace, and to read the processes.
-    pub(crate) fn new(source: Source, counters: Arc<Atomics>) -> Result<Self, Error> {
+    /// Tries all that will be needed: to enter a namespace, to read the processes, and the rungs.
+    pub(crate) fn open(options: Options) -> Result<Self, Error> {
+        let rung::Opened { source, hints, rung, fallback } = rung::open(options)?;
         Netns::own().and_then(|own| own.cookie()).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => Error::NoRight(error),
             _ if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Error::NoCookie(error),
             _ => Error::Namespaces(error),
         })?;
         policy::admit(caller())?;
+        let counters = Arc::new(Atomics::default());
         let sight = Sight::new(source, Arc::clone(&counters))?;
-        Ok(Self { sight, counters })
+        let agenda = Agenda::new(Instant::now(), hints.descriptor().is_some());
+        let hello = Hello::new(rung, fallback.as_deref());
+        Ok(Self { sight, hints, agenda, counters, hello })
     }
 
-    /// Answers until nobody can ask any more.
-    pub(crate) fn serve(mut self, mut queue: mpsc::Receiver<Request>) {
-        while let Some(request) = queue.blocking_recv() {
-            // Whoever asked may have gone; then the answer is for nobody.
-            match request {
-                Request::Snapshot(answer) => drop(answer.send(self.sight.snapshot())),
-                Request::Connect(request, answer) => drop(answer.send(self.connect(request))),
+    pub(crate) fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Answers an agent until it is gone.
+    pub(crate) fn serve(
+        &mut self,
+        agent: &OwnedFd,
+        mut signals: Option<&mut dyn Signals>,
+    ) -> Ended {
+        self.agenda.begin_again();
+        let hello = Reply::Hello(self.hello.clone());
+        let mut ended = tell(agent, &hello, None).err();
+        while ended.is_none() {
+            ended = self.turn(agent, &mut signals).err();
+        }
+        ended.unwrap_or(Ended::Gone)
+    }
+
+    /// Waits for something to happen, and does what follows.
+    fn turn(
+        &mut self,
+        agent: &OwnedFd,
+        signals: &mut Option<&mut dyn Signals>,
+    ) -> Result<(), Ended> {
+        let [is_asked, is_hinted, is_signalled] =
+            self.wait(agent, signals.as_deref()).map_err(Ended::Unanswered)?;
+        if is_signalled && signals.as_mut().is_some_and(|signals| signals.take()) {
+            tell(agent, &Reply::Stop, None)?;
+        }
+        if is_hinted {
+            self.agenda.hint(Instant::now());
+        }
+        if is_asked {
+            self.answer(agent)?;
+        }
+        if self.agenda.call(Instant::now()) {
+            let changed = self.hints.clear();
+            add(&self.counters.changes, u64::try_from(changed.len()).unwrap_or(u64::MAX));
+            tell(agent, &Reply::Look, None)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is a request, a hint that would be new, and a signal.
+    fn wait(&self, agent: &OwnedFd, signals: Option<&dyn Signals>) -> io::Result<[bool; 3]> {
+        let hints = self.hints.descriptor().filter(|_| self.agenda.wants_hints());
+        let signals = signals.map(Signals::descriptor);
+        let awaited = [Some(agent.as_fd()), hints, signals];
+        let mut polled: Vec<PollFd<'_>> = awaited
+            .iter()
+            .flatten()
+            .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+            .collect();
+        let left = self.agenda.next().map(|next| next.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut polled, left.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
+        Ok(awaited.map(|awaited| awaited.is_some() && ready.next().unwrap_or_default()))
+    }
+
+    fn answer(&mut self, agent: &OwnedFd) -> Result<(), Ended> {
+        let mut buffer = [0; LONGEST_REQUEST];
+        let bytes = match channel::receive_bytes(agent, &mut buffer) {
+            Ok(Some(received)) => received.bytes,
+            Ok(None) => return Err(Ended::Gone),
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+                    io::ErrorKind::ConnectionReset => Err(Ended::Gone),
+                    io::ErrorKind::InvalidData => Err(Ended::Malformed(error.into())),
+                    _ => Err(Ended::Unanswered(error)),
+                };
             }
+        };
+        let Request { id, wish } =
+            Request::read(bytes).map_err(|error| Ended::Malformed(error.into()))?;
+        match wish {
+            Wish::Snapshot => self.show(agent, id),
+            Wish::Connect { netns, address } => match self.connect(Connect { netns, address }) {
+                Ok(stream) => tell(agent, &Reply::Connected { id }, Some(stream.as_fd())),
+                Err(error) => tell(agent, &Reply::Unconnected { id, why: error.into() }, None),
+            },
+        }
+    }
+
+    /// Takes a snapshot and sends it in a file, since it may be larger than any message.
+    fn show(&mut self, agent: &OwnedFd, id: u64) -> Result<(), Ended> {
+        let snapshot = self.sight.snapshot();
+        self.counters.last().into_iter().for_each(|look| self.agenda.looked(look));
+        let written = snapshot.map_err(|error| chain(&error)).and_then(|snapshot| {
+            file_of(&protocol::to_bytes(&snapshot)).map_err(|error| chain(&error))
+        });
+        match written {
+            Ok(file) => {
+                let reply = Reply::Snapshot { id, counters: self.counters.load() };
+                tell(agent, &reply, Some(file.as_fd()))
+            }
+            Err(why) => tell(agent, &Reply::Unseen { id, why: protocol::shortened(&why) }, None),
         }
     }
 
     fn connect(&mut self, request: Connect) -> Result<TcpStream, ConnectError> {
-        let permit = policy::permit(request, self.sight.known(), caller());
-        let stream = permit.map_err(ConnectError::from).and_then(|permit| {
-            let netns = self.sight.open(request.netns)?;
-            netns.within(|| Ok(dial(request, permit))).map_err(ConnectError::Namespace)?
-        });
-        let Atomics { connects, connects_refused, connects_failed, .. } = &*self.counters;
-        match &stream {
-            Ok(_) => add(connects, 1),
-            Err(ConnectError::Refused(_)) => add(connects_refused, 1),
-            Err(_) => add(connects_failed, 1),
-        }
-        stream
+        let permit = policy::permit(request, self.sight.known(), caller())?;
+        let netns = self.sight.open(request.netns)?;
+        netns.within(|| Ok(dial(request, permit))).map_err(ConnectError::Namespace)?
     }
 }
 
-fn caller() -> Caller {
-    Caller { uid: geteuid().as_raw(), gid: getegid().as_raw() }
+fn tell(agent: &OwnedFd, reply: &Reply, along: Option<BorrowedFd<'_>>) -> Result<(), Ended> {
+    channel::send(agent, &reply.to_bytes(), along).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ended::Gone,
+        _ => Ended::Unanswered(error),
+    })
 }
 
-/// Begins a permitted connection in the namespace that the thread is in now.
-fn dial(request: Connect, permit: Permit) -> Result<TcpStream, ConnectError> {
-    let Connect { netns, address } = request;
-    if let Permit::OwnAddress(ip) = permit
-        && !netns::has_address(ip).map_err(ConnectError::Connect)?
-    {
-        return Err(Refusal::Foreign(ip).into());
-    }
-    begin(netns, address)
-}
-
-/// Begins a connection in the namespace that the thread is in now, if it is `netns`.
-///
-/// The stream does not block, and is not yet connected.
-pub fn begin(netns: Cookie, address: SocketAddr) -> Result<TcpStream, ConnectError> {
-    let family = match address {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket: OwnedFd = socket_with(family, SocketType::STREAM, flags, None)
-        .map_err(|error| ConnectError::Connect(error.into()))?;
-    // The process that led here may have changed its namespace since the sweep.
-    if netns::cookie_of(&socket).map_err(ConnectError::Namespace)? != netns {
-        return Err(ConnectError::Gone(netns));
-    }
-    match connect(&socket, &address) {
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket.into()),
-        Err(error) => Err(ConnectError::Connect(error.into())),
-    }
+/// A file that is nowhere but in memory, read from its beginning.
+fn file_of(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("merger-snapshot", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    Ok(file)
 }

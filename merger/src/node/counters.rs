@@ -1,14 +1,16 @@
-//! What the privileged side has done: counted by its thread, read by anyone.
+//! What the privileged side has done: counted there, and sent with each snapshot.
 
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
-use tokio::time::{Duration, Instant};
+use serde::{Deserialize, Serialize};
+
+use crate::node::{ConnectError, agenda::Look};
 
 /// Counts since the start. Each only grows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Snapshots taken.
     pub snapshots: u64,
@@ -39,21 +41,16 @@ pub(crate) struct Atomics {
     pub(crate) changes: AtomicU64,
     pub(crate) changes_lost: AtomicU64,
     pub(crate) rows_left_out: AtomicU64,
-    pub(crate) connects: AtomicU64,
-    pub(crate) connects_refused: AtomicU64,
-    pub(crate) connects_failed: AtomicU64,
     /// Who asks for the next snapshot waits accordingly.
     last: Mutex<Option<Look>>,
 }
 
-/// The last snapshot.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
-    pub(crate) ended: Instant,
-    /// Without the sweep over the processes, where it had one that it asked for.
-    pub(crate) took: Duration,
-    /// When the sweep that it would have needed may be: look again then, whatever happens.
-    pub(crate) sweep: Option<Instant>,
+/// What became of the connections that the agent asked for: it counts them itself.
+#[derive(Debug, Default)]
+pub(crate) struct Connects {
+    begun: AtomicU64,
+    refused: AtomicU64,
+    failed: AtomicU64,
 }
 
 /// Adds to one of them.
@@ -73,9 +70,7 @@ impl Atomics {
             changes: read(&self.changes),
             changes_lost: read(&self.changes_lost),
             rows_left_out: read(&self.rows_left_out),
-            connects: read(&self.connects),
-            connects_refused: read(&self.connects_refused),
-            connects_failed: read(&self.connects_failed),
+            ..Counters::default()
         }
     }
 
@@ -95,5 +90,30 @@ impl Atomics {
 
     pub(crate) fn last(&self) -> Option<Look> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Connects ===
+
+impl Connects {
+    pub(crate) fn count<T>(&self, outcome: &Result<T, ConnectError>) {
+        let counter = match outcome {
+            Ok(_) => &self.begun,
+            Err(ConnectError::Refused(_)) => &self.refused,
+            Err(_) => &self.failed,
+        };
+        add(counter, 1);
+    }
+
+    /// These, with what the broker counts.
+    pub(crate) fn beside(&self, counted: Counters) -> Counters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Self { begun, refused, failed } = self;
+        Counters {
+            connects: read(begun),
+            connects_refused: read(refused),
+            connects_failed: read(failed),
+            ..counted
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! A sweep costs in proportion to the processes of the node, a look does not. So sweeps have a share
 //! of their own: were they counted as a part of the look, each would hold up the looks that follow.
 
-use tokio::time::{Duration, Instant};
+use std::time::{Duration, Instant};
 
 /// How old the table of processes may be in a snapshot. It is the delay with which a process that
 /// does not listen anew is seen to have ended, or to have changed its cgroup or namespace; of one

@@ -6,6 +6,8 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{identity::Cookie, node::Connect};
 
 /// The users and groups that the meshes' proxies run as: Istio, Kuma, OSM, Linkerd.
@@ -41,7 +43,7 @@ pub enum Permit {
 }
 
 /// Why a connection is not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// The host's own services are not a pod's.
     #[error("the host's network namespace is not entered")]

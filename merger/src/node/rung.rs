@@ -8,7 +8,7 @@ use crate::{
         Rung,
         sock_diag::{self, message::Told},
     },
-    node::{Error, Options, Rungs, changes::Hints},
+    node::{Error, Options, Rungs, hints::Hints},
 };
 
 /// What the listeners are known by.
@@ -25,7 +25,7 @@ pub(crate) enum Source {
 /// A rung that works.
 pub(crate) struct Opened {
     pub(crate) source: Source,
-    pub(crate) changes: Hints,
+    pub(crate) hints: Hints,
     pub(crate) rung: Rung,
     /// Why it is not a better one.
     pub(crate) fallback: Option<String>,
@@ -64,7 +64,7 @@ fn by(rung: Rung, n_marks: u32) -> Result<Opened, String> {
 }
 
 fn by_clock(source: Source, rung: Rung) -> Opened {
-    Opened { source, changes: Hints::Clock, rung, fallback: None }
+    Opened { source, hints: Hints::Clock, rung, fallback: None }
 }
 
 /// Opens a listener and looks for it: a kernel may answer, and know nothing of TCP.
@@ -96,7 +96,7 @@ fn ebpf(n_marks: u32) -> Result<Opened, String> {
     prove(&mut source, &mut changes)?;
     Ok(Opened {
         source: Source::Ebpf(Box::new(source)),
-        changes: Hints::Kernel(Box::new(changes)),
+        hints: Hints::Kernel(Box::new(changes)),
         rung: Rung::Ebpf,
         fallback: None,
     })

@@ -2,9 +2,7 @@
 //!
 //! It keeps no namespace open between two looks: a namespace that is held outlives its pod.
 
-use std::{collections::HashSet, io, sync::Arc};
-
-use tokio::time::Instant;
+use std::{collections::HashSet, io, sync::Arc, time::Instant};
 
 use crate::{
     cause::chain,
@@ -13,7 +11,8 @@ use crate::{
     netns::Netns,
     node::{
         ConnectError, Error, Snapshot,
-        counters::{Atomics, Look, add},
+        agenda::Look,
+        counters::{Atomics, add},
         pace::{Pace, Sweep},
         policy::Known,
         privileges::Capability,

@@ -1,0 +1,195 @@
+//! When to look at the node again: the rule, over moments that it is given.
+//!
+//! With the kernel part a hint says so. Its event comes before the socket's state is stored, so the
+//! look waits [`SETTLE`], and is repeated after [`SECOND_LOOK`] for a socket that took longer.
+//! Marks are taken away just before the look, so what happens during it calls for the next one.
+//!
+//! A pod that loops over listen and close calls without end. The pause between looks is therefore
+//! [`SHARE`] times what the last one took, and the node spends at most a fifth of one core on it.
+//! Sweeps over `/proc` are paced apart, with a fifth of their own: a look that has to wait for one
+//! is repeated when it may be.
+
+use std::time::{Duration, Instant};
+
+/// From an event to the look.
+const SETTLE: Duration = Duration::from_millis(2);
+
+/// From an event to the look that is taken once more.
+const SECOND_LOOK: Duration = Duration::from_millis(50);
+
+/// How many times the duration of the last look passes before the next.
+const SHARE: u32 = 4;
+
+/// A look without an event: it heals what no event tells, such as a listener that changed hands.
+const RESYNC: Duration = Duration::from_secs(30);
+
+/// The time between looks where nothing says that something changed.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// What calls for the next look, and what the last one took.
+#[derive(Debug)]
+pub(crate) struct Agenda {
+    /// The time between looks that nothing calls for.
+    interval: Duration,
+    /// When the first of the hints came that no look has followed yet.
+    hinted: Option<Instant>,
+    /// When the next look is due without a hint.
+    due: Instant,
+    last: Option<Look>,
+    /// The look is called for, and was not taken yet.
+    is_called: bool,
+}
+
+/// The last snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) ended: Instant,
+    /// Without the sweep over the processes, where it had one that it asked for.
+    pub(crate) took: Duration,
+    /// When the sweep that it would have needed may be: look again then, whatever happens.
+    pub(crate) sweep: Option<Instant>,
+}
+
+// === impl Agenda ===
+
+impl Agenda {
+    /// From `now` on. Where there are hints the clock alone calls rarely.
+    pub(crate) fn new(now: Instant, has_hints: bool) -> Self {
+        let interval = if has_hints { RESYNC } else { SWEEP };
+        Self { interval, hinted: None, due: now + interval, last: None, is_called: false }
+    }
+
+    /// Whether a hint would say something new. One that came stands until the look that follows it.
+    pub(crate) fn wants_hints(&self) -> bool {
+        self.hinted.is_none()
+    }
+
+    /// Something may have changed.
+    pub(crate) fn hint(&mut self, now: Instant) {
+        self.hinted.get_or_insert(now);
+    }
+
+    /// When [`Self::call`] will call for a look; nothing while the last call was not followed.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        if self.is_called {
+            return None;
+        }
+        let sweep = self.last.and_then(|look| look.sweep).unwrap_or(self.due);
+        let due = self.due.min(sweep);
+        let wanted = self.hinted.map_or(due, |hinted| due.min(hinted + SETTLE));
+        Some(self.rested().map_or(wanted, |rested| wanted.max(rested)))
+    }
+
+    /// Whether it is time for a look. If so, it is taken for called for: take the marks away, and
+    /// say so to whoever looks.
+    pub(crate) fn call(&mut self, now: Instant) -> bool {
+        if self.next().is_none_or(|next| now < next) {
+            return false;
+        }
+        self.is_called = true;
+        if self.hinted.take().is_some() {
+            self.due = now + SECOND_LOOK;
+        } else if self.due <= now {
+            self.due = now + self.interval;
+        }
+        true
+    }
+
+    /// Somebody has looked, called for or not.
+    pub(crate) fn looked(&mut self, look: Look) {
+        self.last = Some(look);
+        self.is_called = false;
+    }
+
+    /// Whoever looks is another by now, and has not heard of any call.
+    pub(crate) fn begin_again(&mut self) {
+        self.is_called = false;
+    }
+
+    /// When the pause after the last look ends.
+    fn rested(&self) -> Option<Instant> {
+        self.last.map(|Look { ended, took, .. }| ended + (took * SHARE).max(SETTLE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn look(ended: Instant, took: Duration) -> Look {
+        Look { ended, took, sweep: None }
+    }
+
+    /// Calls for the look at the moment that the agenda names, and takes it in no time.
+    #[track_caller]
+    fn follow(agenda: &mut Agenda) -> Instant {
+        let next = agenda.next().unwrap();
+        assert!(!agenda.call(next.checked_sub(MS).unwrap()) && agenda.call(next));
+        assert_eq!(agenda.next(), None, "it is called for once");
+        agenda.looked(look(next, Duration::ZERO));
+        next
+    }
+
+    #[test]
+    fn without_hints_the_clock_calls() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(start, false);
+        assert_eq!(follow(&mut agenda), start + SWEEP);
+        assert_eq!(follow(&mut agenda), start + SWEEP * 2);
+    }
+
+    #[test]
+    fn a_hint_calls_once_it_has_settled_and_once_more_a_little_later() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(start, true);
+        agenda.hint(start + MS);
+        agenda.hint(start + 2 * MS);
+        assert!(!agenda.wants_hints());
+        let first = follow(&mut agenda);
+        assert_eq!(first, start + MS + SETTLE);
+        assert!(agenda.wants_hints());
+        assert_eq!(follow(&mut agenda), first + SECOND_LOOK);
+        assert_eq!(follow(&mut agenda), first + SECOND_LOOK + RESYNC);
+    }
+
+    #[test]
+    fn a_hint_during_a_look_calls_for_the_next() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(start, true);
+        agenda.hint(start);
+        assert!(agenda.call(start + SETTLE));
+        agenda.hint(start + 3 * MS);
+        assert_eq!(agenda.next(), None);
+        agenda.looked(look(start + 5 * MS, 2 * MS));
+        assert_eq!(agenda.next(), Some(start + 5 * MS + 2 * MS * SHARE));
+    }
+
+    #[test]
+    fn a_slow_look_is_followed_by_a_longer_pause() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(start, true);
+        agenda.looked(look(start, RESYNC));
+        agenda.hint(start);
+        assert_eq!(follow(&mut agenda), start + RESYNC * SHARE);
+    }
+
+    #[test]
+    fn a_sweep_that_is_awaited_calls_beside_the_clock() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(start, false);
+        agenda.looked(Look { sweep: Some(start + SWEEP / 4), ..look(start, MS) });
+        assert_eq!(follow(&mut agenda), start + SWEEP / 4);
+        assert_eq!(follow(&mut agenda), start + SWEEP);
+    }
+
+    #[test]
+    fn who_comes_new_is_called_again() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(start, false);
+        assert!(agenda.call(start + SWEEP));
+        agenda.begin_again();
+        assert_eq!(agenda.next(), Some(start + SWEEP * 2));
+    }
+}

@@ -1,0 +1,218 @@
+//! The agent's end of the channel: requests that wait for their answers, and the call to look again.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read as _},
+    net::TcpStream,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{Shutdown, shutdown},
+};
+use tokio::{
+    io::Interest,
+    net::UnixDatagram,
+    sync::{Semaphore, oneshot, watch},
+    task::JoinHandle,
+};
+
+use crate::node::{
+    Connect, ConnectError, Counters, Error, Snapshot, channel,
+    counters::Connects,
+    protocol::{self, Hello, LONGEST_REPLY, Reply, Request, Wish},
+};
+
+/// Requests that may be under way at once. The next one waits for room, so the broker's answers
+/// always find theirs.
+const UNDER_WAY: usize = 64;
+
+/// How long a broker may take for its first words. It has loaded everything before it is asked.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The agent's end. When it is dropped, the other end sees it closed.
+#[derive(Debug)]
+pub(crate) struct Client {
+    shared: Arc<Shared>,
+    hello: Hello,
+    listener: JoinHandle<()>,
+    news: watch::Receiver<News>,
+}
+
+/// What the broker says unasked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct News {
+    /// How often it has called for a look.
+    pub(crate) n_calls: u64,
+    /// Nobody needs the agent any more.
+    pub(crate) is_over: bool,
+}
+
+/// What whoever asks and whoever listens have in common.
+#[derive(Debug)]
+struct Shared {
+    /// Of `SOCK_SEQPACKET`, which keeps messages apart as this type expects it.
+    socket: UnixDatagram,
+    /// Whoever waits, by the number of the request. None once nobody will be answered.
+    waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>,
+    next: AtomicU64,
+    room: Semaphore,
+    /// As the last snapshot came with them.
+    counters: Mutex<Counters>,
+    connects: Connects,
+}
+
+/// An answer, with what came along.
+type Answer = (Reply, Option<OwnedFd>);
+
+// === impl Client ===
+
+impl Client {
+    /// Waits for the first words of the broker at the other end.
+    pub(crate) fn greeted(socket: OwnedFd) -> Result<Self, Error> {
+        let patience = Timespec::try_from(PATIENCE).ok();
+        let mut polled = [PollFd::new(&socket, PollFlags::IN)];
+        poll(&mut polled, patience.as_ref()).map_err(|error| Error::Channel(error.into()))?;
+        let mut buffer = [0; LONGEST_REPLY];
+        let first = channel::receive(&socket, &mut buffer).map_err(Error::Channel)?;
+        let first = first.ok_or(Error::Ended)?;
+        match Reply::read(first.bytes) {
+            Ok(Reply::Hello(hello)) => Self::new(socket, hello),
+            _ => Err(Error::Channel(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    /// The same, where they are known already. To be called in a tokio runtime.
+    pub(crate) fn new(socket: OwnedFd, hello: Hello) -> Result<Self, Error> {
+        let socket = std::os::unix::net::UnixDatagram::from(socket);
+        socket.set_nonblocking(true).map_err(Error::Channel)?;
+        let shared = Arc::new(Shared {
+            socket: UnixDatagram::from_std(socket).map_err(Error::Channel)?,
+            waiting: Mutex::new(Some(HashMap::new())),
+            next: AtomicU64::new(0),
+            room: Semaphore::new(UNDER_WAY),
+            counters: Mutex::default(),
+            connects: Connects::default(),
+        });
+        let (tell, news) = watch::channel(News::default());
+        let listener = tokio::spawn(Arc::clone(&shared).listen(tell));
+        Ok(Self { shared, hello, listener, news })
+    }
+
+    pub(crate) fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    pub(crate) fn news(&self) -> watch::Receiver<News> {
+        self.news.clone()
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let counters = *lock(&self.shared.counters);
+        self.shared.connects.beside(counters)
+    }
+
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot, Error> {
+        match self.shared.ask(Wish::Snapshot).await {
+            Some((Reply::Snapshot { .. }, Some(file))) => {
+                let mut bytes = Vec::new();
+                // It is in memory, so this waits for nothing.
+                File::from(file).read_to_end(&mut bytes).map_err(Error::Channel)?;
+                protocol::read(&bytes).map_err(|error| {
+                    Error::Channel(io::Error::new(io::ErrorKind::InvalidData, error))
+                })
+            }
+            Some((Reply::Unseen { why, .. }, _)) => Err(Error::Unseen(why)),
+            _ => Err(Error::Ended),
+        }
+    }
+
+    pub(crate) async fn connect(&self, request: Connect) -> Result<TcpStream, ConnectError> {
+        let stream = match self.shared.ask(request.into()).await {
+            Some((Reply::Connected { .. }, Some(stream))) => Ok(TcpStream::from(stream)),
+            Some((Reply::Unconnected { why, .. }, _)) => Err(why.into()),
+            _ => Err(ConnectError::Ended),
+        };
+        self.shared.connects.count(&stream);
+        stream
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.listener.abort();
+        // The task may still have its share of the socket, so that is closed for both.
+        let _ = shutdown(&self.shared.socket, Shutdown::Both);
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Asks, and waits for the answer. Nothing where the broker is gone.
+    async fn ask(&self, wish: Wish) -> Option<Answer> {
+        let _room = self.room.acquire().await.ok()?;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        lock(&self.waiting).as_mut()?.insert(id, answer);
+        self.send(&Request { id, wish }.to_bytes()).await.ok()?;
+        answered.await.ok()
+    }
+
+    async fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let send = || channel::send(&self.socket, bytes, None);
+        self.socket.async_io(Interest::WRITABLE, send).await
+    }
+
+    /// Hands each answer to whoever waits for it, until the broker is gone.
+    async fn listen(self: Arc<Self>, tell: watch::Sender<News>) {
+        while let Ok(Some((reply, along))) = self.hear().await {
+            match reply {
+                Reply::Hello(_) => {}
+                Reply::Look => tell.send_modify(|news| news.n_calls += 1),
+                Reply::Stop => tell.send_modify(|news| news.is_over = true),
+                Reply::Snapshot { id, counters } => {
+                    *lock(&self.counters) = counters;
+                    self.hand_over(id, (reply, along));
+                }
+                Reply::Connected { id }
+                | Reply::Unconnected { id, .. }
+                | Reply::Unseen { id, .. } => self.hand_over(id, (reply, along)),
+            }
+        }
+        lock(&self.waiting).take();
+    }
+
+    async fn hear(&self) -> io::Result<Option<Answer>> {
+        let hear = || {
+            let mut buffer = [0; LONGEST_REPLY];
+            let Some(received) = channel::receive(&self.socket, &mut buffer)? else {
+                return Ok(None);
+            };
+            let reply = Reply::read(received.bytes)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            Ok(Some((reply, received.descriptor)))
+        };
+        self.socket.async_io(Interest::READABLE, hear).await
+    }
+
+    /// Whoever asked may have gone; then the answer is for nobody, and what came along is closed.
+    fn hand_over(&self, id: u64, answer: Answer) {
+        let asked = lock(&self.waiting).as_mut().and_then(|waiting| waiting.remove(&id));
+        if let Some(asked) = asked {
+            let _ = asked.send(answer);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is locked is as whole as before when a panic unlocks it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

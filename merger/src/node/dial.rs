@@ -1,0 +1,57 @@
+//! One connection, born inside the namespace that the thread is in for that moment.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    os::fd::OwnedFd,
+};
+
+use rustix::{
+    net::{AddressFamily, SocketFlags, SocketType, connect, socket_with},
+    process::{getegid, geteuid},
+};
+
+use crate::{
+    identity::Cookie,
+    netns,
+    node::{
+        Connect, ConnectError,
+        policy::{Caller, Permit, Refusal},
+    },
+};
+
+/// As whom the connections of this process are made.
+pub(crate) fn caller() -> Caller {
+    Caller { uid: geteuid().as_raw(), gid: getegid().as_raw() }
+}
+
+/// Begins a permitted connection in the namespace that the thread is in now.
+pub(crate) fn dial(request: Connect, permit: Permit) -> Result<TcpStream, ConnectError> {
+    let Connect { netns, address } = request;
+    if let Permit::OwnAddress(ip) = permit
+        && !netns::has_address(ip).map_err(ConnectError::Connect)?
+    {
+        return Err(Refusal::Foreign(ip).into());
+    }
+    begin(netns, address)
+}
+
+/// Begins a connection in the namespace that the thread is in now, if it is `netns`.
+///
+/// The stream does not block, and is not yet connected.
+pub fn begin(netns: Cookie, address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket: OwnedFd = socket_with(family, SocketType::STREAM, flags, None)
+        .map_err(|error| ConnectError::Connect(error.into()))?;
+    // The process that led here may have changed its namespace since the sweep.
+    if netns::cookie_of(&socket).map_err(ConnectError::Namespace)? != netns {
+        return Err(ConnectError::Gone(netns));
+    }
+    match connect(&socket, &address) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket.into()),
+        Err(error) => Err(ConnectError::Connect(error.into())),
+    }
+}
