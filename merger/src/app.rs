@@ -1,6 +1,6 @@
 //! Builds each part of the agent, hands it what it needs, spawns, waits.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use tokio::{net::TcpListener, runtime, sync::watch, task::JoinSet};
@@ -11,24 +11,64 @@ use crate::{
     inventory::Inventory,
     lifecycle::{self, Readiness},
     merge,
-    node::{self, Changes, Node, Options, Rungs},
+    node::{
+        self, Changes, Node, Options, confinement,
+        supervisor::{self, Part},
+    },
     pods::manifests,
     scrape::Scraper,
     serve::{self, Server, pages::Pages},
     telemetry::Parts,
 };
 
-/// Runs the agent until a signal asks it to stop.
-pub fn run(config: Config) -> anyhow::Result<()> {
+/// Runs a part of merger until a signal asks it to stop. Without one it is what `config` says: the
+/// broker, which starts the other parts, or all of them in one process.
+pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
+    let options = Options { rung: config.listeners, ..Options::default() };
+    match part {
+        None if config.single_process => {
+            info!("one process holds all rights, as --single-process asks");
+            serve(config, || node::start(options))
+        }
+        None => {
+            // What a person gets wrong most easily is told before anything is loaded.
+            let PodSource::Manifests(dir) = &config.pods;
+            manifests::check(dir)?;
+            drop(serve::bind(config.listen)?);
+            Ok(supervisor::run(options)?.into())
+        }
+        #[cfg(feature = "ebpf")]
+        Some(Part::Loader) => {
+            let channel = supervisor::inherited().context("no channel to the broker")?;
+            node::handover::serve(&channel)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        #[cfg(not(feature = "ebpf"))]
+        Some(Part::Loader) => bail!("built without the feature ebpf"),
+        Some(Part::Agent) => {
+            let channel = supervisor::inherited().context("no channel to the broker")?;
+            let confinement = confinement::become_agent()?;
+            info!(%confinement, "the agent holds no right");
+            serve(config, || node::attach(channel))
+        }
+    }
+}
+
+fn serve(
+    config: Config,
+    node: impl FnOnce() -> Result<(Node, Changes), node::Error>,
+) -> anyhow::Result<ExitCode> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
-    runtime.block_on(async { Agent::build(config).await?.run().await })
+    runtime.block_on(async { Agent::build(config, node)?.run().await })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// All parts of the agent, of which the server does not run yet.
 struct Agent {
     listener: TcpListener,
     server: Server,
+    node: Node,
     /// What keeps the targets true.
     tasks: JoinSet<()>,
 }
@@ -37,20 +77,26 @@ struct Agent {
 
 impl Agent {
     /// What a person gets wrong most easily comes first: the flag, the port, then the rights.
-    async fn build(config: Config) -> anyhow::Result<Self> {
+    /// To be called in a tokio runtime.
+    fn build(
+        config: Config,
+        node: impl FnOnce() -> Result<(Node, Changes), node::Error>,
+    ) -> anyhow::Result<Self> {
         let Config {
             pods,
             listen,
             node_name,
-            listeners,
+            listeners: _,
+            single_process: _,
             scrape: limits,
             max_page_bytes,
             max_samples,
         } = config;
         let PodSource::Manifests(dir) = pods;
         let (pods, read_manifests) = manifests::watch(dir)?;
-        let listener = serve::bind(listen).await?;
-        let (node, changes) = start_node(listeners)?;
+        let listener = TcpListener::from_std(serve::bind(listen)?).context("cannot listen")?;
+        let (node, changes) = node()?;
+        tell(&node);
 
         let readiness = Readiness::default();
         let awaited = readiness.await_for("pods and listeners");
@@ -62,20 +108,26 @@ impl Agent {
         let scraper = Scraper::new(Arc::new(node.clone()), limits).context("cannot prepare TLS")?;
         let limits = merge::Limits { samples: max_samples, ..merge::Limits::default() };
         let pages = Arc::new(Pages::new(Arc::clone(&scraper), limits, max_page_bytes));
-        let parts = Parts { node, scraper, pages: Arc::clone(&pages), targets: targets.clone() };
+        let parts = Parts {
+            node: node.clone(),
+            scraper,
+            pages: Arc::clone(&pages),
+            targets: targets.clone(),
+        };
         let own_metrics = Box::new(move || parts.gather());
         let server = Server { targets, pages, readiness, own_metrics };
-        Ok(Self { listener, server, tasks })
+        Ok(Self { listener, server, node, tasks })
     }
 
     async fn run(self) -> anyhow::Result<()> {
-        let Self { listener, server, mut tasks } = self;
+        let Self { listener, server, node, mut tasks } = self;
         // Port 0 became one that the kernel chose.
         info!(listen = %listener.local_addr()?, "serving");
         let (drain, draining) = watch::channel(false);
         let server = Arc::new(server).run(listener, draining).instrument(info_span!("serve"));
         let mut server = tokio::spawn(server);
         tokio::select! {
+            () = node.told_to_stop() => info!("told to stop: draining"),
             stop = lifecycle::asked_to_stop() => stop.context("cannot wait for signals")?,
             // These run as long as the agent does; of one that ends the log has the reason.
             Some(ended) = tasks.join_next() => bail!("a part of the agent has ended: {ended:?}"),
@@ -89,12 +141,9 @@ impl Agent {
     }
 }
 
-fn start_node(rung: Rungs) -> Result<(Node, Changes), node::Error> {
-    let (node, changes) = node::start(Options { rung, ..Options::default() })?;
+fn tell(node: &Node) {
     info!(rung = %node.rung(), "listeners are known");
     if let Some(reason) = node.fallback() {
         warn!(rung = %node.rung(), reason, "a better rung is not in use");
     }
-    info!("one process holds all rights: the split into loader, broker and agent is not there yet");
-    Ok((node, changes))
 }

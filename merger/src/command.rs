@@ -14,6 +14,7 @@ use crate::{
     app, cause,
     config::{self, Settings},
     merge::Report,
+    node::supervisor::Part,
     telemetry,
 };
 
@@ -49,6 +50,10 @@ enum Verb {
 
         #[command(flatten)]
         settings: Box<Settings>,
+
+        /// Which part of merger this process is: for merger itself
+        #[arg(long, hide = true, value_enum)]
+        part: Option<Part>,
     },
     /// Scrapes the listeners of one network namespace, without an agent
     Probe(probe::Arguments),
@@ -69,7 +74,7 @@ impl Arguments {
     /// Does what the command line asks for.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
-            Verb::Run { config, settings } => Ok(run(config.as_deref(), *settings)),
+            Verb::Run { config, settings, part } => Ok(run(config.as_deref(), *settings, part)),
             Verb::Probe(arguments) => probe::run(&arguments),
             Verb::Merge(arguments) => merge::run(&arguments),
             Verb::Completions { shell } => {
@@ -85,7 +90,7 @@ impl Arguments {
 
 /// Once the logs have begun the agent says everything there, so that whoever collects them has its
 /// last words, too.
-fn run(file: Option<&Path>, settings: Settings) -> ExitCode {
+fn run(file: Option<&Path>, settings: Settings, part: Option<Part>) -> ExitCode {
     let settings = match file.map(Settings::read).transpose() {
         Ok(file) => settings.or(file.unwrap_or_default()),
         Err(error) => return refuse(&error),
@@ -100,11 +105,10 @@ fn run(file: Option<&Path>, settings: Settings) -> ExitCode {
         say(format_args!("{error:#}"));
         return ExitCode::from(USAGE);
     }
-    if let Err(error) = app::run(config) {
+    app::run(config, part).unwrap_or_else(|error| {
         tracing::error!("{error:#}");
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+        ExitCode::FAILURE
+    })
 }
 
 fn refuse(error: &config::Error) -> ExitCode {

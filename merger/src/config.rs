@@ -50,6 +50,11 @@ pub struct Settings {
     #[arg(long, value_name = "RUNG", env = "MERGER_LISTENERS")]
     pub listeners: Option<Listeners>,
 
+    /// Run everything in one process that holds all rights, for debugging; else what reads metrics
+    /// runs as user 65532 without any
+    #[arg(long, env = "MERGER_SINGLE_PROCESS", num_args = 0..=1, default_missing_value = "true")]
+    pub single_process: Option<bool>,
+
     /// The longest wait for one source; a reader's shorter timeout goes before it (default: 10s)
     #[arg(long, value_name = "DURATION", env = "MERGER_SCRAPE_TIMEOUT")]
     pub scrape_timeout: Option<Timeout>,
@@ -121,6 +126,8 @@ pub struct Config {
     pub node_name: String,
     /// How listeners are found.
     pub listeners: Rungs,
+    /// Whether everything is done in one process.
+    pub single_process: bool,
     /// What one scrape may cost.
     pub scrape: scrape::Limits,
     /// The most bytes of the page of all pods and of its bodies.
@@ -200,6 +207,7 @@ impl Settings {
             insecure_plaintext,
             node_name,
             listeners,
+            single_process,
             scrape_timeout,
             max_body_bytes,
             max_bytes_in_flight,
@@ -214,6 +222,7 @@ impl Settings {
             insecure_plaintext: insecure_plaintext.or(other.insecure_plaintext),
             node_name: node_name.or(other.node_name),
             listeners: listeners.or(other.listeners),
+            single_process: single_process.or(other.single_process),
             scrape_timeout: scrape_timeout.or(other.scrape_timeout),
             max_body_bytes: max_body_bytes.or(other.max_body_bytes),
             max_bytes_in_flight: max_bytes_in_flight.or(other.max_bytes_in_flight),
@@ -259,6 +268,7 @@ impl Settings {
             listen,
             node_name,
             listeners: self.listeners.map_or(Rungs::Auto, |Listeners(rungs)| rungs),
+            single_process: self.single_process.unwrap_or_default(),
             scrape: scrape::Limits { timeout, body, in_flight },
             max_page_bytes,
             max_samples,

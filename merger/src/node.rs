@@ -35,8 +35,11 @@ mod agenda;
 mod broker;
 mod channel;
 mod client;
+pub mod confinement;
 mod counters;
 mod dial;
+#[cfg(feature = "ebpf")]
+pub mod handover;
 mod hints;
 #[cfg(feature = "ebpf")]
 pub mod loader;
@@ -48,8 +51,10 @@ pub mod privileges;
 pub mod processes;
 pub mod protocol;
 mod rung;
+pub mod seccomp;
 mod sight;
 pub mod stat;
+pub mod supervisor;
 mod table;
 
 /// How the privileged side works.
@@ -59,6 +64,10 @@ pub struct Options {
     pub rung: Rungs,
     /// Namespaces that may be marked dirty at once, on rung 1.
     pub n_marks: u32,
+    /// Whether the kernel part is loaded by a process of its own: this program as [`Part::Loader`].
+    ///
+    /// [`Part::Loader`]: supervisor::Part::Loader
+    pub loads_apart: bool,
 }
 
 /// Which ways to know the listeners are tried.
@@ -141,6 +150,15 @@ pub enum Error {
     /// The thread could not be started.
     #[error("cannot start the thread of the broker")]
     Thread(#[source] io::Error),
+    /// A process cannot give up its rights.
+    #[error(transparent)]
+    Confinement(#[from] confinement::Error),
+    /// The agent cannot be started, or not be waited for.
+    #[error("the agent cannot be started")]
+    Agent(#[source] io::Error),
+    /// Signals cannot be heard.
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
     /// Agent and broker cannot speak to each other.
     #[error("the agent cannot speak to the broker")]
     Channel(#[source] io::Error),
@@ -217,7 +235,7 @@ impl Default for Options {
         let n_marks = merger_common::N_MARKS;
         #[cfg(not(feature = "ebpf"))]
         let n_marks = 0;
-        Self { rung: Rungs::Auto, n_marks }
+        Self { rung: Rungs::Auto, n_marks, loads_apart: false }
     }
 }
 

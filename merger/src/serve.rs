@@ -19,7 +19,12 @@
 //!
 //! It answers GET and HEAD, speaks HTTP/1.1, and holds no state of its own.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{self, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
@@ -99,9 +104,13 @@ pub enum Error {
     },
 }
 
-/// Opens the socket that [`Server::run`] serves on.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+/// Opens the socket that [`Server::run`] serves on. It does not block.
+pub fn bind(address: SocketAddr) -> Result<net::TcpListener, Error> {
+    let bound = net::TcpListener::bind(address).and_then(|bound| {
+        bound.set_nonblocking(true)?;
+        Ok(bound)
+    });
+    bound.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => Error::Taken(address),
         _ => Error::Bind { address, source },
     })

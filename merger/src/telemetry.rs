@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config::LogFormat,
     inventory::{self, Targets},
-    node::{Counters, Node},
+    node::{Counters, Node, confinement::Confinement},
     scrape::Scraper,
     serve::pages::Pages,
     tally::Tally,
@@ -73,6 +73,7 @@ impl Parts {
         let help = "Bodies left out since their end is missing, by what shows it.";
         page.family("merger_bodies_cut_off_total", "counter", help);
         page.tally("merger_bodies_cut_off_total", "sign", pages.cut_off());
+        page.confinement();
         page.process();
         page.0
     }
@@ -167,6 +168,27 @@ impl Page {
         self.family("merger_sources", "gauge", "Sources of the pods of this node, by state.");
         for (state, count) in [("ready", ready), ("pending", pending), ("refused", refused)] {
             self.sample("merger_sources", &format!("state=\"{state}\""), count);
+        }
+    }
+
+    /// What this process is held back by. Left out where `/proc` does not say.
+    fn confinement(&mut self) {
+        let Ok(Confinement { rights, no_new_privs, seccomp }) = Confinement::own() else { return };
+        for (name, help, value) in [
+            ("merger_agent_capabilities", "Effective capabilities of the agent.", rights.n()),
+            (
+                "merger_agent_no_new_privs",
+                "Whether the agent can gain no rights.",
+                u32::from(no_new_privs),
+            ),
+            (
+                "merger_agent_seccomp_mode",
+                "2 where the agent's system calls are filtered.",
+                u32::from(seccomp),
+            ),
+        ] {
+            self.family(name, "gauge", help);
+            self.sample(name, "", value);
         }
     }
 

@@ -11,13 +11,12 @@ use std::{
     io::{self, Read},
     net::IpAddr,
     num::NonZeroU16,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use aya::{
-    Ebpf,
-    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{Iter, ProgramError, links::LinkError},
+    maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    programs::ProgramError,
 };
 use aya_log::EbpfLogger;
 use merger_common::{FAMILY_V4, FAMILY_V6, Row as Record};
@@ -27,14 +26,20 @@ use crate::{
     listeners::{Held, Row, Rows},
 };
 
+pub use self::parts::Parts;
+
 /// Records that one read of the iterator asks for: more than the 32 KiB that the kernel gives at a
 /// time, `PAGE_SIZE << 3` in <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/bpf_iter.c>.
 const RECORDS_PER_READ: usize = 1024;
 
-/// The programs, and with them the snapshots.
+mod command;
+mod parts;
+
+/// The hook and the walk, and with them the snapshots. Both end with it.
 pub struct Sockets {
-    /// Owns the programs and the tracepoint's link: both end with it.
-    ebpf: Ebpf,
+    /// It is open, and that is all that it is for.
+    _hook: OwnedFd,
+    walk: Option<OwnedFd>,
     lost: PerCpuArray<MapData, u64>,
     ticks_per_second: u64,
 }
@@ -43,7 +48,7 @@ pub struct Sockets {
 pub struct Changes {
     ring: RingBuf<MapData>,
     dirty: HashMap<MapData, u64, u8>,
-    logs: EbpfLogger<Forward>,
+    logs: Option<EbpfLogger<Forward>>,
 }
 
 /// Hands what the kernel part logs to `tracing`.
@@ -61,26 +66,26 @@ pub enum Error {
     /// The log of the kernel part could not be opened.
     #[error("the log of the kernel part cannot be opened")]
     Log(#[from] aya_log::Error),
-    /// The iterator could not be started.
-    #[error("the walk over open files cannot be started")]
+    /// A program was loaded and does not say what it is.
+    #[error("a program of the kernel part cannot be used")]
     Program(#[from] ProgramError),
-    /// The iterator could not be opened.
-    #[error("the walk over open files cannot be opened")]
-    Link(#[from] LinkError),
-    /// The iterator could not be read, or the ring not be waited for.
+    /// Something could not be attached, or a walk not be begun or read.
     #[error("the kernel part cannot be read")]
     Read(#[from] io::Error),
 }
 
-/// Takes over an object whose programs are loaded and whose tracepoint is attached.
-pub fn split(mut ebpf: Ebpf) -> Result<(Sockets, Changes), Error> {
-    let logs = EbpfLogger::init_with_logger(&mut ebpf, Forward)?;
-    let mut take = |name| ebpf.take_map(name).ok_or(Error::Absent(name));
-    let ring = RingBuf::try_from(take("CHANGES")?)?;
-    let dirty = HashMap::try_from(take("DIRTY")?)?;
-    let lost = PerCpuArray::try_from(take("LOST")?)?;
+/// Takes over the kernel part.
+pub fn open(parts: Parts) -> Result<(Sockets, Changes), Error> {
+    let Parts { changes, dirty, lost, hook, walk, program } = parts;
+    let ring = RingBuf::try_from(Map::RingBuf(parts::map(changes)?))?;
+    let dirty = HashMap::try_from(Map::HashMap(parts::map(dirty)?))?;
+    let lost = PerCpuArray::try_from(Map::PerCpuArray(parts::map(lost)?))?;
+    // The kernel part says nothing where nobody would read it.
+    let is_logged = log::Log::enabled(&Forward, &log::Metadata::builder().build());
+    let logs = is_logged.then(|| EbpfLogger::init_from_id_with_logger(program, Forward));
+    let logs = logs.transpose()?;
     let ticks_per_second = rustix::param::clock_ticks_per_second();
-    Ok((Sockets { ebpf, lost, ticks_per_second }, Changes { ring, dirty, logs }))
+    Ok((Sockets { _hook: hook, walk, lost, ticks_per_second }, Changes { ring, dirty, logs }))
 }
 
 // === impl Sockets ===
@@ -116,12 +121,10 @@ impl Sockets {
         Ok(self.lost.get(&0, 0)?.iter().sum())
     }
 
-    /// A link shows the tables of files once, so each snapshot has its own.
-    fn walk(&mut self) -> Result<File, Error> {
-        let program = self.ebpf.program_mut("task_file").ok_or(Error::Absent("task_file"))?;
-        let program: &mut Iter = program.try_into()?;
-        let link = program.attach()?;
-        Ok(program.take_link(link)?.into_file()?)
+    /// A walk goes through the tables of files once, so each snapshot has its own.
+    fn walk(&self) -> Result<File, Error> {
+        let link = self.walk.as_ref().ok_or(Error::Absent("walk over open files"))?;
+        Ok(command::walk(link)?.into())
     }
 
     /// Nothing for a record that no kernel writes: an unknown family, or port 0.
@@ -159,7 +162,7 @@ impl Changes {
             // A mark that is not there needs no taking away.
             let _ = dirty.remove(netns);
         }
-        logs.flush();
+        logs.iter_mut().for_each(EbpfLogger::flush);
         marked.into_iter().map(Cookie).collect()
     }
 }

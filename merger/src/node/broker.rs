@@ -43,6 +43,8 @@ pub(crate) struct Broker {
     agenda: Agenda,
     counters: Arc<Atomics>,
     hello: Hello,
+    /// Whether this agent was given a snapshot.
+    has_shown: bool,
 }
 
 /// Why the broker has stopped answering this agent.
@@ -84,11 +86,16 @@ impl Broker {
         let sight = Sight::new(source, Arc::clone(&counters))?;
         let agenda = Agenda::new(Instant::now(), hints.descriptor().is_some());
         let hello = Hello::new(rung, fallback.as_deref());
-        Ok(Self { sight, hints, agenda, counters, hello })
+        Ok(Self { sight, hints, agenda, counters, hello, has_shown: false })
     }
 
     pub(crate) fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// Whether the agent that was served last had looked at the node: it had begun its work.
+    pub(crate) fn has_shown(&self) -> bool {
+        self.has_shown
     }
 
     /// Answers an agent until it is gone.
@@ -98,6 +105,7 @@ impl Broker {
         mut signals: Option<&mut dyn Signals>,
     ) -> Ended {
         self.agenda.begin_again();
+        self.has_shown = false;
         let hello = Reply::Hello(self.hello.clone());
         let mut ended = tell(agent, &hello, None).err();
         while ended.is_none() {
@@ -159,7 +167,6 @@ impl Broker {
             Err(error) => {
                 return match error.kind() {
                     io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
-                    io::ErrorKind::ConnectionReset => Err(Ended::Gone),
                     io::ErrorKind::InvalidData => Err(Ended::Malformed(error.into())),
                     _ => Err(Ended::Unanswered(error)),
                 };
@@ -185,6 +192,7 @@ impl Broker {
         });
         match written {
             Ok(file) => {
+                self.has_shown = true;
                 let reply = Reply::Snapshot { id, counters: self.counters.load() };
                 tell(agent, &reply, Some(file.as_fd()))
             }

@@ -9,10 +9,13 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-    sendmsg, socketpair,
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+        sendmsg, socketpair,
+    },
 };
 
 /// A message, and what came with it.
@@ -68,7 +71,11 @@ fn receive_with<'a>(
     ancillary: &mut RecvAncillaryBuffer<'_>,
 ) -> io::Result<Option<Received<'a>>> {
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received = recvmsg(socket, &mut [IoSliceMut::new(buffer)], ancillary, flags)?;
+    let received = match recvmsg(socket, &mut [IoSliceMut::new(buffer)], ancillary, flags) {
+        // It was closed before it had read what it was sent.
+        Err(Errno::CONNRESET) => return Ok(None),
+        received => received?,
+    };
     let descriptor = ancillary.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,

@@ -65,12 +65,12 @@ pub enum Error {
     /// Maps could not be made, or the object not be read.
     #[error("the kernel part cannot be loaded")]
     Object(#[source] Box<EbpfError>),
-    /// A program was accepted and could not be attached.
-    #[error("the kernel part cannot be attached")]
-    Attach(#[source] Box<ProgramError>),
+    /// A program could not be given to the kernel for another reason.
+    #[error("the kernel part cannot be loaded")]
+    Program(#[source] Box<ProgramError>),
 }
 
-/// Loads and attaches. `n_marks` is the size of `DIRTY`: [`merger_common::N_MARKS`], or less to
+/// Loads, and attaches nothing yet. `n_marks` is the size of `DIRTY`: [`merger_common::N_MARKS`], or less to
 /// see what happens when it is full.
 pub fn load(n_marks: u32) -> Result<Ebpf, Error> {
     let offsets = offsets(Path::new(BTF))?;
@@ -87,7 +87,6 @@ pub fn load(n_marks: u32) -> Result<Ebpf, Error> {
     iterator(&mut ebpf)?.load("task_file", &btf).map_err(|e| refused_program("task_file", e))?;
     let hook = tracepoint(&mut ebpf)?;
     hook.load(TRACEPOINT, &btf).map_err(|e| refused_program(TRACEPOINT, e))?;
-    hook.attach().map_err(|error| Error::Attach(Box::new(error)))?;
     Ok(ebpf)
 }
 
@@ -130,7 +129,7 @@ fn refused_program(program: &'static str, error: ProgramError) -> Error {
             refused(io_error).unwrap_or_else(|_| Error::Verifier { program, log: tail(&log) })
         }
         ProgramError::Btf(error) => Error::Hook(error),
-        error => Error::Attach(Box::new(error)),
+        error => Error::Program(Box::new(error)),
     }
 }
 

@@ -10,6 +10,10 @@ use std::{fmt, fs, io};
 /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/capability.h>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
+    /// To become another group.
+    SetGid = 6,
+    /// To become another user.
+    SetUid = 7,
     /// To look into the processes of other users.
     SysPtrace = 19,
     /// To enter network namespaces.
@@ -31,6 +35,8 @@ impl Capability {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::SetGid => "CAP_SETGID",
+            Self::SetUid => "CAP_SETUID",
             Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Perfmon => "CAP_PERFMON",
@@ -42,6 +48,7 @@ impl Capability {
     #[must_use]
     pub fn purpose(self) -> &'static str {
         match self {
+            Self::SetGid | Self::SetUid => "to give up root for what reads metrics",
             Self::SysPtrace => "to open the namespaces and descriptors of other users' processes",
             Self::SysAdmin => "to enter the network namespaces of pods",
             Self::Perfmon => "to load programs that read sockets and processes",
@@ -72,6 +79,12 @@ impl Rights {
         u64::from_str_radix(line.trim(), 16).ok().map(Self)
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn n(self) -> u32 {
+        self.0.count_ones()
+    }
+
     /// Whether the set has it. `CAP_SYS_ADMIN` stands for the two that were split from it in 5.8.
     #[must_use]
     pub fn has(self, capability: Capability) -> bool {
@@ -84,6 +97,13 @@ impl Rights {
     #[must_use]
     pub fn lacking(self, wanted: &[Capability]) -> Vec<Capability> {
         wanted.iter().copied().filter(|&capability| !self.has(capability)).collect()
+    }
+}
+
+impl fmt::Display for Rights {
+    /// As the kernel writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
     }
 }
 

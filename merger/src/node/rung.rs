@@ -33,16 +33,15 @@ pub(crate) struct Opened {
 
 /// Opens the best rung that is asked for and works.
 pub(crate) fn open(options: Options) -> Result<Opened, Error> {
-    let n_marks = options.n_marks;
     if let Rungs::Only(rung) = options.rung {
-        let opened = by(rung, n_marks).map_err(|reason| Error::Rung { rung, reason })?;
+        let opened = by(rung, options).map_err(|reason| Error::Rung { rung, reason })?;
         let fallback = (rung != Rung::Ebpf).then(|| "asked for".into());
         return Ok(Opened { fallback, ..opened });
     }
     // Whoever starts the node tells people: see `Node::fallback`.
     let mut reasons = vec![];
     for rung in [Rung::Ebpf, Rung::SockDiag] {
-        match by(rung, n_marks) {
+        match by(rung, options) {
             Ok(opened) => return Ok(Opened { fallback: join(&reasons), ..opened }),
             Err(reason) => reasons.push(format!("{rung}: {reason}")),
         }
@@ -55,9 +54,9 @@ fn join(reasons: &[String]) -> Option<String> {
 }
 
 /// Tries one rung. The last works everywhere.
-fn by(rung: Rung, n_marks: u32) -> Result<Opened, String> {
+fn by(rung: Rung, options: Options) -> Result<Opened, String> {
     match rung {
-        Rung::Ebpf => ebpf(n_marks),
+        Rung::Ebpf => ebpf(options),
         Rung::SockDiag => prove_sock_diag().map(|()| by_clock(Source::SockDiag, rung)),
         Rung::Proc => Ok(by_clock(Source::Proc, rung)),
     }
@@ -83,16 +82,20 @@ fn prove_sock_diag() -> Result<(), String> {
 }
 
 #[cfg(not(feature = "ebpf"))]
-fn ebpf(_: u32) -> Result<Opened, String> {
+fn ebpf(_: Options) -> Result<Opened, String> {
     Err("built without the feature ebpf".into())
 }
 
 #[cfg(feature = "ebpf")]
-fn ebpf(n_marks: u32) -> Result<Opened, String> {
-    use crate::{listeners::ebpf, node::loader};
+fn ebpf(options: Options) -> Result<Opened, String> {
+    use crate::{
+        listeners::ebpf,
+        node::handover::{self, Order},
+    };
 
-    let kernel = loader::load(n_marks).map_err(|error| chain(&error))?;
-    let (mut source, mut changes) = ebpf::split(kernel).map_err(|error| chain(&error))?;
+    let order = Order { has_walk: true, n_marks: options.n_marks };
+    let parts = if options.loads_apart { handover::load(order) } else { handover::make(order) };
+    let (mut source, mut changes) = ebpf::open(parts?).map_err(|error| chain(&error))?;
     prove(&mut source, &mut changes)?;
     Ok(Opened {
         source: Source::Ebpf(Box::new(source)),

@@ -49,6 +49,16 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// It is not for this user.
+    #[error("user {uid} may not read the manifests in {}: let everybody read them (chmod o+rx)", dir.display())]
+    Forbidden {
+        /// The directory.
+        dir: PathBuf,
+        /// Whom this runs as: the agent is not root.
+        uid: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The kernel gives no watch.
     #[error("cannot watch {}: is fs.inotify.max_user_watches used up?", dir.display())]
     Watch {
@@ -59,13 +69,31 @@ pub enum Error {
     },
 }
 
+/// Whether `dir` can be read by this process.
+pub fn check(dir: &Path) -> Result<(), Error> {
+    fs::read_dir(dir).map(drop).map_err(|source| Error::unread(dir.to_owned(), source))
+}
+
 /// Watches `dir`. The future does the work and ends when every reader is gone.
 pub fn watch(dir: PathBuf) -> Result<(Reader, impl Future<Output = ()> + Send), Error> {
-    fs::read_dir(&dir).map_err(|source| Error::Directory { dir: dir.clone(), source })?;
+    check(&dir)?;
     let (watches, changes) =
         changes(&dir).map_err(|source| Error::Watch { dir: dir.clone(), source })?;
     let (sender, reader) = watch::channel(None);
     Ok((reader, publish(dir, watches, changes, sender)))
+}
+
+// === impl Error ===
+
+impl Error {
+    fn unread(dir: PathBuf, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => {
+                Self::Forbidden { dir, uid: rustix::process::geteuid().as_raw(), source }
+            }
+            _ => Self::Directory { dir, source },
+        }
+    }
 }
 
 async fn publish(

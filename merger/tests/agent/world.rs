@@ -17,7 +17,7 @@ use merger::{
         self, Scraper,
         connect::{Dial, Dialling},
     },
-    serve::{self, Server, pages::Pages},
+    serve::{Server, pages::Pages},
     target::{
         Pod, PodRef, Reason, Scheme, Source, State,
         plan::{Note, Plan},
@@ -25,7 +25,7 @@ use merger::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
 };
@@ -132,7 +132,7 @@ impl Agent {
         let own_metrics = Box::new(|| "# TYPE own_total counter\nown_total 1\n".to_owned());
         let (kept, awaited) = (Arc::clone(&pages), readiness.clone());
         let server = Server { targets, pages, readiness, own_metrics };
-        let listener = serve::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (drain, draining) = watch::channel(false);
         let server = tokio::spawn(Arc::new(server).run(listener, draining));

@@ -37,6 +37,8 @@ use self::pod::Pod;
 #[path = "../support/pod.rs"]
 mod pod;
 
+mod confinement;
+mod split;
 mod start_up;
 
 #[path = "../support/world.rs"]
@@ -275,7 +277,7 @@ fn is_caught(pid: u32, signal: Signal) -> bool {
 #[tokio::test]
 async fn changes_that_find_no_room_are_counted_and_seen_nevertheless() {
     let _alone = world::alone().await;
-    let options = Options { rung: Rungs::Only(Rung::Ebpf), n_marks: 1 };
+    let options = Options { rung: Rungs::Only(Rung::Ebpf), n_marks: 1, ..Options::default() };
     let (node, mut changes) = start_with(options);
     node.snapshot().await.unwrap();
     let pods: Vec<Pod> = (0..8).map(|_| Pod::new()).collect();
@@ -292,7 +294,8 @@ async fn changes_that_find_no_room_are_counted_and_seen_nevertheless() {
 /// The kernel part alone, without a thread.
 fn load() -> (listeners::ebpf::Sockets, listeners::ebpf::Changes) {
     let kernel = loader::load(merger_common::N_MARKS).unwrap_or_else(|error| panic!("{error}"));
-    listeners::ebpf::split(kernel).unwrap()
+    let parts = listeners::ebpf::Parts::attach(kernel).unwrap();
+    listeners::ebpf::open(parts).unwrap()
 }
 
 #[tokio::test]

@@ -1,0 +1,222 @@
+//! What a process of merger gives up before it does its work, and the proof that it did.
+//!
+//! Rights belong to threads. All of this is called while the process has but one, and those that come
+//! later begin with what it has left.
+#![expect(unsafe_code, reason = "the proof makes system calls that no wrapper lets fail")]
+
+use std::{ffi::CStr, fmt, fs, io};
+
+use rustix::{
+    process::{
+        DumpableBehavior, Gid, Signal, Uid, getgid, getuid, set_dumpable_behavior,
+        set_parent_process_death_signal,
+    },
+    thread::{
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+        set_capabilities, set_name, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+        set_thread_res_uid,
+    },
+};
+
+use crate::node::{privileges::Rights, seccomp};
+
+/// The user and the group of the agent: nobody's on any system, and no mesh's.
+pub const AGENT: u32 = 65532;
+
+/// What the broker works with.
+const BROKER: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_PTRACE);
+
+/// What it has in store, for the agents that it starts: they become another user.
+const FOR_AGENTS: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID);
+
+/// What the loader works with. To lock the memory of maps is a right of its own below 5.11.
+const LOADER: CapabilitySet =
+    CapabilitySet::BPF.union(CapabilitySet::PERFMON).union(CapabilitySet::SYS_RESOURCE);
+
+/// What a process is held back by, as the kernel says it in `/proc/<pid>/status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confinement {
+    /// `CapEff`.
+    pub rights: Rights,
+    /// `NoNewPrivs`.
+    pub no_new_privs: bool,
+    /// `Seccomp`: 0 is none, 2 is a filter.
+    pub seccomp: u8,
+}
+
+/// Why a process could not give up what it has.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Neither the rights to do so, nor another user already.
+    #[error(
+        "cannot become user {AGENT}: needs CAP_SETUID and CAP_SETGID, and a user namespace that \
+         knows this user; --single-process runs without"
+    )]
+    User(#[source] io::Error),
+    /// The kernel does not take rights away.
+    #[error("cannot give up rights")]
+    Rights(#[source] io::Error),
+    /// The filter of system calls was not taken.
+    #[error("cannot filter system calls: needs a kernel with CONFIG_SECCOMP_FILTER")]
+    Seccomp(#[source] seccomp::Error),
+    /// The kernel does not say what is left.
+    #[error("cannot read what rights are left")]
+    Status(#[source] io::Error),
+    /// It says that something is.
+    #[error("the agent is not confined: {0}")]
+    Unconfined(Confinement),
+    /// A system call that the filter forbids was made.
+    #[error("the agent is not confined: {0} is not refused")]
+    Allowed(&'static str),
+}
+
+/// Makes the calling process an agent: another user without rights, who gains none and has few
+/// system calls. It ends with its parent.
+pub fn become_agent() -> Result<Confinement, Error> {
+    call(c"merger-agent")?;
+    if getuid().is_root() || getgid().is_root() {
+        let user = |error: rustix::io::Errno| Error::User(error.into());
+        let (uid, gid) = (Uid::from_raw(AGENT), Gid::from_raw(AGENT));
+        set_thread_groups(&[]).map_err(user)?;
+        set_thread_res_gid(gid, gid, gid).map_err(user)?;
+        set_thread_res_uid(uid, uid, uid).map_err(user)?;
+    }
+    keep(CapabilitySet::empty(), CapabilitySet::empty())?;
+    // Both are forgotten with a change of user. Nobody else may look into the agent.
+    let rights = |error: rustix::io::Errno| Error::Rights(error.into());
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(rights)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(rights)?;
+    seccomp::apply().map_err(Error::Seccomp)?;
+    prove()
+}
+
+/// Makes the calling process a broker: it keeps what namespaces take, and nothing else.
+pub fn become_broker() -> Result<(), Error> {
+    call(c"merger-broker")?;
+    keep(BROKER, BROKER | FOR_AGENTS)
+}
+
+/// Makes the calling process a loader. Where it has not the rights that were split from
+/// `CAP_SYS_ADMIN` in 5.8, it keeps that.
+pub fn become_loader() -> Result<(), Error> {
+    call(c"merger-loader")?;
+    let held = held()?.permitted;
+    let split = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    let whole = if held.contains(split) { LOADER } else { LOADER | CapabilitySet::SYS_ADMIN };
+    keep(whole, whole)
+}
+
+/// The name in lists of processes, of fifteen bytes at most.
+fn call(name: &CStr) -> Result<(), Error> {
+    set_name(name).map_err(|error| Error::Rights(error.into()))
+}
+
+fn held() -> Result<CapabilitySets, Error> {
+    capabilities(None).map_err(|error| Error::Rights(error.into()))
+}
+
+/// Keeps of what there is what is effective and what is permitted, and no more is ever gained.
+fn keep(effective: CapabilitySet, permitted: CapabilitySet) -> Result<(), Error> {
+    let held = held()?.permitted;
+    let (effective, permitted) = (effective & held, permitted & held);
+    let sets = CapabilitySets { effective, permitted, inheritable: CapabilitySet::empty() };
+    clear_ambient_capability_set()
+        .and_then(|()| set_capabilities(None, sets))
+        .and_then(|()| set_no_new_privs(true))
+        .map_err(|error| Error::Rights(error.into()))
+}
+
+/// Tries what must not be possible, and asks the kernel what is left.
+fn prove() -> Result<Confinement, Error> {
+    // Each of these would fail otherwise, too, but not as refused: there is no descriptor -1, no
+    // process 0, and no command of that number.
+    let forbidden = [
+        ("setns", libc::SYS_setns, [-1, 0, 0]),
+        ("ptrace", libc::SYS_ptrace, [0x4200, 0, 0]),
+        ("bpf", libc::SYS_bpf, [i64::from(u16::MAX), 0, 0]),
+    ];
+    for (name, number, arguments) in forbidden {
+        if !is_refused(number, arguments) {
+            return Err(Error::Allowed(name));
+        }
+    }
+    let left = Confinement::own().map_err(Error::Status)?;
+    if left.is_complete() { Ok(left) } else { Err(Error::Unconfined(left)) }
+}
+
+fn is_refused(number: libc::c_long, [a, b, c]: [i64; 3]) -> bool {
+    // SAFETY: the arguments are numbers that no call takes for anything of this process: each is
+    // refused by the filter, or fails before it reads a pointer.
+    let result = unsafe { libc::syscall(number, a, b, c) };
+    result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+// === impl Confinement ===
+
+impl Confinement {
+    /// That of the calling thread.
+    pub fn own() -> io::Result<Self> {
+        let status = fs::read_to_string("/proc/thread-self/status")?;
+        Self::parse(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Reads the lines of `/proc/<pid>/status`.
+    #[must_use]
+    pub fn parse(status: &str) -> Option<Self> {
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line?.trim().parse::<u8>().ok()
+        };
+        Some(Self {
+            rights: Rights::parse(status)?,
+            no_new_privs: number("NoNewPrivs:")? == 1,
+            seccomp: number("Seccomp:")?,
+        })
+    }
+
+    /// Whether nothing is left that an agent must not have.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let Self { rights, no_new_privs, seccomp } = self;
+        rights.n() == 0 && *no_new_privs && *seccomp == 2
+    }
+}
+
+impl fmt::Display for Confinement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rights, no_new_privs, seccomp } = self;
+        let no_new_privs = u8::from(*no_new_privs);
+        write!(f, "CapEff {rights}, NoNewPrivs {no_new_privs}, Seccomp {seccomp}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(rights: &str, no_new_privs: u8, seccomp: u8, is_complete: bool) {
+        let status = format!(
+            "Name:\tx\nCapEff:\t{rights}\nNoNewPrivs:\t{no_new_privs}\nSeccomp:\t{seccomp}\n\
+             Seccomp_filters:\t1\n"
+        );
+        let left = Confinement::parse(&status).unwrap();
+        assert_eq!(left.is_complete(), is_complete, "{left}");
+        let shown = format!("CapEff {rights}, NoNewPrivs {no_new_privs}, Seccomp {seccomp}");
+        assert_eq!(left.to_string(), shown);
+    }
+
+    #[test]
+    fn whatever_is_left_is_too_much() {
+        check("0000000000000000", 1, 2, true);
+        check("0000000000200000", 1, 2, false);
+        check("0000000000000000", 0, 2, false);
+        check("0000000000000000", 1, 0, false);
+        check("0000000000000000", 1, 1, false);
+    }
+
+    #[test]
+    fn a_status_that_does_not_say_it_is_none() {
+        assert_eq!(Confinement::parse("CapEff:\t0\nNoNewPrivs:\t1\n"), None);
+    }
+}

@@ -1,0 +1,295 @@
+//! The system calls that the agent may make: those of a server that reads files and speaks over
+//! sockets. Everything else fails with `EPERM`, as a right that is missing does.
+//!
+//! It starts no program, enters no namespace, traces nobody, loads nothing into the kernel, writes
+//! no file and makes no memory executable. ARCHITECTURE.md has the list for readers.
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, apply_filter,
+};
+
+/// Why there is no filter.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No filter can be made for this machine.
+    #[error("the filter cannot be made")]
+    Filter(#[from] BackendError),
+    /// The kernel does not take it.
+    #[error("the kernel does not take the filter")]
+    Kernel(#[from] seccompiler::Error),
+}
+
+/// A system call, and what its arguments have to be; one of these alternatives, if there are any.
+type Call = (&'static str, c_long, &'static [Bits]);
+
+/// Of the argument at this position, these bits have to be this.
+type Bits = (u8, u64, u64);
+
+/// Names as the C library has them, so that one that this machine has not is no program.
+macro_rules! calls {
+    ($($name:ident $(($bits:expr))?),* $(,)?) => {
+        &[$((stringify!($name), libc::$name, &[$($bits)?].as_slice())),*]
+    };
+}
+
+/// A thread of this process, in no new namespace.
+const THREAD: Bits = (0, bits(libc::CLONE_THREAD) | NAMESPACES, bits(libc::CLONE_THREAD));
+
+const NAMESPACES: u64 = bits(
+    libc::CLONE_NEWNS
+        | libc::CLONE_NEWCGROUP
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET,
+);
+
+/// Nothing is written to the file, or made where there is none.
+const READ_ONLY: Bits = (2, bits(libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC), 0);
+
+const NOT_EXECUTABLE: Bits = (2, bits(libc::PROT_EXEC), 0);
+
+/// The limit is asked for and not set.
+const NO_NEW_LIMIT: Bits = (2, u64::MAX, 0);
+
+/// The calls of every machine.
+const CALLS: &[Call] = calls![
+    // Files, the manifests among them, and what tells of their changes.
+    SYS_openat(READ_ONLY),
+    SYS_close,
+    SYS_read,
+    SYS_readv,
+    SYS_pread64,
+    SYS_lseek,
+    SYS_fstat,
+    SYS_newfstatat,
+    SYS_statx,
+    SYS_readlinkat,
+    SYS_faccessat,
+    SYS_getdents64,
+    SYS_getcwd,
+    SYS_inotify_init1,
+    SYS_inotify_add_watch,
+    SYS_inotify_rm_watch,
+    // Sockets, and the logs.
+    SYS_bind,
+    SYS_listen,
+    SYS_accept4,
+    SYS_connect,
+    SYS_getsockopt,
+    SYS_setsockopt,
+    SYS_getsockname,
+    SYS_getpeername,
+    SYS_sendto,
+    SYS_recvfrom,
+    SYS_sendmsg,
+    SYS_recvmsg,
+    SYS_shutdown,
+    SYS_write,
+    SYS_writev,
+    SYS_fcntl,
+    SYS_dup,
+    SYS_pipe2,
+    // Waiting.
+    SYS_epoll_create1,
+    SYS_epoll_ctl,
+    SYS_epoll_pwait,
+    SYS_epoll_pwait2,
+    SYS_eventfd2,
+    SYS_ppoll,
+    SYS_futex,
+    SYS_clock_gettime,
+    SYS_clock_getres,
+    SYS_clock_nanosleep,
+    SYS_nanosleep,
+    SYS_sched_yield,
+    SYS_restart_syscall,
+    // Memory.
+    SYS_mmap(NOT_EXECUTABLE),
+    SYS_mprotect(NOT_EXECUTABLE),
+    SYS_munmap,
+    SYS_mremap,
+    SYS_madvise,
+    SYS_brk,
+    // Threads.
+    SYS_clone(THREAD),
+    SYS_set_robust_list,
+    SYS_rseq,
+    SYS_sched_getaffinity,
+    SYS_gettid,
+    SYS_exit,
+    SYS_exit_group,
+    // Signals; to a thread of its own, since a user without rights reaches nobody else's.
+    SYS_rt_sigaction,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigreturn,
+    SYS_sigaltstack,
+    SYS_tgkill,
+    // What it is and where it runs.
+    SYS_getpid,
+    SYS_getppid,
+    SYS_getuid,
+    SYS_geteuid,
+    SYS_getgid,
+    SYS_getegid,
+    SYS_uname,
+    SYS_sysinfo,
+    SYS_prlimit64(NO_NEW_LIMIT),
+    SYS_getrandom,
+    SYS_membarrier,
+];
+
+/// The same under the names that only x86-64 still has.
+#[cfg(target_arch = "x86_64")]
+const OLD_CALLS: &[Call] = calls![
+    SYS_open((1, READ_ONLY.1, 0)),
+    SYS_stat,
+    SYS_lstat,
+    SYS_readlink,
+    SYS_access,
+    SYS_poll,
+    SYS_epoll_wait,
+    SYS_getrlimit,
+    SYS_time,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_CALLS: &[Call] = &[];
+
+/// The calls of which one argument, a number of 32 bits, may have some values: its position, and which.
+const CHOICES: &[(&str, c_long, u8, &[u64])] = &[
+    // TCP to applications and to readers, and the socket to the broker.
+    (
+        "SYS_socket",
+        libc::SYS_socket,
+        0,
+        &[bits(libc::AF_INET), bits(libc::AF_INET6), bits(libc::AF_UNIX)],
+    ),
+    ("SYS_socketpair", libc::SYS_socketpair, 0, &[bits(libc::AF_UNIX)]),
+    // Whether the log is a terminal, and that a socket does not block.
+    ("SYS_ioctl", libc::SYS_ioctl, 1, &[0x5401, 0x5421]),
+    ("SYS_prctl", libc::SYS_prctl, 0, &[bits(libc::PR_SET_NAME), bits(libc::PR_GET_NAME)]),
+];
+
+/// The names of all calls that are allowed, without what is asked of their arguments.
+#[must_use]
+pub fn allowed() -> Vec<&'static str> {
+    let named = |name: &'static str| name.strip_prefix("SYS_").unwrap_or(name);
+    let plain = CALLS.iter().chain(OLD_CALLS).map(|(name, ..)| named(name));
+    plain.chain(CHOICES.iter().map(|(name, ..)| named(name))).collect()
+}
+
+/// Confines the calling thread, and those that it starts, for as long as they live.
+pub fn apply() -> Result<(), Error> {
+    // A thread is made by clone3 first, whose arguments no filter can see. Where there is no such
+    // call the C library takes clone.
+    let missing = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+    let clone3 = || BTreeMap::from([(libc::SYS_clone3, vec![])]);
+    apply_filter(&compiled(clone3(), SeccompAction::Allow, missing)?)?;
+    // This one comes last, since it lets nobody add another. Of two refusals the kernel would give
+    // that of the later filter, so it has none for clone3.
+    let mut rules = rules()?;
+    rules.append(&mut clone3());
+    let refuse = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    apply_filter(&compiled(rules, refuse, SeccompAction::Allow)?)?;
+    Ok(())
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn rules() -> Result<Rules, BackendError> {
+    let mut rules = Rules::new();
+    for (_, number, alternatives) in CALLS.iter().chain(OLD_CALLS) {
+        let alternatives = alternatives.iter().map(|bits| rule(*bits));
+        rules.insert(*number, alternatives.collect::<Result<_, _>>()?);
+    }
+    for (_, number, argument, values) in CHOICES {
+        let alternatives =
+            values.iter().map(|value| rule((*argument, u64::from(u32::MAX), *value)));
+        rules.insert(*number, alternatives.collect::<Result<_, _>>()?);
+    }
+    Ok(rules)
+}
+
+fn rule((argument, mask, value): Bits) -> Result<SeccompRule, BackendError> {
+    let (length, operator) = (SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask));
+    SeccompRule::new(vec![SeccompCondition::new(argument, length, operator, value)?])
+}
+
+/// What is done with a call that no rule is about, and with one that one is.
+fn compiled(
+    rules: Rules,
+    otherwise: SeccompAction,
+    matched: SeccompAction,
+) -> Result<BpfProgram, BackendError> {
+    let machine = std::env::consts::ARCH.try_into()?;
+    SeccompFilter::new(rules, otherwise, matched, machine)?.try_into()
+}
+
+/// A constant of the C library as the kernel compares it.
+const fn bits(constant: i32) -> u64 {
+    constant.cast_unsigned() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_not_be_is_not_in_the_list() {
+        let allowed = allowed();
+        for name in [
+            "setns",
+            "unshare",
+            "bpf",
+            "ptrace",
+            "execve",
+            "execveat",
+            "clone3",
+            "kill",
+            "mount",
+            "open_by_handle_at",
+            "process_vm_readv",
+            "perf_event_open",
+            "io_uring_setup",
+            "keyctl",
+            "init_module",
+            "finit_module",
+            "pidfd_getfd",
+            "setuid",
+            "capset",
+            "chmod",
+            "unlink",
+        ] {
+            assert!(!allowed.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_call_stands_once() {
+        let mut allowed = allowed();
+        let n = allowed.len();
+        allowed.sort_unstable();
+        allowed.dedup();
+        assert_eq!(allowed.len(), n);
+        assert_eq!(rules().unwrap().len(), n);
+    }
+
+    #[test]
+    fn the_architecture_lists_the_calls() {
+        let text = include_str!("../../../ARCHITECTURE.md");
+        let list = text
+            .split_once("<!-- seccomp -->")
+            .and_then(|(_, rest)| rest.split_once("<!-- end -->"));
+        let (list, _) = list.expect("the list stands between its marks");
+        let mut told: Vec<_> = list.split('`').skip(1).step_by(2).collect();
+        let mut allowed = allowed();
+        told.sort_unstable();
+        allowed.sort_unstable();
+        assert_eq!(told, allowed);
+    }
+}

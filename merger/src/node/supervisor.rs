@@ -1,0 +1,151 @@
+//! The broker as a process: the parent of the agent, which it starts, stops and starts again.
+//!
+//! It lives as long as the node is to be served. An agent that is killed, or that misbehaves, is
+//! followed by another, which finds the kernel part and the namespaces as they were. One that ends
+//! by itself before it has asked for anything could not begin, and ends the broker with its code.
+
+use std::{
+    env,
+    io::{self, Read as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    low_level::pipe,
+};
+
+use crate::{
+    cause::chain,
+    node::{
+        Error, Options,
+        broker::{Broker, Signals},
+        channel, confinement,
+    },
+};
+
+/// The program, whatever became of its file meanwhile.
+const PROGRAM: &str = "/proc/self/exe";
+
+/// The flag that says which part of merger a process is, behind the arguments of its parent.
+pub const PART: &str = "--part";
+
+/// An agent that has lived this long is followed by the next at once.
+const STEADY: Duration = Duration::from_secs(1);
+
+/// How long the next waits where the last did not live that long.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long an agent may take to end after its channel was closed. One that is told to stop may
+/// take as long as its readers do.
+const END: Duration = Duration::from_secs(5);
+
+/// Which part of merger a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Loads the kernel part, hands it over, and ends.
+    Loader,
+    /// Reads metrics, merges and serves them.
+    Agent,
+}
+
+/// The signals that ask the program to stop, as something that can be waited for.
+struct Stop {
+    /// A byte for each signal.
+    signals: UnixStream,
+    n: usize,
+}
+
+/// Starts agents and serves each until it is gone. Gives the exit code of the program.
+pub fn run(options: Options) -> Result<u8, Error> {
+    let mut stop = Stop::listen().map_err(Error::Signals)?;
+    let mut broker = Broker::open(Options { loads_apart: true, ..options })?;
+    confinement::become_broker()?;
+    loop {
+        let start = Instant::now();
+        let (agent, end) = start_agent().map_err(Error::Agent)?;
+        tracing::info!(pid = agent.id(), "the agent is started");
+        let ended = broker.serve(&end, Some(&mut stop));
+        drop(end);
+        let status = wait(agent).map_err(Error::Agent)?;
+        let has_begun = broker.has_shown();
+        if stop.n > 0 || (!has_begun && status.code().is_some()) {
+            return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+        }
+        tracing::warn!(%status, why = chain(&ended), "the agent has ended and is started again");
+        if start.elapsed() < STEADY {
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// The channel to the broker that this process was given as its input.
+pub fn inherited() -> io::Result<OwnedFd> {
+    io::stdin().as_fd().try_clone_to_owned()
+}
+
+/// This program again, as another part, with the other end of the channel as its input.
+pub(crate) fn start_part(part: &str) -> io::Result<(Child, OwnedFd)> {
+    let [here, there] = channel::pair()?;
+    let arguments = env::args_os().skip(1);
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).args([PART, part]).stdin(Stdio::from(there));
+    Ok((command.spawn()?, here))
+}
+
+fn start_agent() -> io::Result<(Child, OwnedFd)> {
+    start_part("agent")
+}
+
+/// Waits for a process that has no reason to go on. One that does cannot be ended by a broker without
+/// the right to; but it ends with the broker.
+fn wait(mut child: Child) -> io::Result<ExitStatus> {
+    let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+    let mut polled = [PollFd::new(&ended, PollFlags::IN)];
+    // A signal only shortens the wait.
+    let _ = poll(&mut polled, Timespec::try_from(END).ok().as_ref());
+    child.try_wait()?.ok_or_else(|| {
+        let message = format!("it does not end within {END:?} and takes everything with it");
+        io::Error::new(io::ErrorKind::TimedOut, message)
+    })
+}
+
+// === impl Stop ===
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        let (signals, written) = UnixStream::pair()?;
+        signals.set_nonblocking(true)?;
+        for signal in [SIGTERM, SIGINT] {
+            pipe::register(signal, written.try_clone()?)?;
+        }
+        Ok(Self { signals, n: 0 })
+    }
+}
+
+impl Signals for Stop {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+
+    fn take(&mut self) -> bool {
+        let n = self.signals.read(&mut [0; 8]).unwrap_or_default();
+        let before = self.n;
+        self.n += n;
+        if before > 0 && n > 0 {
+            tracing::info!("a second signal: the agent ends with the broker, at once");
+            std::process::exit(130);
+        }
+        n > 0
+    }
+}
