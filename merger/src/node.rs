@@ -38,6 +38,7 @@ mod client;
 pub mod confinement;
 mod counters;
 mod dial;
+mod footprint;
 #[cfg(feature = "ebpf")]
 pub mod handover;
 mod hints;
@@ -156,6 +157,9 @@ pub enum Error {
     /// The agent cannot be started, or not be waited for.
     #[error("the agent cannot be started")]
     Agent(#[source] io::Error),
+    /// Memory cannot be given back.
+    #[error("cannot give back the memory that the start took")]
+    Footprint(#[source] io::Error),
     /// Signals cannot be heard.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),

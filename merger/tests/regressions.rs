@@ -42,6 +42,11 @@ fn the_merge_holds() {
 }
 
 #[test]
+fn requests_hold() {
+    check("request", laws::request);
+}
+
+#[test]
 fn negotiation_holds() {
     check("negotiate", laws::negotiate);
 }

@@ -1,4 +1,4 @@
-//! `fuzz`: hostile input for the readers, the merge and negotiation.
+//! `fuzz`: hostile input for the readers, the merge, negotiation and the broker.
 //!
 //! The targets are programs of `merger/fuzz`, built by cargo-fuzz. What breaks a law of
 //! `merger/fuzz/src/lib.rs` is kept beside them, in `regressions/<target>`, and from then on a test runs
@@ -23,9 +23,9 @@ mod statistics;
 use statistics::Statistics;
 
 /// Every target. Each has a function of its name in `merger/fuzz/src/lib.rs`.
-const TARGETS: [&str; 5] = ["text", "openmetrics", "protobuf", "merge", "negotiate"];
+const TARGETS: [&str; 6] = ["text", "openmetrics", "protobuf", "merge", "negotiate", "request"];
 
-/// Look for input that breaks a law of the readers, the merge or negotiation
+/// Look for input that breaks a law of the readers, the merge, negotiation or the broker
 ///
 /// Builds the targets with rustup's nightly, seeds them with the recorded pages and the golden cases,
 /// runs them, and tells how many inputs each tried, how many places in the code they reached, and what

@@ -9,6 +9,7 @@ use merger::{
         Defect, Entry, Escaping, Fault, Format, Label, Labels, Output, Reader, negotiate,
     },
     merge::{Limits, Merged, Report, Source, merge as merge_sources},
+    node::protocol::{LONGEST_REQUEST, Request},
 };
 
 /// The marker before each source of the target `merge`; the byte behind it says its format. It occurs
@@ -47,6 +48,20 @@ const APART: &str = "zz_apart_zz";
 
 /// So small that a fuzzer reaches each of them.
 const SMALL: Limits = Limits { samples: 8, labels: 3, name: 16, value: 24, line: 200 };
+
+/// The agent says this to the broker.
+pub fn request(message: &[u8]) {
+    let message = &message[..message.len().min(LONGEST_REQUEST)];
+    let Ok(request) = Request::read(message) else { return };
+    // What was understood can be said, in no more bytes, and is understood again.
+    let said = request.to_bytes();
+    assert!(said.len() <= message.len(), "{message:?} is {request:?}, and that {said:?}");
+    let again = Request::read(&said);
+    assert!(again.is_ok_and(|again| again.to_bytes() == said), "{request:?}");
+    // Nothing is read behind it, and nothing of it is missing.
+    assert!(Request::read(&[&said[..], &[0]].concat()).is_err(), "{request:?}");
+    assert!(Request::read(&said[..said.len() - 1]).is_err(), "{request:?}");
+}
 
 /// The body is text.
 pub fn text(body: &[u8]) {

@@ -26,6 +26,14 @@ const HEADERS: &[&str] = &[
     "\ntext/plain\n",
 ];
 
+/// What agents say: for a snapshot, and for a connection by IPv4 and by IPv6. The number of the request
+/// comes first, of those the namespace next.
+const REQUESTS: [&[u8]; 3] = [
+    &[5, 0],
+    &[7, 1, 9, 0, 127, 0, 0, 1, 80],
+    &[0xff, 3, 1, 0x80, 0x20, 1, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x90, 0x3f],
+];
+
 /// Writes the seeds of a target, and says how many there are.
 pub(super) fn write(target: &str, corpus: &Path) -> anyhow::Result<usize> {
     fs::create_dir_all(corpus).with_context(|| corpus.display().to_string())?;
@@ -34,6 +42,7 @@ pub(super) fn write(target: &str, corpus: &Path) -> anyhow::Result<usize> {
         "negotiate" => negotiations()?,
         "text" => bodies(&["prom"])?,
         "openmetrics" => bodies(&["om", "prom"])?,
+        "request" => REQUESTS.iter().map(|request| request.to_vec()).collect(),
         _ => bodies(&["pb"])?,
     };
     let once_failed =
