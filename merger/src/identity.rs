@@ -3,7 +3,12 @@
 //! A wrong answer here would publish one pod's samples under another's name, so the rule gives an
 //! answer only where every fact agrees, and a reason everywhere else.
 
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+};
+
+use self::cgroup_path::Place;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +30,8 @@ pub struct Process {
     pub started: u64,
     /// The network namespace that it is in.
     pub netns: Cookie,
-    /// Its cgroup, as the first line of `/proc/<pid>/cgroup` that names a pod says, else the last.
+    /// Its cgroup: the path of `/proc/<pid>/cgroup` that names a pod, else one that does not. Empty
+    /// where the kernel does not tell it, or where two paths name two pods.
     pub cgroup: String,
 }
 
@@ -44,6 +50,13 @@ pub enum Unclear {
         /// The oldest process of the namespace.
         pid: u32,
     },
+    /// Something that is no pod has made itself a cgroup of the pod's name.
+    #[error(
+        "two cgroups bear its uid, \"{}\" and \"{}\": one is not the kubelet's; find whose processes are in it",
+        shown(.0),
+        shown(.1)
+    )]
+    TwoCgroups(String, String),
     /// Two pods have their sandboxes in one namespace, and nothing says whose it is.
     #[error("pod uid {other_uid} has its sandbox in the same network namespace")]
     Contested {
@@ -54,16 +67,18 @@ pub enum Unclear {
 
 /// Tells for each pod uid of the node which network namespace is its own.
 ///
-/// A pod's *sandbox* is the oldest process in the pod's cgroup. The sandbox's namespace is the
-/// pod's if it is not the `host`'s, if the sandbox is also the oldest process *in* it, and if no
-/// other pod's sandbox is in it. Uids without an entry have no process.
+/// A pod's *sandbox* is the oldest process in the pod's cgroup, of which there is one. The sandbox's
+/// namespace is the pod's if it is not the `host`'s, if the sandbox is also the oldest process *in*
+/// it, and if no other pod's sandbox is in it. Uids without an entry have no process.
 #[must_use]
 pub fn namespaces(processes: &[Process], host: Cookie) -> HashMap<String, Result<Cookie, Unclear>> {
     let mut sandboxes: HashMap<String, &Process> = HashMap::new();
+    let mut cgroups: HashMap<String, BTreeSet<&str>> = HashMap::new();
     let mut oldest_in: HashMap<Cookie, &Process> = HashMap::new();
     for process in processes {
         keep_oldest(&mut oldest_in, process.netns, process);
-        if let Some(owner) = cgroup_path::owner(&process.cgroup) {
+        if let Some(Place { owner, pod }) = cgroup_path::place(&process.cgroup) {
+            cgroups.entry(owner.pod_uid.clone()).or_default().insert(pod);
             keep_oldest(&mut sandboxes, owner.pod_uid, process);
         }
     }
@@ -75,6 +90,10 @@ pub fn namespaces(processes: &[Process], host: Cookie) -> HashMap<String, Result
 
     let claim = |uid: &str, sandbox: &Process| {
         let netns = sandbox.netns;
+        let mut cgroups = cgroups[uid].iter();
+        if let (Some(one), Some(other)) = (cgroups.next(), cgroups.next()) {
+            return Err(Unclear::TwoCgroups((*one).to_owned(), (*other).to_owned()));
+        }
         if netns == host {
             return Err(Unclear::HostNetwork);
         }
@@ -105,6 +124,17 @@ fn keep_oldest<'a, K: Eq + std::hash::Hash>(
             }
         })
         .or_insert(process);
+}
+
+/// As much of a path as a line of a log has room for: what stands before the pod's component may be
+/// anybody's.
+fn shown(path: &str) -> String {
+    const SHOWN: usize = 160;
+    let mut shown: String = path.chars().take(SHOWN).flat_map(char::escape_default).collect();
+    if path.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 // === impl Cookie ===
@@ -176,6 +206,32 @@ mod tests {
         let contested = |uid: &str| Some(Err(Unclear::Contested { other_uid: uid.to_owned() }));
         check(&processes, "a", contested("b"));
         check(&processes, "b", contested("a"));
+    }
+
+    #[test]
+    fn of_two_cgroups_of_one_name_neither_is_the_pods() {
+        let mk = |pid, netns, cgroup: &str| {
+            let (netns, cgroup) = (Cookie(netns), cgroup.to_owned());
+            Process { pid, started: u64::from(pid), netns, cgroup }
+        };
+        let kubelets = mk(20, 7, "/kubepods/poda/0123456789ab");
+        let somebodys = mk(10, 8, "/docker/cafe/kubepods/poda/0123456789ab");
+        let found = namespaces(&[kubelets, somebodys], HOST).remove("a").unwrap().unwrap_err();
+        let expected = "two cgroups bear its uid, \"/docker/cafe/kubepods/poda\" and \
+                        \"/kubepods/poda\": one is not the kubelet's; find whose processes are in it";
+        assert_eq!(found.to_string(), expected);
+    }
+
+    #[test]
+    fn a_watcher_of_the_runtime_is_not_the_sandbox() {
+        let pod = "/kubepods.slice/kubepods-poda.slice";
+        let mk = |pid, netns, scope: &str| {
+            let (netns, cgroup) = (Cookie(netns), format!("{pod}/{scope}"));
+            Process { pid, started: u64::from(pid), netns, cgroup }
+        };
+        let processes =
+            [mk(10, 1, "crio-conmon-0123456789ab.scope"), mk(20, 7, "crio-0123456789ab.scope")];
+        assert_eq!(namespaces(&processes, HOST).remove("a"), Some(Ok(Cookie(7))));
     }
 
     #[test]

@@ -155,8 +155,12 @@ impl Reader {
         // First, as it tells the threads of the kernel, which are half of many a node.
         let stat = stat::parse(self.read(&process, "stat")?).filter(|stat| !stat.is_kernel)?;
         let (inode, netns) = self.netns_of(&process).ok()?;
-        let lines = str::from_utf8(self.read(&process, "cgroup")?).ok()?;
-        let cgroup = stat::cgroup(lines)?.to_owned();
+        let cgroup = match self.read(&process, "cgroup") {
+            Some(lines) => stat::cgroup(lines)?,
+            // Where one path has more than 4095 bytes, a kernel may tell none of the process. It is
+            // nobody's then, and not to be overlooked.
+            None => self.read(&process, "stat").map(|_| String::new())?,
+        };
         Some(Seen { process: Process { pid, started: stat.started, netns, cgroup }, inode })
     }
 

@@ -34,6 +34,14 @@ use tokio::time::timeout;
 
 use self::pod::Pod;
 
+#[path = "../support/cgroup.rs"]
+mod cgroup;
+
+#[path = "../support/hostile.rs"]
+mod hostile;
+
+mod owners;
+
 #[path = "../support/pod.rs"]
 mod pod;
 
