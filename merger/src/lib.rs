@@ -49,3 +49,7 @@ pub mod telemetry;
 pub mod app;
 
 pub mod command;
+
+#[cfg(test)]
+#[path = "../tests/support/hostile.rs"]
+mod hostile;

@@ -140,10 +140,17 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The socket is in the pod's namespace, but held from outside, as an ambient mesh's proxy does.
-    #[error("the socket is held by process {pid}, which is not of this pod")]
+    /// Who of several holders would answer is up to them, so one from outside is enough.
+    #[error(
+        "the socket is held by process {pid}{}, which is not of this pod: ask for a port that its own \
+         containers alone hold",
+        pod_uid.as_ref().map(|uid| format!(" of pod uid {uid}")).unwrap_or_default()
+    )]
     ForeignHolder {
         /// The process that holds it.
         pid: u32,
+        /// The pod of that process, where its cgroup names one.
+        pod_uid: Option<String>,
     },
     /// Meshes exempt 127.0.0.1 and `::1` from interception, and no other loopback address.
     #[error("bound to {0}, a loopback address that meshes intercept: bind it to 127.0.0.1")]

@@ -28,7 +28,7 @@ pub struct Asked {
 /// An annotation that cannot be followed, and why. What it asked for is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// The annotation, spelled as the pod has it.
+    /// The annotation, spelled as the pod has it, shortened and escaped.
     pub annotation: String,
     /// Its value, shortened and escaped.
     pub value: String,
@@ -51,7 +51,13 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Result<Asked, Malformed> 
         .map(|entry| parse(entry, port, "a port from 1 to 65535, in digits"))
         .transpose()?;
     let path = find("prometheus_io_path")
-        .map(|entry| parse(entry, path, "a path like /metrics in a URL's ASCII, up to 1024 bytes"))
+        .map(|entry| {
+            let path =
+                parse(entry, path, "a path like /metrics in a URL's ASCII, up to 1024 bytes");
+            let is_page = |path: &String| !is_command(path);
+            let what = "a page of metrics: to many a server it is a command";
+            path.and_then(|path| Some(path).filter(is_page).ok_or_else(|| malformed(entry, what)))
+        })
         .transpose()?;
     let scheme = find("prometheus_io_scheme")
         .map(|entry| parse(entry, scheme, "\"http\" or \"https\""))
@@ -62,15 +68,15 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Result<Asked, Malformed> 
 }
 
 fn parse<T>(
-    (annotation, value): (&String, &String),
+    entry: (&String, &String),
     parser: fn(&str) -> Option<T>,
     expected: &'static str,
 ) -> Result<T, Malformed> {
-    parser(value).ok_or_else(|| Malformed {
-        annotation: annotation.clone(),
-        value: shortened(value),
-        expected,
-    })
+    parser(entry.1).ok_or_else(|| malformed(entry, expected))
+}
+
+fn malformed((annotation, value): (&String, &String), expected: &'static str) -> Malformed {
+    Malformed { annotation: shortened(annotation), value: shortened(value), expected }
 }
 
 fn scrape(value: &str) -> Option<bool> {
@@ -90,8 +96,9 @@ fn port(value: &str) -> Option<NonZeroU16> {
 /// Path and query of a request; `None` for what is not to be sent.
 ///
 /// A leading `/` is put in where it is missing, as Go's `url.URL` does for Prometheus. Two of them
-/// would name a host to some servers. Quotes and angle brackets are in no URL: the client would refuse
-/// to send them.
+/// would name a host to some servers. Quotes, angle brackets and backslashes are in no URL: the client
+/// would refuse to send them, or a server would take them for something else. Nor is there a page that
+/// is only reached by `..` or `//`: servers send whoever asks for it elsewhere.
 #[must_use]
 pub fn path(value: &str) -> Option<String> {
     let path = match value.as_bytes() {
@@ -100,9 +107,54 @@ pub fn path(value: &str) -> Option<String> {
         _ => format!("/{value}"),
     };
     let sound = path.len() <= MAX_PATH
-        && !path.starts_with("//")
-        && path.bytes().all(|b| b.is_ascii_graphic() && !b"#\"<>`".contains(&b));
-    sound.then_some(path)
+        && path.bytes().all(|b| b.is_ascii_graphic() && !b"#\"<>`\\".contains(&b));
+    (sound && has_whole_escapes(&path) && is_direct(&decoded(before_query(&path)))).then_some(path)
+}
+
+fn before_query(path: &str) -> &str {
+    path.split_once('?').map_or(path, |(before, _)| before)
+}
+
+/// Whether no segment of a path is empty or a dot, but for what follows its last `/`.
+fn is_direct(path: &str) -> bool {
+    let mut segments = path.strip_suffix('/').unwrap_or(path).split('/').skip(1);
+    segments.all(|segment| !matches!(segment, "" | "." | ".."))
+}
+
+/// Whether every `%` begins an escape, of anything but a control character.
+fn has_whole_escapes(path: &str) -> bool {
+    path.split('%').skip(1).all(|rest| escaped(rest).is_some_and(|byte| !byte.is_ascii_control()))
+}
+
+/// Whether a path is one by which something is ended, drained or reset: at Envoy's administration,
+/// pilot-agent, ztunnel, `linkerd-proxy`, Prometheus. They take POST, but older ones took GET as well.
+fn is_command(path: &str) -> bool {
+    const ANYWHERE: [&str; 4] =
+        ["quitquitquit", "abortabortabort", "drain_listeners", "reset_counters"];
+    const WHOLE: [&str; 6] =
+        ["/shutdown", "/healthcheck/fail", "/healthcheck/ok", "/logging", "/-/quit", "/-/reload"];
+    // Decoded twice: a proxy in front may be the first to do it.
+    let said = decoded(&decoded(before_query(path))).to_ascii_lowercase();
+    let said = said.trim_end_matches('/');
+    WHOLE.contains(&said) || said.split(['/', ';']).any(|segment| ANYWHERE.contains(&segment))
+}
+
+/// With the escapes of a URL replaced; what is none stays.
+fn decoded(text: &str) -> String {
+    let mut pieces = text.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        bytes.push(escaped(piece).unwrap_or(b'%'));
+        let n_digits = if escaped(piece).is_some() { 2 } else { 0 };
+        bytes.extend_from_slice(&piece.as_bytes()[n_digits..]);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The byte whose two digits follow a `%`.
+fn escaped(after: &str) -> Option<u8> {
+    let digits = after.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    u8::from_str_radix(digits, 16).ok()
 }
 
 /// `http` or `https`.
@@ -139,104 +191,4 @@ impl fmt::Display for Malformed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read_pairs(pairs: &[(&str, &str)]) -> Result<Asked, String> {
-        let annotations = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        read(&annotations).map_err(|malformed| malformed.to_string())
-    }
-
-    #[track_caller]
-    fn check(pairs: &[(&str, &str)], port: Option<u16>, path: &str, scheme: Scheme) {
-        let port = port.and_then(NonZeroU16::new);
-        let expected = Asked { scrape: Some(true), port, path: path.to_owned(), scheme };
-        let pairs = [&[("prometheus.io/scrape", "true")], pairs].concat();
-        assert_eq!(read_pairs(&pairs), Ok(expected));
-    }
-
-    #[track_caller]
-    fn check_malformed(annotation: &str, value: &str, message: &str) {
-        let pairs = [("prometheus.io/scrape", "true"), (annotation, value)];
-        assert_eq!(read_pairs(&pairs), Err(message.to_owned()));
-    }
-
-    #[test]
-    fn what_is_not_said_has_the_conventions_default() {
-        check(&[], None, "/metrics", Scheme::Http);
-        check(&[("prometheus.io/path", "")], None, "/metrics", Scheme::Http);
-    }
-
-    #[test]
-    fn each_annotation_is_followed() {
-        let pairs = [
-            ("prometheus.io/port", "8080"),
-            ("prometheus.io/path", "/admin/metrics?all=1"),
-            ("prometheus.io/scheme", "https"),
-        ];
-        check(&pairs, Some(8080), "/admin/metrics?all=1", Scheme::Https);
-    }
-
-    #[test]
-    fn a_name_may_be_spelled_as_prometheus_lets_it() {
-        check(&[("prometheus-io/port", "1")], Some(1), "/metrics", Scheme::Http);
-        check(&[("prometheus.io.port", "1")], Some(1), "/metrics", Scheme::Http);
-        check(&[("prometheus_io_port", "1")], Some(1), "/metrics", Scheme::Http);
-    }
-
-    #[test]
-    fn a_path_gets_the_slash_that_it_lacks() {
-        check(&[("prometheus.io/path", "stats")], None, "/stats", Scheme::Http);
-    }
-
-    #[test]
-    fn a_pod_that_says_nothing_asks_for_nothing() {
-        assert_eq!(read_pairs(&[]).unwrap().scrape, None);
-    }
-
-    #[test]
-    fn a_pod_that_declines_is_not_read_further() {
-        for declined in ["false", "False", "FALSE", "f", "F", "0"] {
-            let pairs = [("prometheus.io/scrape", declined), ("prometheus.io/port", "eighty")];
-            assert_eq!(read_pairs(&pairs).unwrap().scrape, Some(false));
-        }
-    }
-
-    #[test]
-    fn a_malformed_annotation_is_named_with_what_would_be_right() {
-        let message = |annotation: &str, value: &str, expected: &str| {
-            format!("annotation {annotation}: \"{value}\" is not {expected}")
-        };
-        for value in ["0", "65536", "+80", "-1", "80@10.0.0.1:80", "8 0", ""] {
-            let expected = "a port from 1 to 65535, in digits";
-            let message = message("prometheus.io/port", value, expected);
-            check_malformed("prometheus.io/port", value, &message);
-        }
-        for value in ["//host/metrics", "/a b", "/a#b", "/a<b", "/a?b=`c`", "/\u{e9}"] {
-            let shown: String = value.chars().flat_map(char::escape_default).collect();
-            let expected = "a path like /metrics in a URL's ASCII, up to 1024 bytes";
-            let message = message("prometheus.io/path", &shown, expected);
-            check_malformed("prometheus.io/path", value, &message);
-        }
-        check_malformed(
-            "prometheus.io/path",
-            "/\r\nHost: evil",
-            "annotation prometheus.io/path: \"/\\r\\nHost: evil\" is not a path like /metrics in a URL's ASCII, up to 1024 bytes",
-        );
-        check_malformed(
-            "prometheus-io/scheme",
-            "ftp",
-            "annotation prometheus-io/scheme: \"ftp\" is not \"http\" or \"https\"",
-        );
-        let pairs = [("prometheus.io/scrape", "True")];
-        let message = "annotation prometheus.io/scrape: \"True\" is not \"true\" or \"false\"";
-        assert_eq!(read_pairs(&pairs), Err(message.to_owned()));
-    }
-
-    #[test]
-    fn a_long_value_is_shortened_in_the_message() {
-        let long = format!("/{}", "x".repeat(MAX_PATH));
-        let error = read_pairs(&[("prometheus.io/path", &long)]).unwrap_err();
-        assert!(error.contains(&format!("\"/{}…\"", "x".repeat(39))), "{error}");
-    }
-}
+mod tests;

@@ -33,6 +33,32 @@ const PROFILES: &[Profile] = &[Profile {
     reserved: &[15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090],
 }];
 
+/// Containers of proxies whose own metrics are not read, with their ports for traffic and for
+/// administration: mesh, container, ports. Their ports for metrics are not among them, as they can be
+/// asked for by annotation like an application's.
+///
+/// Linkerd: `values.yaml` of the control plane's chart. Consul: `mesh_webhook.go` of consul-k8s and
+/// `metrics.go` of consul-dataplane. Kuma: `UPGRADE.md` and `run.go`. Dapr: `pkg/runtime/config.go`. App
+/// Mesh and OSM name theirs `envoy`: `values.yaml` of the controller, `pkg/constants/constants.go`.
+const PROXIES: &[(&str, &str, &[u16])] = &[
+    ("linkerd", "linkerd-proxy", &[4140, 4143, 4190]),
+    ("consul", "consul-dataplane", &[15001, 19000, 20000]),
+    ("kuma", "kuma-sidecar", &[9901, 9902, 15001, 15006, 15053]),
+    ("dapr", "daprd", &[3500, 50001]),
+    ("App Mesh or OSM", "envoy", &[15000, 15001, 15003]),
+];
+
+/// The mesh whose proxy has `port`, where `container` is such a proxy.
+#[must_use]
+pub fn reserving(container: &Container, port: NonZeroU16) -> Option<&'static str> {
+    let sidecars = PROFILES.iter().map(|p| (p.mesh, p.container, p.reserved));
+    let mut proxies = sidecars.chain(PROXIES.iter().copied());
+    let has = |&(_, name, ports): &(_, &str, &[u16])| {
+        name == container.name && ports.contains(&port.get())
+    };
+    proxies.find(has).map(|(mesh, ..)| mesh)
+}
+
 /// The profile of a sidecar, or `None` where `container` is the application's.
 #[must_use]
 pub fn profile(container: &Container) -> Option<&'static Profile> {

@@ -12,7 +12,7 @@ use std::{
 use super::{
     Container, Listener, Pod, Reason, Refusal, Scheme, Source, State,
     annotations::{self, Asked, Malformed},
-    mesh::{self, Profile},
+    mesh,
 };
 use crate::identity::cgroup_path;
 
@@ -92,8 +92,8 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn annotated(&self, asked: &Asked, port: NonZeroU16, notes: &mut Vec<Note>) -> Vec<Source> {
-        if let Some(profile) = self.reserving(port) {
-            notes.push(Note::Reserved { port, mesh: profile.mesh });
+        if let Some(mesh) = self.reserving(port) {
+            notes.push(Note::Reserved { port, mesh });
             return Vec::new();
         }
         let container = self.container_behind(port);
@@ -158,14 +158,16 @@ impl<'a> Planner<'a> {
         self.pod.containers.iter().filter(|container| mesh::profile(container).is_none())
     }
 
-    fn reserving(&self, port: NonZeroU16) -> Option<&'static Profile> {
-        let mut profiles = self.pod.containers.iter().filter_map(mesh::profile);
-        profiles.find(|profile| profile.reserved.contains(&port.get()))
+    fn reserving(&self, port: NonZeroU16) -> Option<&'static str> {
+        self.pod.containers.iter().find_map(|container| mesh::reserving(container, port))
     }
 
     /// The container that holds a listener on `port`; before it listens, the one that declares the
-    /// port, or the only one that there is.
+    /// port, or the only one that there is. None where somebody else holds one.
     fn container_behind(&self, port: NonZeroU16) -> Option<&'a Container> {
+        if self.foreign_on(port).is_some() {
+            return None;
+        }
         self.holder_of(port)
             .or_else(|| {
                 let declares = |c: &&Container| c.ports.iter().any(|p| p.number == port);
@@ -179,9 +181,7 @@ impl<'a> Planner<'a> {
 
     fn holder_of(&self, port: NonZeroU16) -> Option<&'a Container> {
         let mut ids = self
-            .listeners
-            .iter()
-            .filter(|listener| listener.port == port)
+            .on(port)
             .flat_map(|listener| &listener.holders)
             .filter_map(|holder| cgroup_path::owner(&holder.cgroup))
             .filter(|owner| owner.pod_uid == self.pod.uid)
@@ -190,21 +190,25 @@ impl<'a> Planner<'a> {
     }
 
     fn state(&self, port: NonZeroU16) -> State {
-        let on_port = || self.listeners.iter().filter(|listener| listener.port == port);
-        // One foreign socket is enough: the kernel would choose it wherever it is bound closer.
-        if let Some(pid) = on_port().find_map(|listener| self.foreign_holder(listener)) {
-            return State::Refused(Refusal::ForeignHolder { pid });
+        if let Some(foreign) = self.foreign_on(port) {
+            return State::Refused(foreign);
         }
-        let bound: Vec<IpAddr> = on_port().map(|listener| listener.address).collect();
+        let bound: Vec<IpAddr> = self.on(port).map(|listener| listener.address).collect();
         reachable(&bound, port)
     }
 
-    /// A holder of `listener`, where there are holders and none is of this pod.
-    fn foreign_holder(&self, listener: &Listener) -> Option<u32> {
-        let ours = listener.holders.iter().any(|holder| {
-            cgroup_path::owner(&holder.cgroup).is_some_and(|owner| owner.pod_uid == self.pod.uid)
-        });
-        listener.holders.first().filter(|_| !ours).map(|holder| holder.pid)
+    fn on(&self, port: NonZeroU16) -> impl Iterator<Item = &'a Listener> {
+        self.listeners.iter().copied().filter(move |listener| listener.port == port)
+    }
+
+    /// The first holder of a socket on `port` that is not of this pod. One such socket is enough: the
+    /// kernel would choose it wherever it is bound closer.
+    fn foreign_on(&self, port: NonZeroU16) -> Option<Refusal> {
+        self.on(port).flat_map(|listener| &listener.holders).find_map(|holder| {
+            let pod_uid = cgroup_path::owner(&holder.cgroup).map(|owner| owner.pod_uid);
+            let foreign = pod_uid.as_ref() != Some(&self.pod.uid);
+            foreign.then_some(Refusal::ForeignHolder { pid: holder.pid, pod_uid })
+        })
     }
 }
 
@@ -257,8 +261,8 @@ impl fmt::Display for Note {
             Self::Malformed(malformed) => malformed.fmt(f),
             Self::Reserved { port, mesh } => write!(
                 f,
-                "annotation prometheus.io/port: {port} is a port of {mesh}'s proxy, which is read on \
-                 its own; set the application's port"
+                "annotation prometheus.io/port: {port} is a port of {mesh}'s proxy, which is no \
+                 application's: set the application's port"
             ),
             Self::NoPort => f.write_str(
                 "asks to be scraped, but names no port: set prometheus.io/port, or name a container \

@@ -292,9 +292,11 @@ async fn a_port_that_does_not_listen_yet_is_down_and_no_error_of_the_page() {
 async fn what_is_not_to_be_asked_is_not_asked() {
     let app = sound();
     let mut refused = mk_source("bad", "1", app.address);
-    refused.state = State::Refused(Refusal::ForeignHolder { pid: 7 });
+    refused.state = State::Refused(Refusal::ForeignHolder { pid: 7, pod_uid: None });
     let page = Agent::start(vec![refused]).await.get("/pods/ns/pod/metrics").await;
-    assert_eq!(failure_of(&page), "the socket is held by process 7, which is not of this pod");
+    let reason = "the socket is held by process 7, which is not of this pod: ask for a port that its \
+                  own containers alone hold";
+    assert_eq!(failure_of(&page), reason);
     assert_eq!(app.n_requests(), 0);
 }
 

@@ -1,9 +1,11 @@
 //! What a hostile pod may say, as a table that several tests read: `testdata/hostile`.
 
 /// Whose name such a pod would like to bear.
+#[allow(dead_code, reason = "not every program of tests needs it")]
 pub(crate) const OTHER: &str = "0f0f0f0f-0000-4000-8000-0f0f0f0f0f0f";
 
 /// Names of cgroups below a pod's own, each of one component or of several.
+#[allow(dead_code, reason = "not every program of tests needs it")]
 pub(crate) fn cgroups() -> Vec<Vec<u8>> {
     let id = "0123456789abcdef".repeat(4);
     let listed = include_str!("../../testdata/hostile/cgroups.txt").lines().map(|name| {
@@ -17,6 +19,19 @@ pub(crate) fn cgroups() -> Vec<Vec<u8>> {
         [b"\\".repeat(255), vec![b'/']].concat().repeat(18),
     ];
     listed.chain(longest).collect()
+}
+
+/// What a pod may write in its annotations after `prometheus.io/`: whether it is refused, the name, and
+/// the value.
+#[allow(dead_code, reason = "not every program of tests needs it")]
+pub(crate) fn annotations() -> Vec<(bool, &'static str, String)> {
+    let listed = include_str!("../../testdata/hostile/annotations.txt").lines().map(|line| {
+        let (verdict, annotation) = line.split_once(' ').expect("a verdict and an annotation");
+        let (name, value) = annotation.split_once(": ").expect("a name and a value");
+        let value = String::from_utf8(unescape(value)).expect("an annotation is text");
+        (verdict == "refused", name, value)
+    });
+    listed.collect()
 }
 
 /// Reads `\xff` as that byte.

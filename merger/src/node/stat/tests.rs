@@ -1,9 +1,7 @@
 //! Files of `/proc/<pid>` as the kernel writes them, with what a pod may have put in.
 
 use super::*;
-
-#[path = "../../../tests/support/hostile.rs"]
-mod hostile;
+use crate::hostile;
 
 const REST: &str = "S 1 2 3 4 5 4194560 7 8 9 10 11 12 13 14 15 16 17 18 98765 20 21";
 

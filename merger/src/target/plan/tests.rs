@@ -1,7 +1,10 @@
 //! Pod and listeners in, sources and notes out, each as one line.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::{
+    hostile,
     identity::Cookie,
     target::{Holder, PodRef, Port},
 };
@@ -41,15 +44,18 @@ fn container_id(name: &str) -> String {
     format!("{hex:0<24.24}")
 }
 
-/// A listener as `address:port@container`, `@!` for a holder outside the pod, `@` for none.
+/// A listener as `address:port@container+container`, with `!` for a holder in another pod, `?` for one
+/// in none, and `@` alone where nobody holds it.
 fn mk_listener(text: &str) -> Listener {
-    let (socket, holder) = text.split_once('@').unwrap();
+    let (socket, holders) = text.split_once('@').unwrap();
     let socket: SocketAddr = socket.parse().unwrap();
-    let cgroup = match holder {
+    let cgroup = |holder: &str| match holder {
         "!" => "/kubepods/burstable/podother/0123456789ab".to_owned(),
+        "?" => "/system.slice/x.service".to_owned(),
         name => format!("/kubepods/burstable/pod{UID}/{}", container_id(name)),
     };
-    let holders = if holder.is_empty() { vec![] } else { vec![Holder { pid: 77, cgroup }] };
+    let holders = holders.split('+').filter(|holder| !holder.is_empty());
+    let holders = holders.map(|holder| Holder { pid: 77, cgroup: cgroup(holder) }).collect();
     Listener {
         netns: Cookie(7),
         address: socket.ip(),
@@ -219,7 +225,7 @@ fn a_port_of_the_proxy_is_not_the_applications() {
             &[
                 ENVOY,
                 &format!(
-                    "annotation prometheus.io/port: {port} is a port of istio's proxy, which is read on its own; set the application's port"
+                    "annotation prometheus.io/port: {port} is a port of istio's proxy, which is no application's: set the application's port"
                 ),
             ],
         );
@@ -264,11 +270,41 @@ fn a_loopback_address_that_meshes_intercept_is_not_dialled() {
     );
 }
 
+const FOREIGN: &str = "the socket is held by process 77 of pod uid other, which is not of this pod: \
+                       ask for a port that its own containers alone hold";
+
+/// Nor is it any container's: the label is empty.
+#[track_caller]
+fn check_foreign(listener: &str, refused: &str) {
+    let expected = format!("/9100 http://:9100/metrics {BY_PORT}: {refused}");
+    let pod = mk_pod(&[SCRAPE, ("port", "9100")], &["cart:9100"]);
+    check(&pod, &["127.0.0.1:9100@cart", listener], &[&expected]);
+}
+
 #[test]
 fn a_socket_held_from_outside_the_pod_is_not_asked() {
-    let refused = "the socket is held by process 77, which is not of this pod";
-    check_state(&["0.0.0.0:9100@!"], refused);
-    check_state(&["0.0.0.0:9100@cart", "127.0.0.1:9100@!"], refused);
+    check_foreign("0.0.0.0:9100@!", FOREIGN);
+    check_foreign("0.0.0.0:9100@?", &FOREIGN.replace(" of pod uid other", ""));
+}
+
+#[test]
+fn a_socket_that_is_held_from_outside_as_well_is_not_asked() {
+    check_state(&["0.0.0.0:9100@cart+cart"], "127.0.0.1:9100");
+    for listener in ["0.0.0.0:9100@cart+!", "0.0.0.0:9100@!+cart"] {
+        check_foreign(listener, FOREIGN);
+    }
+}
+
+#[test]
+fn an_ambient_proxy_in_the_namespace_is_not_the_pods() {
+    // ztunnel, of its own pod, makes and holds these sockets in the namespace of every pod.
+    let ztunnel = ["0.0.0.0:15001@!", "[::]:15006@!", "[::]:15008@!", "0.0.0.0:9100@cart"];
+    for port in ["15001", "15006", "15008"] {
+        let expected = format!("/{port} http://:{port}/metrics {BY_PORT}: {FOREIGN}");
+        check(&mk_pod(&[SCRAPE, ("port", port)], &["cart"]), &ztunnel, &[&expected]);
+    }
+    let expected = format!("cart/9100 http://:9100/metrics {BY_PORT}: 127.0.0.1:9100");
+    check(&mk_pod(&[SCRAPE, ("port", "9100")], &["cart"]), &ztunnel, &[&expected]);
 }
 
 #[test]
@@ -283,4 +319,64 @@ fn no_pod_has_more_than_eight_sources() {
     let plan = plan(&mk_pod(&[SCRAPE], &[&ports, "istio-proxy"]), &[]);
     assert_eq!(plan.sources.len(), MAX_SOURCES);
     assert_eq!(plan.notes, [Note::TooMany { left_out: 3 }]);
+}
+
+#[test]
+fn a_hostile_annotation_is_refused_by_name_or_asks_for_the_pods_own_port() {
+    let hostile = hostile::annotations();
+    assert!(hostile.len() >= 200);
+    let listeners = ["0.0.0.0:8080@cart", "0.0.0.0:15090@istio-proxy", "10.0.0.7:8081@cart"];
+    let listeners = listeners.map(mk_listener);
+    let listeners = listeners.each_ref();
+    let own = ["127.0.0.1:8080", "127.0.0.1:15090", "10.0.0.7:8081"].map(|a| a.parse().unwrap());
+    for (is_refused, name, value) in &hostile {
+        let asked = BTreeMap::from([("scrape", "true"), ("port", "8080"), (name, value)]);
+        let asked: Vec<_> = asked.into_iter().collect();
+        let plan = plan(&mk_pod(&asked, &["cart", "istio-proxy"]), &listeners);
+        let case = format!("{name}: {}: {:?}", value.escape_default(), shown(&plan));
+        let (proxys, asked): (Vec<_>, Vec<_>) =
+            plan.sources.iter().partition(|source| matches!(source.reason, Reason::Sidecar(_)));
+        assert_eq!(proxys.len(), 1, "{case}");
+        for source in proxys.iter().chain(&asked) {
+            let State::Ready(addresses) = &source.state else { continue };
+            assert!(addresses.iter().all(|address| own.contains(address)), "{case}");
+            let is_sound = source.path.bytes().all(|byte| byte.is_ascii_graphic());
+            assert!(is_sound && source.path.starts_with('/'), "{case}");
+        }
+        // Whatever is not asked has its reason, in one line that names annotation and value.
+        assert_eq!(asked.is_empty(), !plan.notes.is_empty(), "{case}");
+        assert!(asked.is_empty() || !is_refused, "{case}");
+        let begin: String = value.chars().take(40).flat_map(char::escape_default).collect();
+        for note in &plan.notes {
+            let note = note.to_string();
+            assert!(note.starts_with(&format!("annotation prometheus.io/{name}: ")), "{case}");
+            assert!(note.contains(&begin) && note.len() < 600, "{case}");
+            assert!(!note.contains(char::is_control), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_port_of_any_meshs_proxy_is_refused_by_name_where_that_proxy_is() {
+    let reserved = [
+        ("istio-proxy", &[15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090][..]),
+        ("linkerd-proxy", &[4140, 4143, 4190]),
+        ("consul-dataplane", &[15001, 19000, 20000]),
+        ("kuma-sidecar", &[9901, 9902, 15001, 15006, 15053]),
+        ("daprd", &[3500, 50001]),
+        ("envoy", &[15000, 15001, 15003]),
+    ];
+    for (proxy, ports) in reserved {
+        for port in ports {
+            let port = port.to_string();
+            let listener = format!("0.0.0.0:{port}@{proxy}");
+            let plan = plan(
+                &mk_pod(&[SCRAPE, ("port", &port)], &["cart", proxy]),
+                &[&mk_listener(&listener)],
+            );
+            let note = format!("annotation prometheus.io/port: {port} is a port of ");
+            assert_eq!(plan.notes.len(), 1, "{port} of {proxy}");
+            assert!(plan.notes[0].to_string().starts_with(&note), "{port} of {proxy}");
+        }
+    }
 }
