@@ -40,17 +40,24 @@ mod cgroup;
 #[path = "../support/hostile.rs"]
 mod hostile;
 
+#[path = "../support/reincarnation.rs"]
+mod lives;
+
 mod owners;
 
 #[path = "../support/pod.rs"]
 mod pod;
 
 mod confinement;
+mod reincarnation;
 mod split;
 mod start_up;
 
 #[path = "../support/world.rs"]
 mod world;
+
+#[path = "../support/zygote.rs"]
+mod zygote;
 
 /// Below the resync of 30 s: what is seen by then was told by the kernel part.
 const DEADLINE: Duration = Duration::from_secs(10);
