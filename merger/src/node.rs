@@ -204,15 +204,25 @@ pub enum ConnectError {
 ///
 /// To be called in a tokio runtime. Blocks for some tens of milliseconds, to load the kernel part.
 pub fn start(options: Options) -> Result<(Node, Changes), Error> {
-    let mut broker = Broker::open(options)?;
+    let broker = Broker::open(options)?;
     let [agent, end] = channel::pair().map_err(Error::Channel)?;
     let client = Client::new(agent, broker.hello().clone())?;
-    let serve = move || match broker.serve(&end, None) {
+    let thread = thread::Builder::new().name("merger-broker".into());
+    let thread = thread.spawn(move || serve_one(broker, &end));
+    Ok(Node::new(client, Some(thread.map_err(Error::Thread)?)))
+}
+
+/// Is the broker of the agent at the other end of `socket`, and returns when that is gone.
+pub fn serve(options: Options, socket: &OwnedFd) -> Result<(), Error> {
+    serve_one(Broker::open(options)?, socket);
+    Ok(())
+}
+
+fn serve_one(mut broker: Broker, socket: &OwnedFd) {
+    match broker.serve(socket, None) {
         broker::Ended::Gone => {}
         ended => tracing::error!(error = crate::cause::chain(&ended), "the broker ends"),
-    };
-    let thread = thread::Builder::new().name("merger-broker".into()).spawn(serve);
-    Ok(Node::new(client, Some(thread.map_err(Error::Thread)?)))
+    }
 }
 
 /// Speaks to the broker at the other end of `socket`, which is another process.

@@ -50,6 +50,10 @@ mod pod;
 
 mod confinement;
 mod reincarnation;
+
+#[path = "../support/running.rs"]
+mod running;
+
 mod split;
 mod start_up;
 

@@ -3,120 +3,21 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt as _,
-    path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::{Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{DEADLINE, world};
-
-/// What `merger run` started. It ends when this is dropped.
-struct Running {
-    broker: Child,
-    address: SocketAddr,
-    /// It is read as long as the agent lives.
-    _pods: TempDir,
-}
+use super::{
+    running::{Running, directory, is_there, signal, until},
+    world,
+};
 
 /// The words behind a name of `/proc/<pid>/status`.
 type Status = BTreeMap<String, String>;
-
-// === impl Running ===
-
-impl Running {
-    /// Has begun to serve.
-    #[track_caller]
-    fn start() -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
-        let running = Self::start_at(free.unwrap());
-        until("it is ready", || running.get("/ready").as_deref() == Some("ready\n"));
-        running
-    }
-
-    fn start_at(address: SocketAddr) -> Self {
-        let pods = TempDir::new().unwrap();
-        // The agent is another user.
-        fs::set_permissions(pods.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_merger"));
-        command.arg("run").arg(format!("--pods=manifests:{}", pods.path().display()));
-        command.arg(format!("--listen={address}")).stdin(Stdio::null()).stderr(Stdio::null());
-        Self { broker: command.spawn().unwrap(), address, _pods: pods }
-    }
-
-    fn broker(&self) -> u32 {
-        self.broker.id()
-    }
-
-    /// The only child that the broker has, once there is one.
-    fn agent(&self) -> Option<u32> {
-        let broker = self.broker();
-        let children = fs::read_to_string(format!("/proc/{broker}/task/{broker}/children")).ok()?;
-        let mut children = children.split_whitespace();
-        let agent = children.next()?.parse().ok()?;
-        assert_eq!(children.next(), None, "the loader has ended");
-        Some(agent)
-    }
-
-    fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
-        stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer.split_once("\r\n\r\n")?.1.to_owned())
-    }
-
-    /// The programs of the kernel part, by the links that the broker holds.
-    fn programs(&self) -> Vec<String> {
-        let directory = format!("/proc/{}/fdinfo", self.broker());
-        let texts = fs::read_dir(directory).unwrap().flatten();
-        let texts = texts.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-        let program = |text: String| {
-            let line = text.lines().find_map(|line| line.strip_prefix("prog_id:"))?;
-            Some(line.trim().to_owned())
-        };
-        texts.filter_map(program).collect()
-    }
-
-    fn end(&mut self) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            match self.broker.try_wait().unwrap() {
-                Some(status) => return status,
-                None if start.elapsed() > DEADLINE => panic!("the broker does not end"),
-                None => thread::sleep(Duration::from_millis(5)),
-            }
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.broker.kill();
-        let _ = self.broker.wait();
-    }
-}
-
-#[track_caller]
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is() {
-        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn signal(pid: u32, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    kill_process(pid, signal).unwrap();
-}
 
 fn status(pid: u32) -> Status {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -131,14 +32,11 @@ fn check(status: &Status, expected: &[(&str, &str)]) {
     }
 }
 
-fn is_there(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
-}
-
 #[test]
 fn the_agent_holds_no_right_and_the_broker_what_namespaces_take() {
     world::here(async || {
-        let running = Running::start();
+        let pods = directory();
+        let running = Running::start(pods.path());
         let agent = status(running.agent().unwrap());
         let none = "0000000000000000";
         check(
@@ -172,7 +70,8 @@ fn the_agent_holds_no_right_and_the_broker_what_namespaces_take() {
 #[test]
 fn an_agent_that_is_killed_is_followed_by_another() {
     world::here(async || {
-        let running = Running::start();
+        let pods = directory();
+        let running = Running::start(pods.path());
         let (first, programs) = (running.agent().unwrap(), running.programs());
         signal(first, Signal::KILL);
         until("another agent", || running.agent().is_some_and(|agent| agent != first));
@@ -185,7 +84,8 @@ fn an_agent_that_is_killed_is_followed_by_another() {
 #[test]
 fn everything_ends_with_the_broker() {
     world::here(async || {
-        let mut running = Running::start();
+        let pods = directory();
+        let mut running = Running::start(pods.path());
         let (agent, programs) = (running.agent().unwrap(), running.programs());
         let is_loaded = |program: &String| {
             let mut bpftool = Command::new("bpftool");
@@ -207,8 +107,9 @@ fn everything_ends_with_the_broker() {
 #[test]
 fn a_signal_to_the_broker_drains_the_agent_and_ends_both() {
     world::here(async || {
+        let pods = directory();
         for stop in [Signal::TERM, Signal::INT] {
-            let mut running = Running::start();
+            let mut running = Running::start(pods.path());
             let agent = running.agent().unwrap();
             signal(running.broker(), stop);
             assert_eq!(running.end().code(), Some(0));
@@ -220,8 +121,9 @@ fn a_signal_to_the_broker_drains_the_agent_and_ends_both() {
 #[test]
 fn an_agent_that_cannot_begin_is_not_started_again() {
     world::here(async || {
+        let pods = directory();
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut running = Running::start_at(taken.local_addr().unwrap());
+        let mut running = Running::start_at(taken.local_addr().unwrap(), pods.path());
         assert_eq!(running.end().code(), Some(1));
     });
 }

@@ -1,0 +1,128 @@
+//! `merger run` as a program: what it started, and what can be seen of that from outside.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How long anything of it is waited for.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What `merger run` started. It ends when this is dropped.
+pub(crate) struct Running {
+    broker: Child,
+    pub(crate) address: SocketAddr,
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Has begun to serve the pods of a directory, on a port that nobody else has.
+    #[track_caller]
+    pub(crate) fn start(pods: &Path) -> Self {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
+        let running = Self::start_at(free.expect("a port is free"), pods);
+        until("it is ready", || running.is_ready());
+        running
+    }
+
+    pub(crate) fn start_at(address: SocketAddr, pods: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_merger"));
+        command.arg("run").arg(format!("--pods=manifests:{}", pods.display()));
+        command.arg(format!("--listen={address}")).stdin(Stdio::null()).stderr(Stdio::null());
+        Self { broker: command.spawn().expect("it was built for this"), address }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.get("/ready").as_deref() == Some("ready\n")
+    }
+
+    pub(crate) fn broker(&self) -> u32 {
+        self.broker.id()
+    }
+
+    /// The only child that the broker has, once there is one.
+    pub(crate) fn agent(&self) -> Option<u32> {
+        let broker = self.broker();
+        let children = fs::read_to_string(format!("/proc/{broker}/task/{broker}/children")).ok()?;
+        let mut children = children.split_whitespace();
+        let agent = children.next()?.parse().ok()?;
+        assert_eq!(children.next(), None, "the loader has ended");
+        Some(agent)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        stream.set_read_timeout(Some(DEADLINE)).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+    }
+
+    /// The programs of the kernel part, by the links that the broker holds.
+    pub(crate) fn programs(&self) -> Vec<String> {
+        let directory = format!("/proc/{}/fdinfo", self.broker());
+        let texts = fs::read_dir(directory).into_iter().flatten().flatten();
+        let texts = texts.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        let program = |text: String| {
+            let line = text.lines().find_map(|line| line.strip_prefix("prog_id:"))?;
+            Some(line.trim().to_owned())
+        };
+        texts.filter_map(program).collect()
+    }
+
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            match self.broker.try_wait().expect("an own child") {
+                Some(status) => return status,
+                None if start.elapsed() > DEADLINE => panic!("the broker does not end"),
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.broker.kill();
+        let _ = self.broker.wait();
+    }
+}
+
+/// A directory of pods that the agent, which is another user, may read.
+pub(crate) fn directory() -> TempDir {
+    let pods = TempDir::new().expect("a place for files");
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(pods.path(), mode).expect("an own directory");
+    pods
+}
+
+#[track_caller]
+pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is() {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    // It may have ended by itself.
+    let _ = kill_process(pid.expect("a process has a number"), signal);
+}
+
+pub(crate) fn is_there(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
