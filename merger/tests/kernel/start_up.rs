@@ -1,6 +1,5 @@
 //! What the start finds out: offsets, rights, and whose processes can be seen.
 
-use btf_rs::{Backend, Btf};
 use merger::{
     listeners::Rung,
     node::{self, Options, Rungs, loader, offsets},
@@ -10,7 +9,7 @@ use super::{logged, start, start_with, world};
 
 #[test]
 fn offsets_are_found_through_anonymous_members_and_typedefs() {
-    let btf = Btf::from_file_with_backend(loader::BTF, Backend::Mmap).unwrap();
+    let btf = loader::types().unwrap();
     let offset = |structure, path| offsets::offset_of(&btf, structure, path);
     // `struct sock_common` begins with the addresses, a hash and the ports: 16 bytes, everywhere.
     assert_eq!(offset("sock", "__sk_common.skc_rcv_saddr"), Some(4));
