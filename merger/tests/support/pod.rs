@@ -27,7 +27,10 @@ impl Pod {
         let made = thread::spawn(|| -> io::Result<(Child, Cookie)> {
             enter_fresh()?;
             assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status()?.success());
-            let pause = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn()?;
+            // Whoever reads what this test prints waits for everybody who could still write there.
+            let mut pause = Command::new("sleep");
+            let pause = pause.arg("600").stdin(Stdio::null()).stdout(Stdio::null());
+            let pause = pause.stderr(Stdio::null()).spawn()?;
             Ok((pause, Netns::own()?.cookie()?))
         });
         match made.join().expect("the thread does not panic: `ip` sets loopback up") {
