@@ -26,6 +26,10 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("MERGER_EBPF_OBJECT"));
 /// What loading and iterating needs.
 const WANTED: [Capability; 2] = [Capability::Bpf, Capability::Perfmon];
 
+/// The one helper that is younger than the hooks, and what the verifier of a kernel without it says.
+const SOCK_FROM_FILE: &str = "bpf_sock_from_file";
+const UNKNOWN_SOCK_FROM_FILE: &str = "invalid func unknown#162";
+
 /// Lines of the verifier's log that a person is shown: the refusal stands at the end.
 const LOG_LINES: usize = 12;
 
@@ -55,6 +59,12 @@ pub enum Error {
         "the kernel refuses BPF to this process although it has the rights: is it in a user namespace, or BPF switched off?"
     )]
     Refused(#[source] io::Error),
+    /// A program calls what only later kernels have.
+    #[error("this kernel has no {SOCK_FROM_FILE}, which {program} calls: it came with Linux 5.11")]
+    Helper {
+        /// The name of the program.
+        program: &'static str,
+    },
     /// The verifier does not accept a program. A defect of merger on this kernel: report the log.
     #[error("the kernel's verifier refuses {program}; please report this:\n{log}")]
     Verifier {
@@ -138,6 +148,9 @@ fn refused_program(program: &'static str, error: ProgramError) -> Error {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
+            if log.contains(UNKNOWN_SOCK_FROM_FILE) {
+                return Error::Helper { program };
+            }
             refused(io_error).unwrap_or_else(|_| Error::Verifier { program, log: tail(&log) })
         }
         ProgramError::Btf(error) => Error::Hook(error),
