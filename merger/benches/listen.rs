@@ -2,7 +2,8 @@
 //! that has just started, to a snapshot that has it.
 //!
 //! It is asked of the machine as it is, and of one with a thousand processes more that do nothing:
-//! a look that reads all of `/proc` pays for each of them.
+//! a look that reads all of `/proc` pays for each of them. And of each rung that is told of changes;
+//! the others look every ten seconds.
 //!
 //! `cargo bench --bench listen` as root, on a quiet machine. It prints a line for each and judges
 //! it, and always succeeds: speed is not tested.
@@ -59,15 +60,17 @@ fn main() {
     }
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime needs no right");
-    println!("{:<8} {:>6} {:>6} {:>9} {:>9} {:>9}  p99", "rung", "idle", "n", "p50", "p99", "max");
+    println!("{:<17} {:>6} {:>6} {:>9} {:>9} {:>9}  p99", "rung", "idle", "n", "p50", "p99", "max");
     for (n_idle, n) in ROWS {
         let _idle = Idle::start(n_idle);
-        runtime.block_on(measure(n_idle, n));
+        for rung in [Rung::Ebpf, Rung::EbpfSockDiag] {
+            runtime.block_on(measure(rung, n_idle, n));
+        }
     }
 }
 
-async fn measure(n_idle: usize, n: usize) {
-    let options = Options { rung: Rungs::Only(Rung::Ebpf), ..Options::default() };
+async fn measure(rung: Rung, n_idle: usize, n: usize) {
+    let options = Options { rung: Rungs::Only(rung), ..Options::default() };
     let (node, changes) = node::start(options).unwrap_or_else(|error| panic!("{error}"));
     let (publish, mut published) = watch::channel((now(), Arc::default()));
     let looks = tokio::spawn(look(node.clone(), changes, publish));
@@ -99,7 +102,7 @@ fn report(rung: Rung, n_idle: usize, sorted: &[Duration]) {
     let rung = format!("{} {rung}", rung.number());
     let [p50, p99, max] = times;
     let n = sorted.len();
-    println!("{rung:<8} {n_idle:>6} {n:>6} {p50:>9} {p99:>9} {max:>9}  {verdict}");
+    println!("{rung:<17} {n_idle:>6} {n:>6} {p50:>9} {p99:>9} {max:>9}  {verdict}");
 }
 
 // === impl Idle ===

@@ -45,7 +45,8 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", env = "MERGER_NODE_NAME")]
     pub node_name: Option<String>,
 
-    /// How listeners are found: `auto`, `ebpf` (at once), `sock_diag` or `proc` (a look every 10 s)
+    /// How listeners are found: `auto`, `ebpf` or `ebpf_sock_diag` (at once), `sock_diag` or `proc`
+    /// (a look every 10 s)
     /// (default: auto, the first that works here)
     #[arg(long, value_name = "RUNG", env = "MERGER_LISTENERS")]
     pub listeners: Option<Listeners>,
@@ -317,10 +318,13 @@ impl FromStr for Listeners {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Self(Rungs::Auto)),
-            "ebpf" => Ok(Self(Rungs::Only(Rung::Ebpf))),
-            "sock_diag" => Ok(Self(Rungs::Only(Rung::SockDiag))),
-            "proc" => Ok(Self(Rungs::Only(Rung::Proc))),
-            _ => Err("listeners are found by auto, ebpf, sock_diag or proc".to_owned()),
+            name => {
+                let rung = Rung::ALL.into_iter().find(|rung| rung.as_str() == name);
+                rung.map(|rung| Self(Rungs::Only(rung))).ok_or_else(|| {
+                    let names = Rung::ALL.map(Rung::as_str).join(", ");
+                    format!("listeners are found by auto, or by one of {names}")
+                })
+            }
         }
     }
 }
@@ -396,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_rung_is_asked_for_by_the_name_that_logs_and_metrics_have() {
-        for rung in [Rung::Ebpf, Rung::SockDiag, Rung::Proc] {
+        for rung in Rung::ALL {
             assert_eq!(rung.as_str().parse(), Ok(Listeners(Rungs::Only(rung))));
         }
         assert_eq!("auto".parse(), Ok(Listeners(Rungs::Auto)));

@@ -30,6 +30,8 @@ pub const ROWS: usize = 1 << 18;
 pub enum Rung {
     /// Changes by `tp_btf/inet_sock_set_state`, snapshots by `iter/task_file`.
     Ebpf,
+    /// The same changes; snapshots by what `NETLINK_SOCK_DIAG` says in each namespace that changed.
+    EbpfSockDiag,
     /// What `NETLINK_SOCK_DIAG` says in each namespace, and a sweep over `/proc/<pid>/fd`.
     SockDiag,
     /// A sweep over `/proc/<pid>/net/tcp` and `/proc/<pid>/fd`.
@@ -105,11 +107,15 @@ pub fn join(rows: &[Row], cgroup_of: impl Fn(Held) -> Option<String>) -> Vec<Lis
 // === impl Rung ===
 
 impl Rung {
+    /// The best first.
+    pub const ALL: [Self; 4] = [Self::Ebpf, Self::EbpfSockDiag, Self::SockDiag, Self::Proc];
+
     /// The name in flags, metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ebpf => "ebpf",
+            Self::EbpfSockDiag => "ebpf_sock_diag",
             Self::SockDiag => "sock_diag",
             Self::Proc => "proc",
         }
@@ -120,6 +126,7 @@ impl Rung {
     pub fn number(self) -> u8 {
         match self {
             Self::Ebpf => 1,
+            Self::EbpfSockDiag => 2,
             Self::SockDiag => 3,
             Self::Proc => 4,
         }

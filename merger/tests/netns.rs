@@ -127,14 +127,11 @@ fn a_holder_is_found_by_its_descriptors() {
         let mut pod = Pod::new();
         let (listener, bound) = pod.listen("127.0.0.1:0");
         let pid = pod.hand_over(listener);
-        let sockets: Vec<_> = proc::listeners_of(&pod.netns()).unwrap();
-        let sockets: Vec<_> = sockets.into_iter().map(|socket| (pod.cookie, socket)).collect();
+        let [socket] = proc::listeners_of(&pod.netns()).unwrap()[..] else { panic!("one") };
+        assert_eq!(socket.port.get(), bound.port());
         let held = Held { started: processes::started(pid).unwrap(), pid };
-        let rows = proc::sweep(&sockets, &[held]).rows;
-        let found: Vec<_> = rows.iter().map(|row| (row.port.get(), row.held_by)).collect();
-        assert_eq!(found, [(bound.port(), Some(held))]);
-        let rows = proc::sweep(&sockets, &[]).rows;
-        assert_eq!(rows.iter().map(|row| row.held_by).collect::<Vec<_>>(), [None]);
+        let (found, open) = processes::open_sockets(pid).unwrap();
+        assert_eq!((found, &open[..]), (held, &[socket.inode][..]));
     });
 }
 

@@ -5,7 +5,6 @@
 //! connections costs no more than one with none.
 
 use std::{
-    collections::{HashMap, HashSet},
     fs::{self, File},
     io::{self, BufRead, BufReader, Read},
     net::IpAddr,
@@ -13,8 +12,7 @@ use std::{
 };
 
 use crate::{
-    identity::Cookie,
-    listeners::{Held, ROWS_PER_NETNS, Row, Rows, Socket},
+    listeners::{ROWS_PER_NETNS, Socket},
     netns::Netns,
 };
 
@@ -58,30 +56,6 @@ pub fn listeners_of_pid(pid: u32) -> io::Result<Vec<Socket>> {
     Ok(sockets)
 }
 
-/// Finds the holders of listening sockets among these processes.
-///
-/// Another user's table of files cannot be read without `CAP_SYS_PTRACE`; its sockets then have no
-/// holder. A process that ends meanwhile is one that holds nothing.
-#[must_use]
-pub fn sweep(sockets: &[(Cookie, Socket)], processes: &[Held]) -> Rows {
-    let by_inode: HashMap<u64, _> =
-        sockets.iter().map(|(netns, socket)| (socket.inode, (*netns, *socket))).collect();
-    let mut rows = Rows::default();
-    let mut found = HashSet::new();
-    for &held in processes {
-        for inode in inodes_of(held.pid) {
-            if let Some(&(netns, socket)) = by_inode.get(&inode) {
-                found.insert(inode);
-                rows.push(row(netns, socket, Some(held)));
-            }
-        }
-    }
-    for &(netns, socket) in sockets.iter().filter(|(_, socket)| !found.contains(&socket.inode)) {
-        rows.push(row(netns, socket, None));
-    }
-    rows
-}
-
 /// The sockets that a process has open, by inode; none where that cannot be read.
 pub fn inodes_of(pid: u32) -> impl Iterator<Item = u64> {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
@@ -89,11 +63,6 @@ pub fn inodes_of(pid: u32) -> impl Iterator<Item = u64> {
         let target = fs::read_link(file.path()).ok()?;
         target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
     })
-}
-
-fn row(netns: Cookie, socket: Socket, held_by: Option<Held>) -> Row {
-    let Socket { address, port, inode: _ } = socket;
-    Row { netns, address, port, held_by }
 }
 
 /// Both tables of a directory `net`. The second is absent where IPv6 is switched off.

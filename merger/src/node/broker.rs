@@ -134,6 +134,7 @@ impl Broker {
         if self.agenda.call(Instant::now()) {
             let changed = self.hints.clear();
             add(&self.counters.changes, u64::try_from(changed.len()).unwrap_or(u64::MAX));
+            self.sight.changed(changed);
             tell(agent, &Reply::Look, None)?;
         }
         Ok(())

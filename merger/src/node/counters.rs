@@ -74,13 +74,14 @@ impl Atomics {
         }
     }
 
-    /// The kernel part counts its own.
+    /// The kernel part counts its own. Whether some were lost since the last call.
     #[cfg(feature = "ebpf")]
-    pub(crate) fn lost(&self, in_all: u64) {
+    pub(crate) fn lost(&self, in_all: u64) -> bool {
         let before = self.changes_lost.swap(in_all, Ordering::Relaxed);
         if in_all > before {
             tracing::warn!(n = in_all - before, "changes found no room in the kernel part");
         }
+        in_all > before
     }
 
     pub(crate) fn looked(&self, look: Look) {

@@ -75,8 +75,9 @@ pub fn serve(channel: &OwnedFd) -> anyhow::Result<()> {
 }
 
 /// Loads and attaches in this process.
-pub(crate) fn make(Order { has_walk: _, n_marks }: Order) -> Result<Parts, String> {
-    let kernel = loader::load(n_marks).map_err(|error| chain(&error))?;
+pub(crate) fn make(Order { has_walk, n_marks }: Order) -> Result<Parts, String> {
+    let load = if has_walk { loader::load } else { loader::load_changes };
+    let kernel = load(n_marks).map_err(|error| chain(&error))?;
     Parts::attach(kernel).map_err(|error| chain(&error))
 }
 

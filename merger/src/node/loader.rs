@@ -87,6 +87,20 @@ pub enum Error {
 /// Loads, and attaches nothing yet. `n_marks` is the size of `DIRTY`: [`merger_common::N_MARKS`], or less to
 /// see what happens when it is full.
 pub fn load(n_marks: u32) -> Result<Ebpf, Error> {
+    let (mut ebpf, btf) = object(n_marks)?;
+    iterator(&mut ebpf)?.load("task_file", &btf).map_err(|e| refused_program("task_file", e))?;
+    hook(&mut ebpf, &btf)?;
+    Ok(ebpf)
+}
+
+/// The same without the walk over open files, which takes more than some kernels have.
+pub fn load_changes(n_marks: u32) -> Result<Ebpf, Error> {
+    let (mut ebpf, btf) = object(n_marks)?;
+    hook(&mut ebpf, &btf)?;
+    Ok(ebpf)
+}
+
+fn object(n_marks: u32) -> Result<(Ebpf, Btf), Error> {
     let offsets = offsets::resolve(&types()?)?;
     // The kernel part asks for no log where nobody would read it.
     let debug = tracing::enabled!(target: "merger::kernel", tracing::Level::DEBUG);
@@ -96,12 +110,13 @@ pub fn load(n_marks: u32) -> Result<Ebpf, Error> {
         loader.override_global(global, bytes, true);
     }
     loader.override_global(aya_log::LEVEL, &level, false).map_max_entries("DIRTY", n_marks);
-    let mut ebpf = loader.load(OBJECT).map_err(refused_object)?;
-    let btf = Btf::from_sys_fs()?;
-    iterator(&mut ebpf)?.load("task_file", &btf).map_err(|e| refused_program("task_file", e))?;
-    let hook = tracepoint(&mut ebpf)?;
-    hook.load(TRACEPOINT, &btf).map_err(|e| refused_program(TRACEPOINT, e))?;
-    Ok(ebpf)
+    Ok((loader.load(OBJECT).map_err(refused_object)?, Btf::from_sys_fs()?))
+}
+
+fn hook(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
+    let hook = tracepoint(ebpf)?;
+    hook.load(TRACEPOINT, btf).map_err(|e| refused_program(TRACEPOINT, e))?;
+    Ok(())
 }
 
 /// The program and the hook have one name.

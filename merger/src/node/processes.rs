@@ -11,7 +11,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::fs::{Mode, OFlags, open, openat, readlink, readlinkat};
+use rustix::fs::{Dir, Mode, OFlags, open, openat, readlink, readlinkat, readlinkat_raw};
 
 use crate::{
     identity::{Cookie, Process},
@@ -22,6 +22,12 @@ use crate::{
 
 /// Bytes read of a file about a process. A cgroup path has at most 4096, and a node a dozen of them.
 const FILE: usize = 64 * 1024;
+
+/// Bytes of a `stat`: a name of at most 64, and some fifty numbers.
+const STAT: usize = 2048;
+
+/// Bytes of a link to a socket: `socket:[…]` with up to 20 digits, and one to spare.
+const SOCKET: usize = 32;
 
 /// Namespaces held open during one sweep; those beyond are opened again for each of their processes.
 const HELD_OPEN: usize = 256;
@@ -196,10 +202,35 @@ impl Reader {
     }
 }
 
+/// The sockets that a process has open, by inode, and when it started. Nothing where it has ended, is
+/// a thread of the kernel, or may not be looked into.
+#[must_use]
+pub fn open_sockets(pid: u32) -> Option<(Held, Vec<u64>)> {
+    let process = directory(pid)?;
+    let mut stat = [0; STAT];
+    let file = openat(&process, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let n = rustix::io::read(&file, &mut stat).ok()?;
+    let stat = stat::parse(&stat[..n]).filter(|stat| !stat.is_kernel)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let files = openat(&process, "fd", flags, Mode::empty()).ok()?;
+    let mut inodes = vec![];
+    for file in Dir::read_from(&files).ok()?.flatten() {
+        let mut target = [0; SOCKET];
+        // What does not fit is no socket.
+        let n = readlinkat_raw(&files, file.file_name(), &mut target[..]).unwrap_or_default();
+        inodes.extend(parse_socket(&target[..n]));
+    }
+    Some((Held { started: stat.started, pid }, inodes))
+}
+
 /// When a process started, if there is one of that id.
 #[must_use]
 pub fn started(pid: u32) -> Option<u64> {
     stat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?).map(|stat| stat.started)
+}
+
+fn parse_socket(link: &[u8]) -> Option<u64> {
+    str::from_utf8(link).ok()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 fn pids() -> io::Result<Vec<u32>> {

@@ -1,6 +1,8 @@
 //! Which rung works here: each is tried, the best first.
 
 use std::net::TcpListener;
+#[cfg(feature = "ebpf")]
+use std::process;
 
 use crate::{
     cause::chain,
@@ -10,12 +12,20 @@ use crate::{
     },
     node::{Error, Options, Rungs, hints::Hints},
 };
+#[cfg(feature = "ebpf")]
+use crate::{
+    listeners::ebpf,
+    node::handover::{self, Order},
+};
 
 /// What the listeners are known by.
 pub(crate) enum Source {
     /// Rung 1.
     #[cfg(feature = "ebpf")]
-    Ebpf(Box<crate::listeners::ebpf::Sockets>),
+    Ebpf(Box<ebpf::Sockets>),
+    /// Rung 2. What they have lost is asked of them, and no snapshot.
+    #[cfg(feature = "ebpf")]
+    EbpfSockDiag(Box<ebpf::Sockets>),
     /// Rung 3.
     SockDiag,
     /// Rung 4.
@@ -40,23 +50,31 @@ pub(crate) fn open(options: Options) -> Result<Opened, Error> {
     }
     // Whoever starts the node tells people: see `Node::fallback`.
     let mut reasons = vec![];
-    for rung in [Rung::Ebpf, Rung::SockDiag] {
+    for rung in [Rung::Ebpf, Rung::EbpfSockDiag, Rung::SockDiag] {
         match by(rung, options) {
             Ok(opened) => return Ok(Opened { fallback: join(&reasons), ..opened }),
-            Err(reason) => reasons.push(format!("{rung}: {reason}")),
+            Err(reason) => reasons.push((rung, reason)),
         }
     }
     Ok(Opened { fallback: join(&reasons), ..by_clock(Source::Proc, Rung::Proc) })
 }
 
-fn join(reasons: &[String]) -> Option<String> {
-    (!reasons.is_empty()).then(|| reasons.join("; "))
+/// Two rungs that need the same are often missing for the same.
+fn join(reasons: &[(Rung, String)]) -> Option<String> {
+    let alike = reasons.chunk_by(|(_, one), (_, next)| one == next);
+    let told = alike.filter_map(|alike| {
+        let names: Vec<&str> = alike.iter().map(|(rung, _)| rung.as_str()).collect();
+        Some(format!("{}: {}", names.join(", "), alike.first()?.1))
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// Tries one rung. The last works everywhere.
 fn by(rung: Rung, options: Options) -> Result<Opened, String> {
     match rung {
         Rung::Ebpf => ebpf(options),
+        Rung::EbpfSockDiag => ebpf_sock_diag(options),
         Rung::SockDiag => prove_sock_diag().map(|()| by_clock(Source::SockDiag, rung)),
         Rung::Proc => Ok(by_clock(Source::Proc, rung)),
     }
@@ -86,40 +104,54 @@ fn ebpf(_: Options) -> Result<Opened, String> {
     Err("built without the feature ebpf".into())
 }
 
+#[cfg(not(feature = "ebpf"))]
+use ebpf as ebpf_sock_diag;
+
 #[cfg(feature = "ebpf")]
 fn ebpf(options: Options) -> Result<Opened, String> {
-    use crate::{
-        listeners::ebpf,
-        node::handover::{self, Order},
-    };
-
-    let order = Order { has_walk: true, n_marks: options.n_marks };
-    let parts = if options.loads_apart { handover::load(order) } else { handover::make(order) };
-    let (mut source, mut changes) = ebpf::open(parts?).map_err(|error| chain(&error))?;
-    prove(&mut source, &mut changes)?;
-    Ok(Opened {
-        source: Source::Ebpf(Box::new(source)),
-        hints: Hints::Kernel(Box::new(changes)),
-        rung: Rung::Ebpf,
-        fallback: None,
-    })
+    let (mut source, mut changes) = load(options, true)?;
+    let own = prove_changes(&mut changes)?;
+    prove_walk(&mut source, &own)?;
+    Ok(by_changes(Source::Ebpf(Box::new(source)), changes, Rung::Ebpf))
 }
 
-/// Opens a listener and looks for it. The programs load in a foreign PID namespace too, and then
-/// the walk shows nothing, or processes by numbers that mean others here.
 #[cfg(feature = "ebpf")]
-fn prove(
-    source: &mut crate::listeners::ebpf::Sockets,
-    changes: &mut crate::listeners::ebpf::Changes,
-) -> Result<(), String> {
-    use std::process;
+fn ebpf_sock_diag(options: Options) -> Result<Opened, String> {
+    let (source, mut changes) = load(options, false)?;
+    prove_changes(&mut changes)?;
+    prove_sock_diag()?;
+    Ok(by_changes(Source::EbpfSockDiag(Box::new(source)), changes, Rung::EbpfSockDiag))
+}
 
+/// The kernel part, with the walk over open files or without it.
+#[cfg(feature = "ebpf")]
+fn load(options: Options, has_walk: bool) -> Result<(ebpf::Sockets, ebpf::Changes), String> {
+    let order = Order { has_walk, n_marks: options.n_marks };
+    let parts = if options.loads_apart { handover::load(order) } else { handover::make(order) };
+    ebpf::open(parts?).map_err(|error| chain(&error))
+}
+
+#[cfg(feature = "ebpf")]
+fn by_changes(source: Source, changes: ebpf::Changes, rung: Rung) -> Opened {
+    Opened { source, hints: Hints::Kernel(Box::new(changes)), rung, fallback: None }
+}
+
+/// Opens a listener, and expects to be told.
+#[cfg(feature = "ebpf")]
+fn prove_changes(changes: &mut ebpf::Changes) -> Result<TcpListener, String> {
     let own = TcpListener::bind("127.0.0.1:0").map_err(|error| chain(&error))?;
-    let port = own.local_addr().map_err(|error| chain(&error))?.port();
-    let netns = crate::netns::cookie_of(&own).map_err(|error| chain(&error))?;
     if changes.clear().is_empty() {
         return Err("the kernel part did not notice a listener of our own".into());
     }
+    Ok(own)
+}
+
+/// Looks for it. The programs load in a foreign PID namespace too, and then the walk shows nothing,
+/// or processes by numbers that mean others here.
+#[cfg(feature = "ebpf")]
+fn prove_walk(source: &mut ebpf::Sockets, own: &TcpListener) -> Result<(), String> {
+    let port = own.local_addr().map_err(|error| chain(&error))?.port();
+    let netns = crate::netns::cookie_of(own).map_err(|error| chain(&error))?;
     let rows = source.snapshot().map_err(|error| chain(&error))?.rows;
     let is_own = |row: &crate::listeners::Row| {
         let pid = row.held_by.map(|held| held.pid);
@@ -130,4 +162,17 @@ fn prove(
     }
     Err("open files of the node are not visible: run in the host's PID namespace (hostPID: true)"
         .into())
+}
+
+// === impl Source ===
+
+impl Source {
+    /// Whether only those namespaces are read that something changed in.
+    pub(crate) fn is_marked(&self) -> bool {
+        match self {
+            #[cfg(feature = "ebpf")]
+            Self::EbpfSockDiag(_) => true,
+            _ => false,
+        }
+    }
 }

@@ -2,12 +2,17 @@
 //!
 //! It keeps no namespace open between two looks: a namespace that is held outlives its pod.
 
-use std::{collections::HashSet, io, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use self::{marks::Marks, memory::Memory};
 use crate::{
-    cause::chain,
     identity::Cookie,
-    listeners::{self, Row, Rows, Socket, proc, sock_diag},
+    listeners::{self, Row, Rows},
     netns::Netns,
     node::{
         ConnectError, Error, Snapshot,
@@ -22,12 +27,35 @@ use crate::{
     },
 };
 
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "nobody tells of changes"))]
+mod marks;
+mod memory;
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "everything is read at each look"))]
+mod reading;
+
 /// The eyes of the privileged side.
 pub(crate) struct Sight {
     source: Source,
     table: Table,
+    /// What was read of single namespaces; on the first rung, the listeners that nobody holds.
+    memory: Memory,
+    marks: Marks,
+    /// What the last walk over open files has found, on the rung that has it.
+    #[cfg(feature = "ebpf")]
+    walked: HashSet<reading::Bound>,
+    /// Namespaces that were marked, and cannot be read or explained without a sweep.
+    waiting: HashSet<Cookie>,
     pace: Pace,
     counters: Arc<Atomics>,
+}
+
+/// A look, and what it took beside.
+struct Looked {
+    snapshot: Snapshot,
+    /// What of the time was a sweep.
+    swept: Duration,
+    /// When the sweep may be that it would have needed.
+    again: Option<Instant>,
 }
 
 // === impl Sight ===
@@ -44,7 +72,19 @@ impl Sight {
                 "processes are hidden, and with them their pods: missing {right}"
             );
         }
-        Ok(Self { source, table, pace: Pace::new(), counters })
+        let (memory, marks) = (Memory::default(), Marks::new(Instant::now()));
+        let (waiting, pace) = (HashSet::new(), Pace::new());
+        Ok(Self {
+            source,
+            table,
+            memory,
+            marks,
+            #[cfg(feature = "ebpf")]
+            walked: HashSet::new(),
+            waiting,
+            pace,
+            counters,
+        })
     }
 
     /// What the policy may rely on.
@@ -52,45 +92,62 @@ impl Sight {
         &self.table.known
     }
 
+    /// In these namespaces something changed. To be told before the look that is to see it.
+    pub(crate) fn changed(&mut self, netns: impl IntoIterator<Item = Cookie>) {
+        self.marks.add(netns, Instant::now());
+    }
+
     /// Looks at the node.
     pub(crate) fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let start = Instant::now();
-        let snapshot = self.look();
-        let (took, sweep) = match snapshot {
-            // A sweep has a share of its own, and is no reason to pause.
-            Ok((_, Sweep::New | Sweep::All)) => {
-                (start.elapsed().saturating_sub(self.pace.took), None)
-            }
-            Ok((_, Sweep::At(sweep))) => (start.elapsed(), Some(sweep)),
-            _ => (start.elapsed(), None),
+        let looked = self.look();
+        let (swept, sweep) = match &looked {
+            Ok(Looked { swept, again, .. }) => (*swept, *again),
+            Err(_) => (Duration::ZERO, None),
         };
+        // A sweep has a share of its own, and is no reason to pause.
+        let took = start.elapsed().saturating_sub(swept);
         self.counters.looked(Look { ended: Instant::now(), took, sweep });
         let Atomics { snapshots, snapshots_failed, .. } = &*self.counters;
-        add(if snapshot.is_ok() { snapshots } else { snapshots_failed }, 1);
-        snapshot.map(|(snapshot, _)| snapshot)
+        add(if looked.is_ok() { snapshots } else { snapshots_failed }, 1);
+        looked.map(|looked| looked.snapshot)
     }
 
-    fn look(&mut self) -> Result<(Snapshot, Sweep), Error> {
-        let Rows { mut rows, n_left_out, .. } = self.rows()?;
-        add(&self.counters.rows_left_out, n_left_out);
-        let holder = |row: &Row| Some((row.held_by?, row.netns));
-        let holders: HashSet<_> = rows.iter().filter_map(holder).collect();
-        let enough = self.meet(&holders)?;
+    fn look(&mut self) -> Result<Looked, Error> {
+        let (mut rows, explained) = self.read()?;
+        let mut enough = self.meet(&holders_of(&rows))? && explained;
         let sweep = self.pace.next(Instant::now(), enough);
+        let mut swept = Duration::ZERO;
         if matches!(sweep, Sweep::New | Sweep::All) {
+            let start = Instant::now();
             // Read after the rows, so that every holder that still lives is found.
-            self.sweep(sweep, holders)?;
+            self.sweep(sweep, holders_of(&rows))?;
+            enough = true;
+            self.waiting.retain(|netns| self.table.known.netns.contains(netns));
+            if self.source.is_marked() {
+                rows = self.read_waiting(sweep);
+                enough = self.meet(&holders_of(&rows))?;
+            }
+            self.pace.ended(start, sweep);
+            swept = self.pace.took;
         }
+        let again = match self.pace.next(Instant::now(), enough) {
+            Sweep::At(again) => Some(again),
+            _ => None,
+        };
+        Ok(Looked { snapshot: self.joined(rows.rows), swept, again })
+    }
+
+    fn joined(&self, mut rows: Vec<Row>) -> Snapshot {
         let Self { table, .. } = self;
         // Whose listener it is shows the sweep that is awaited, and until then it is nobody's.
-        rows.retain(|row| holder(row).is_none_or(|holder| table.has_seen(holder)));
+        rows.retain(|row| holder_of(row).is_none_or(|holder| table.has_seen(holder)));
         let cgroup_of = |held| table.processes.get(held).map(|process| process.cgroup.clone());
-        let snapshot = Snapshot {
+        Snapshot {
             host: table.known.host,
             listeners: listeners::join(&rows, cgroup_of),
             processes: table.processes.iter().cloned().collect(),
-        };
-        Ok((snapshot, sweep))
+        }
     }
 
     /// Looks at the holders that are not known, and says whether that was enough to know them.
@@ -103,63 +160,13 @@ impl Sight {
         Ok(self.table.learn(&unknown, &now))
     }
 
-    fn rows(&mut self) -> Result<Rows, Error> {
-        match &mut self.source {
-            #[cfg(feature = "ebpf")]
-            Source::Ebpf(sockets) => {
-                let rows = sockets.snapshot();
-                self.counters.lost(sockets.n_lost().map_err(Error::kernel)?);
-                rows.map_err(Error::kernel)
-            }
-            Source::SockDiag => self.by_namespace(|netns| {
-                let told = sock_diag::listeners_of(netns).map_err(io::Error::other)?;
-                Ok(told.into_iter().map(|told| told.socket).collect())
-            }),
-            Source::Proc => self.by_namespace(proc::listeners_of),
-        }
-    }
-
-    /// The listening sockets of every namespace that a process is in, with their holders.
-    fn by_namespace(
-        &mut self,
-        listeners_of: impl Fn(&Netns) -> io::Result<Vec<Socket>>,
-    ) -> Result<Rows, Error> {
-        self.sweep(Sweep::All, HashSet::new())?;
-        Ok(proc::sweep(&self.sockets(listeners_of), &self.table.processes.held()))
-    }
-
-    /// A namespace that is gone, or whose process has left it, has none.
-    fn sockets(
-        &self,
-        listeners_of: impl Fn(&Netns) -> io::Result<Vec<Socket>>,
-    ) -> Vec<(Cookie, Socket)> {
-        let sockets_of = |netns| {
-            let opened = self.open(netns).ok()?;
-            let same = opened.cookie().is_ok_and(|cookie| cookie == netns);
-            let sockets = same.then(|| listeners_of(&opened))?;
-            sockets
-                .inspect_err(|error| {
-                    let error = chain(error);
-                    tracing::warn!(%netns, error, "cannot read the listeners of a namespace");
-                })
-                .ok()
-        };
-        let of_one = |&netns| {
-            let sockets = sockets_of(netns).unwrap_or_default();
-            sockets.into_iter().map(move |socket| (netns, socket))
-        };
-        self.table.known.netns.iter().flat_map(of_one).collect()
-    }
-
     fn sweep(&mut self, sweep: Sweep, holders: HashSet<Holder>) -> Result<(), Error> {
         add(&self.counters.sweeps, 1);
-        let start = Instant::now();
         let table = match sweep {
             Sweep::New => self.table.refresh(holders),
             _ => Table::read(holders),
         };
         self.table = table.map_err(Error::Processes)?;
-        self.pace.ended(start, sweep);
         Ok(())
     }
 
@@ -181,4 +188,12 @@ impl Sight {
         }
         Err(refused.map_or(ConnectError::Gone(netns), ConnectError::Namespace))
     }
+}
+
+fn holder_of(row: &Row) -> Option<Holder> {
+    Some((row.held_by?, row.netns))
+}
+
+fn holders_of(rows: &Rows) -> HashSet<Holder> {
+    rows.rows.iter().filter_map(holder_of).collect()
 }

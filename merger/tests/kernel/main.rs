@@ -58,6 +58,8 @@ mod running;
 mod split;
 mod start_up;
 
+mod traps;
+
 #[path = "../support/world.rs"]
 mod world;
 

@@ -48,7 +48,7 @@ fn a_foreign_pid_namespace_is_told_and_not_used() {
     let foreign = ["unshare", "--pid", "--fork", "--mount-proc"];
     world::inside(test, &foreign, "root", async || {
         let (node, _changes) = start_with(Options::default());
-        assert_eq!(node.rung(), Rung::SockDiag);
+        assert_eq!(node.rung(), Rung::EbpfSockDiag);
         let reason = node.fallback().unwrap();
         assert!(reason.contains("hostPID: true"), "{reason}");
     });

@@ -34,7 +34,7 @@ fn without_the_kernel_part_sock_diag_is_asked() {
         let (node, _changes) = node::start(Options::default()).unwrap();
         let reason = node.fallback().unwrap();
         assert_eq!(node.rung(), Rung::SockDiag, "{reason}");
-        assert!(reason.starts_with("ebpf: "), "{reason}");
+        assert!(reason.starts_with("ebpf, ebpf_sock_diag: "), "{reason}");
     });
 }
 
@@ -47,7 +47,10 @@ fn without_both_proc_is_read_and_each_is_told() {
         let (node, _changes) = node::start(Options::default()).unwrap();
         let reason = node.fallback().unwrap();
         assert_eq!(node.rung(), Rung::Proc, "{reason}");
-        assert!(reason.starts_with("ebpf: ") && reason.contains("; sock_diag: "), "{reason}");
+        assert!(
+            reason.starts_with("ebpf, ebpf_sock_diag: ") && reason.contains("; sock_diag: "),
+            "{reason}"
+        );
         assert!(reason.ends_with("modprobe tcp_diag"), "{reason}");
         let listeners = node.snapshot().await.unwrap().listeners;
         let of_pod: Vec<_> = listeners.iter().filter(|one| one.netns == pod.cookie).collect();
@@ -59,7 +62,7 @@ fn without_both_proc_is_read_and_each_is_told() {
 fn a_rung_that_is_asked_for_and_missing_is_an_error() {
     let test = "ladder::a_rung_that_is_asked_for_and_missing_is_an_error";
     check_without(test, &[BPF, SOCK_DIAG], async || {
-        for rung in [Rung::Ebpf, Rung::SockDiag] {
+        for rung in [Rung::Ebpf, Rung::EbpfSockDiag, Rung::SockDiag] {
             let error = node::start(only(rung)).err().unwrap().to_string();
             let beginning = format!("listeners cannot be known by {rung}: ");
             assert!(error.starts_with(&beginning), "{error}");

@@ -1,0 +1,219 @@
+//! How each rung reads who listens.
+//!
+//! The first rung reads everything at each look, and so do those that nobody tells what changed.
+//! The second reads the namespaces that are marked. Of a namespace in which it cannot tell who holds
+//! a socket it waits for a sweep, which all rungs share.
+//!
+//! A listener may be in no table of files: it is in a message that nobody has taken yet, or belongs
+//! to an `io_uring` or to the kernel. The first rung does not see it by its walk, so it asks the
+//! namespaces that are marked, and those that a listener has vanished from, for what they have.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    io, mem,
+    time::Instant,
+};
+#[cfg(feature = "ebpf")]
+use std::{net::IpAddr, num::NonZeroU16};
+
+use super::Sight;
+use crate::{
+    cause::chain,
+    identity::Cookie,
+    listeners::{Rows, Socket, proc, sock_diag},
+    node::{
+        Error,
+        counters::add,
+        pace::Sweep,
+        processes::{Processes, open_sockets},
+        rung::Source,
+    },
+};
+
+/// Processes that are gone through for the holders of one namespace. In one with more of them the
+/// sweep does that, at its own pace.
+const LIKELY: usize = 128;
+
+// === impl Sight ===
+
+impl Sight {
+    /// The listeners, and whether it is known of each who holds it.
+    pub(super) fn read(&mut self) -> Result<(Rows, bool), Error> {
+        let now = Instant::now();
+        let (rows, explained) = match &mut self.source {
+            #[cfg(feature = "ebpf")]
+            Source::Ebpf(sockets) => {
+                let rows = sockets.snapshot().map_err(Error::kernel)?;
+                self.count_lost(now)?;
+                (self.walked(rows)?, self.waiting.is_empty())
+            }
+            #[cfg(feature = "ebpf")]
+            Source::EbpfSockDiag(_) => {
+                self.count_lost(now)?;
+                if self.marks.are_all() {
+                    self.read_all()?;
+                } else {
+                    self.read_marked();
+                }
+                (self.memory.rows(), self.waiting.is_empty())
+            }
+            Source::SockDiag | Source::Proc => {
+                self.read_all()?;
+                (self.memory.rows(), true)
+            }
+        };
+        self.marks.read(now);
+        add(&self.counters.rows_left_out, rows.n_left_out);
+        Ok((rows, explained))
+    }
+
+    /// What the kernel part had no room for may have been anything.
+    #[cfg(feature = "ebpf")]
+    fn count_lost(&mut self, now: Instant) -> Result<(), Error> {
+        let (Source::Ebpf(sockets) | Source::EbpfSockDiag(sockets)) = &mut self.source else {
+            return Ok(());
+        };
+        if self.counters.lost(sockets.n_lost().map_err(Error::kernel)?) {
+            self.marks.add_all(now);
+        }
+        Ok(())
+    }
+
+    /// What the walk over open files has found, and the listeners that are in none.
+    #[cfg(feature = "ebpf")]
+    fn walked(&mut self, mut rows: Rows) -> Result<Rows, Error> {
+        let mut held = bound(&rows);
+        let known = &self.table.known.netns;
+        let mut due = self.marks.netns();
+        if self.marks.are_all() {
+            due.extend(known);
+        }
+        let vanished = self.walked.difference(&held).map(|&(netns, ..)| netns);
+        let due = due.into_iter().chain(vanished).chain(mem::take(&mut self.waiting));
+        // A namespace that no process was in is either new or gone: a sweep tells.
+        let (due, unknown): (HashSet<Cookie>, HashSet<Cookie>) =
+            due.partition(|netns| known.contains(netns));
+        self.waiting = unknown;
+        self.memory.retain(known);
+        let is_held = |held: &HashSet<Bound>, netns, socket: &Socket| {
+            held.contains(&(netns, socket.address, socket.port))
+        };
+        let mut unheld = vec![];
+        for netns in due {
+            let sockets = self.sockets_of(netns).unwrap_or_default();
+            let left = sockets.into_iter().filter(|socket| !is_held(&held, netns, socket));
+            unheld.push((netns, left.collect::<Vec<_>>()));
+        }
+        let is_news = |(netns, left): &(Cookie, Vec<Socket>)| {
+            left.iter().any(|socket| !self.memory.has(*netns, socket))
+        };
+        if let Source::Ebpf(sockets) = &mut self.source
+            && unheld.iter().any(is_news)
+        {
+            // It may have been opened after the walk, which sees it then if somebody holds it.
+            rows = sockets.snapshot().map_err(Error::kernel)?;
+            held = bound(&rows);
+        }
+        for (netns, mut left) in unheld {
+            left.retain(|socket| !is_held(&held, netns, socket));
+            self.memory.put(netns, left);
+            self.memory.find_all(&HashSet::from([netns]), []);
+        }
+        self.memory.rows().rows.into_iter().for_each(|row| rows.push(row));
+        self.walked = held;
+        Ok(rows)
+    }
+
+    /// The sockets of every namespace that a process is in, and their holders.
+    fn read_all(&mut self) -> Result<(), Error> {
+        let start = Instant::now();
+        self.sweep(Sweep::All, HashSet::new())?;
+        let netns = self.table.known.netns.clone();
+        self.memory.retain(&netns);
+        for &netns in &netns {
+            // A namespace that is gone, or whose process has left it, has none.
+            let sockets = self.sockets_of(netns).unwrap_or_default();
+            self.memory.put(netns, sockets);
+        }
+        self.memory.find_all(&netns, open_by(&self.table.processes));
+        self.waiting.clear();
+        self.pace.ended(start, Sweep::All);
+        Ok(())
+    }
+
+    /// The namespaces that are marked or wait for a sweep, and those of which a listener has lost its
+    /// last holder: it is closed, or its holder has left it to a child.
+    fn read_marked(&mut self) {
+        let lives = |held| self.table.processes.get(held).is_some();
+        let mut due = self.marks.netns();
+        due.extend(self.memory.bereft(lives));
+        due.extend(mem::take(&mut self.waiting));
+        let is_waiting = |&netns: &Cookie| !self.read_one(netns, LIKELY);
+        self.waiting = due.into_iter().filter(is_waiting).collect();
+    }
+
+    /// Once the sweep has been: what waited for it is read, and after one that read everything, all
+    /// files are looked into again, since of a listener that changes hands nobody tells.
+    pub(super) fn read_waiting(&mut self, sweep: Sweep) -> Rows {
+        let known = self.table.known.netns.clone();
+        self.memory.retain(&known);
+        // One that cannot be read even now is not waited for: its next mark brings it back.
+        let waiting: HashSet<_> =
+            mem::take(&mut self.waiting).intersection(&known).copied().collect();
+        let mut unclear: HashSet<Cookie> =
+            waiting.into_iter().filter(|&netns| !self.read_one(netns, usize::MAX)).collect();
+        if sweep == Sweep::All {
+            unclear = known;
+        }
+        self.memory.find_all(&unclear, open_by(&self.table.processes));
+        self.memory.rows()
+    }
+
+    /// Whether all is known then of this namespace: among its own processes, of which there are to be
+    /// no more than `most`, and those that held its sockets before, all holders are found.
+    fn read_one(&mut self, netns: Cookie, most: usize) -> bool {
+        let within = self.table.processes.within(netns);
+        if within.is_empty() || within.len() > most {
+            return false;
+        }
+        let mut likely: BTreeSet<u32> = within.iter().map(|process| process.pid).collect();
+        likely.extend(self.memory.holders(netns).map(|held| held.pid));
+        let Some(sockets) = self.sockets_of(netns) else { return false };
+        self.memory.put(netns, sockets);
+        self.memory.find(&HashSet::from([netns]), likely.into_iter().filter_map(open_sockets));
+        self.memory.is_explained(netns)
+    }
+
+    /// The listening sockets of a namespace, if it can be entered and is still the one that was meant.
+    fn sockets_of(&self, netns: Cookie) -> Option<Vec<Socket>> {
+        let opened = self.open(netns).ok()?;
+        let same = opened.cookie().is_ok_and(|cookie| cookie == netns);
+        let sockets = same.then(|| {
+            if let Source::Proc = self.source {
+                return proc::listeners_of(&opened);
+            }
+            let told = sock_diag::listeners_of(&opened).map_err(io::Error::other)?;
+            Ok(told.into_iter().map(|told| told.socket).collect())
+        })?;
+        sockets
+            .inspect_err(|error| {
+                let error = chain(error);
+                tracing::warn!(%netns, error, "cannot read the listeners of a namespace");
+            })
+            .ok()
+    }
+}
+
+/// What of a listener the walk tells as well.
+#[cfg(feature = "ebpf")]
+pub(super) type Bound = (Cookie, IpAddr, NonZeroU16);
+
+#[cfg(feature = "ebpf")]
+fn bound(rows: &Rows) -> HashSet<Bound> {
+    rows.rows.iter().map(|row| (row.netns, row.address, row.port)).collect()
+}
+
+/// The sockets that each of these has open now.
+fn open_by(processes: &Processes) -> impl Iterator<Item = (crate::listeners::Held, Vec<u64>)> {
+    processes.held().into_iter().filter_map(|held| open_sockets(held.pid))
+}

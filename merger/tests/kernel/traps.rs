@@ -1,0 +1,347 @@
+//! Sockets and processes that do what few do, told the same by every rung. Each trap is laid while
+//! the rung watches, and before it starts.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixDatagram,
+    },
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
+
+use merger::{
+    identity::Cookie,
+    listeners::Rung,
+    node::{Changes, Node, Options, Rungs, Snapshot},
+};
+use rustix::{
+    net::{
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, bind, ipproto, listen,
+        sendmsg, shutdown, sockopt,
+    },
+    process::{Pid, Signal, kill_process},
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{find, mk_socket, pids, pod::Pod, start_with, world};
+
+const PORT: u16 = 4711;
+
+/// Longer than any table of processes is believed.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A node that knows its listeners by one rung.
+struct Watch {
+    rung: Rung,
+    node: Node,
+    changes: Changes,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    async fn start(rung: Rung) -> Self {
+        let options = Options { rung: Rungs::Only(rung), ..Options::default() };
+        let (node, changes) = start_with(options);
+        let watch = Self { rung, node, changes };
+        watch.node.snapshot().await.unwrap();
+        watch
+    }
+
+    /// Looks when it is told to, and where nobody tells, every now and then.
+    async fn until(&mut self, what: &str, expected: impl Fn(&Snapshot) -> bool) -> Snapshot {
+        let Self { rung, node, changes } = self;
+        let start = Instant::now();
+        loop {
+            let snapshot = node.snapshot().await.unwrap();
+            if expected(&snapshot) {
+                return snapshot;
+            }
+            let listeners = snapshot.listeners.iter().filter(|one| one.netns != snapshot.host);
+            let listeners: Vec<_> = listeners.collect();
+            assert!(start.elapsed() < DEADLINE, "{rung}: {what}: {listeners:?}");
+            if *rung <= Rung::EbpfSockDiag {
+                // What changes hands nobody tells, and the next look sees.
+                let _ = timeout(Duration::from_millis(500), changes.changed()).await;
+            } else {
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    async fn until_open(&mut self, netns: Cookie, address: SocketAddr) -> Vec<u32> {
+        let is_open = |snapshot: &Snapshot| find(snapshot, netns, address).is_some();
+        let snapshot = self.until("it listens", is_open).await;
+        let of_netns = snapshot.listeners.iter().filter(|one| one.netns == netns);
+        assert_eq!(of_netns.count(), 1, "{}: {:?}", self.rung, snapshot.listeners);
+        pids(find(&snapshot, netns, address).unwrap()).into_iter().collect()
+    }
+
+    async fn until_closed(&mut self, netns: Cookie) {
+        let is_closed =
+            |snapshot: &Snapshot| snapshot.listeners.iter().all(|one| one.netns != netns);
+        self.until("nothing listens", is_closed).await;
+    }
+
+    async fn until_held_by(&mut self, netns: Cookie, address: SocketAddr, expected: &[u32]) {
+        let expected: BTreeSet<u32> = expected.iter().copied().collect();
+        let is_held = |snapshot: &Snapshot| {
+            find(snapshot, netns, address).is_some_and(|one| pids(one) == expected)
+        };
+        self.until(&format!("it is held by {expected:?}"), is_held).await;
+    }
+}
+
+/// Lays a trap for each rung.
+#[track_caller]
+fn on_each_rung(body: impl AsyncFn(Watch)) {
+    for rung in Rung::ALL {
+        world::here(async || body(Watch::start(rung).await).await);
+    }
+}
+
+fn address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], PORT))
+}
+
+/// A socket that is bound inside, and does not listen.
+fn bound(pod: &Pod, prepare: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>) -> OwnedFd {
+    let made = pod.netns().within(|| {
+        let socket = mk_socket(None)?;
+        prepare(&socket)?;
+        bind(&socket, &address())?;
+        Ok(socket)
+    });
+    made.unwrap()
+}
+
+#[test]
+fn an_mptcp_listener_is_one() {
+    on_each_rung(async |mut watch| {
+        let pod = Pod::new();
+        let listener = pod.netns().within(|| {
+            let socket = mk_socket(Some(ipproto::MPTCP))?;
+            bind(&socket, &address())?;
+            listen(&socket, 1)?;
+            Ok(socket)
+        });
+        assert_eq!(watch.until_open(pod.cookie, address()).await, [process::id()]);
+        drop(listener.unwrap());
+        watch.until_closed(pod.cookie).await;
+    });
+}
+
+#[test]
+fn sockets_that_share_a_port_are_one_until_the_last_is_closed() {
+    on_each_rung(async |mut watch| {
+        let mut pod = Pod::new();
+        let share = |socket: &OwnedFd| sockopt::set_socket_reuseport(socket, true);
+        let [first, second] = [bound(&pod, share), bound(&pod, share)];
+        listen(&first, 1).unwrap();
+        listen(&second, 1).unwrap();
+        let holder = pod.hand_over(first);
+        watch.until_held_by(pod.cookie, address(), &[holder, process::id()]).await;
+        drop(second);
+        watch.until_held_by(pod.cookie, address(), &[holder]).await;
+        end(holder);
+        watch.until_closed(pod.cookie).await;
+    });
+}
+
+/// Ends a process that somebody else waits for.
+fn end(pid: u32) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_listener_that_a_child_inherits_outlives_its_parent() {
+    on_each_rung(async |mut watch| {
+        let mut pod = Pod::new();
+        let (listener, bound) = pod.listen("127.0.0.1:0");
+        // A shell gives what it starts in the background another input than its own.
+        let forks = "exec 3<&0 </dev/null; sleep 600 <&3 3<&- & echo $! >\"$0\"; wait";
+        let directory = tempfile::tempdir().unwrap();
+        let told = directory.path().join("child");
+        let netns = pod.netns();
+        let parent = netns
+            .within(|| Ok(pod.hold(&["sh", "-c", forks, told.to_str().unwrap()], listener)))
+            .unwrap();
+        let child: u32 = loop {
+            match fs::read_to_string(&told).unwrap_or_default().trim().parse() {
+                Ok(child) => break child,
+                Err(_) => sleep(Duration::from_millis(1)).await,
+            }
+        };
+        watch.until_held_by(pod.cookie, bound, &[parent, child]).await;
+        end(parent);
+        watch.until_held_by(pod.cookie, bound, &[child]).await;
+        end(child);
+        watch.until_closed(pod.cookie).await;
+    });
+}
+
+#[test]
+fn a_listener_that_is_passed_to_another_namespace_stays_where_it_was_born() {
+    on_each_rung(async |mut watch| {
+        let (mut other, pod) = (Pod::new(), Pod::new());
+        let (listener, bound) = pod.listen("127.0.0.1:0");
+        let netns = other.netns();
+        let holder = netns.within(|| Ok(other.hand_over(listener))).unwrap();
+        assert_eq!(watch.until_open(pod.cookie, bound).await, [holder]);
+        drop(other);
+        watch.until_closed(pod.cookie).await;
+    });
+}
+
+#[test]
+fn a_listener_that_was_shut_down_listens_again() {
+    on_each_rung(async |mut watch| {
+        let pod = Pod::new();
+        let socket = bound(&pod, |_| Ok(()));
+        for _ in 0..2 {
+            listen(&socket, 1).unwrap();
+            watch.until_open(pod.cookie, address()).await;
+            shutdown(&socket, Shutdown::Both).unwrap();
+            watch.until_closed(pod.cookie).await;
+        }
+    });
+}
+
+#[test]
+fn a_socket_that_is_listened_on_from_another_namespace_is_where_it_was_born() {
+    on_each_rung(async |mut watch| {
+        let (other, pod) = (Pod::new(), Pod::new());
+        let socket = bound(&pod, |_| Ok(()));
+        other.netns().within(|| Ok(listen(&socket, 1)?)).unwrap();
+        assert_eq!(watch.until_open(pod.cookie, address()).await, [process::id()]);
+        watch.until_closed(other.cookie).await;
+    });
+}
+
+/// Leaves a socket in a message that nobody has taken yet.
+fn send(listener: &TcpListener) -> (UnixDatagram, UnixDatagram) {
+    let (sender, receiver) = UnixDatagram::pair().unwrap();
+    let fds = [listener.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+    sendmsg(&sender, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::empty()).unwrap();
+    (sender, receiver)
+}
+
+#[test]
+fn a_listener_that_no_table_of_files_holds_is_told_without_a_holder() {
+    on_each_rung(async |mut watch| {
+        let pod = Pod::new();
+        let (listener, bound) = pod.listen("127.0.0.1:0");
+        let message = send(&listener);
+        drop(listener);
+        assert!(watch.until_open(pod.cookie, bound).await.is_empty());
+        drop(message);
+        watch.until_closed(pod.cookie).await;
+    });
+}
+
+#[test]
+fn a_listener_that_leaves_all_tables_of_files_stays() {
+    on_each_rung(async |mut watch| {
+        let pod = Pod::new();
+        let (listener, bound) = pod.listen("127.0.0.1:0");
+        watch.until_open(pod.cookie, bound).await;
+        let message = send(&listener);
+        drop(listener);
+        // The table of processes says that this one still holds it, until it is read again.
+        for _ in 0..3 {
+            watch.until_open(pod.cookie, bound).await;
+            sleep(Duration::from_millis(100)).await;
+        }
+        drop(message);
+        watch.until_closed(pod.cookie).await;
+    });
+}
+
+#[test]
+fn a_namespace_nested_inside_a_pod_has_listeners_of_its_own() {
+    on_each_rung(async |mut watch| {
+        let pod = Pod::new();
+        let nested = pod.netns().within(|| Ok(Pod::new())).unwrap();
+        let [(outer, _), (inner, _)] = [&pod, &nested].map(|one| one.listen("127.0.0.1:4711"));
+        watch.until_open(pod.cookie, address()).await;
+        watch.until_open(nested.cookie, address()).await;
+        drop(outer);
+        watch.until_closed(pod.cookie).await;
+        watch.until_open(nested.cookie, address()).await;
+        drop(inner);
+        watch.until_closed(nested.cookie).await;
+    });
+}
+
+#[test]
+fn a_pod_whose_pause_container_is_gone_listens_on() {
+    on_each_rung(async |mut watch| {
+        let mut pod = Pod::new();
+        let netns = pod.netns();
+        let null = || fs::File::open("/dev/null").unwrap();
+        netns.within(|| Ok(pod.hand_over(null()))).unwrap();
+        let (first, _) = pod.listen("127.0.0.1:4711");
+        watch.until_open(pod.cookie, address()).await;
+        end(pod.pid());
+        drop(first);
+        watch.until_closed(pod.cookie).await;
+        let again = netns.within(|| TcpListener::bind(address())).unwrap();
+        drop(netns);
+        watch.until_open(pod.cookie, address()).await;
+        drop(again);
+        watch.until_closed(pod.cookie).await;
+    });
+}
+
+/// A cgroup of a pod, in whichever hierarchy this machine has. It is taken away when this is dropped.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new() -> Self {
+        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup"];
+        let root = roots.iter().map(Path::new).find(|root| root.join("cgroup.procs").exists());
+        let pod = format!("kubepods/pod{:08}-0000-0000-0000-000000000000/c", process::id());
+        let cgroup = root.expect("a hierarchy of cgroups is mounted").join(pod);
+        fs::create_dir_all(&cgroup).unwrap();
+        Self(cgroup)
+    }
+
+    fn take(&self, pid: u32) -> io::Result<()> {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Not while a process of it is still being taken down; then it stays, and is empty.
+        let _ = fs::remove_dir(&self.0);
+        let _ = self.0.parent().map(fs::remove_dir);
+    }
+}
+
+#[test]
+fn a_holder_that_moves_to_another_cgroup_is_soon_known_by_that() {
+    on_each_rung(async |mut watch| {
+        let cgroup = Cgroup::new();
+        let mut pod = Pod::new();
+        let (listener, bound) = pod.listen("127.0.0.1:0");
+        let holder = pod.hand_over(listener);
+        watch.until_held_by(pod.cookie, bound, &[holder]).await;
+        cgroup.take(holder).unwrap();
+        let has_moved = |snapshot: &Snapshot| {
+            let found = find(snapshot, pod.cookie, bound);
+            found.is_some_and(|one| one.holders[0].cgroup.contains("/kubepods/pod"))
+        };
+        watch.until("it has moved", has_moved).await;
+    });
+}
