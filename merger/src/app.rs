@@ -1,6 +1,12 @@
 //! Builds each part of the agent, hands it what it needs, spawns, waits.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use tokio::{net::TcpListener, runtime, sync::watch, task::JoinSet};
@@ -21,6 +27,10 @@ use crate::{
     telemetry::Parts,
 };
 
+/// How long an address may still be taken that is to be free, and how often that is tried.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Runs a part of merger until a signal asks it to stop. Without one it is what `config` says: the
 /// broker, which starts the other parts, or all of them in one process.
 pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
@@ -34,7 +44,7 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
             // What a person gets wrong most easily is told before anything is loaded.
             let PodSource::Manifests(dir) = &config.pods;
             manifests::check(dir)?;
-            drop(serve::bind(config.listen)?);
+            until_free(config.listen)?;
             Ok(supervisor::run(options)?.into())
         }
         #[cfg(feature = "ebpf")]
@@ -50,6 +60,17 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
             let confinement = confinement::become_agent()?;
             info!(%confinement, "the agent holds no right");
             serve(config, || node::attach(channel))
+        }
+    }
+}
+
+/// Tries the address. An agent whose broker was killed ends a moment later, and has it until then.
+fn until_free(listen: SocketAddr) -> Result<(), serve::Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match serve::bind(listen) {
+            Err(serve::Error::Taken(_)) if Instant::now() < deadline => thread::sleep(PAUSE),
+            tried => return tried.map(drop),
         }
     }
 }
