@@ -86,7 +86,7 @@ async fn ways_to_a_connection() -> Vec<Duration> {
     let mut ways = Vec::with_capacity(N_CONNECTIONS);
     for _ in 0..N_CONNECTIONS {
         let start = Instant::now();
-        let socket = node.connect(Connect { netns: pod.cookie, address }).await;
+        let socket = node.connect(Connect { netns: pod.cookie, address, owner: None }).await;
         ways.push(start.elapsed());
         drop(socket.unwrap_or_else(|error| panic!("{error}")));
     }

@@ -34,7 +34,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Runs a part of merger until a signal asks it to stop. Without one it is what `config` says: the
 /// broker, which starts the other parts, or all of them in one process.
 pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
-    let options = Options { rung: config.listeners, ..Options::default() };
+    let options =
+        Options { rung: config.listeners, host_network: config.host_network, ..Options::default() };
     match part {
         None if config.single_process => {
             info!("one process holds all rights, as --single-process asks");
@@ -109,6 +110,7 @@ impl Agent {
             node_name,
             listeners: _,
             single_process: _,
+            host_network,
             scrape: limits,
             max_page_bytes,
             max_samples,
@@ -121,7 +123,8 @@ impl Agent {
 
         let readiness = Readiness::default();
         let awaited = readiness.await_for("pods and listeners");
-        let (inventory, targets) = Inventory::new(node.clone(), changes, pods, node_name, awaited);
+        let (inventory, targets) =
+            Inventory::new(node.clone(), changes, pods, node_name, host_network, awaited);
         let mut tasks = JoinSet::new();
         tasks.spawn(read_manifests.instrument(info_span!("pods")));
         tasks.spawn(inventory.run().instrument(info_span!("inventory")));

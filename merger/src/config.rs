@@ -56,6 +56,11 @@ pub struct Settings {
     #[arg(long, env = "MERGER_SINGLE_PROCESS", num_args = 0..=1, default_missing_value = "true")]
     pub single_process: Option<bool>,
 
+    /// Also read pods that are in the host's network namespace: of its listeners those that a pod's
+    /// containers alone hold, which is looked at before and after each scrape (default: false)
+    #[arg(long, env = "MERGER_HOST_NETWORK", num_args = 0..=1, default_missing_value = "true")]
+    pub host_network: Option<bool>,
+
     /// The longest wait for one source; a reader's shorter timeout goes before it (default: 10s)
     #[arg(long, value_name = "DURATION", env = "MERGER_SCRAPE_TIMEOUT")]
     pub scrape_timeout: Option<Timeout>,
@@ -129,6 +134,8 @@ pub struct Config {
     pub listeners: Rungs,
     /// Whether everything is done in one process.
     pub single_process: bool,
+    /// Whether pods in the host's network namespace are read.
+    pub host_network: bool,
     /// What one scrape may cost.
     pub scrape: scrape::Limits,
     /// The most bytes of the page of all pods and of its bodies.
@@ -209,6 +216,7 @@ impl Settings {
             node_name,
             listeners,
             single_process,
+            host_network,
             scrape_timeout,
             max_body_bytes,
             max_bytes_in_flight,
@@ -224,6 +232,7 @@ impl Settings {
             node_name: node_name.or(other.node_name),
             listeners: listeners.or(other.listeners),
             single_process: single_process.or(other.single_process),
+            host_network: host_network.or(other.host_network),
             scrape_timeout: scrape_timeout.or(other.scrape_timeout),
             max_body_bytes: max_body_bytes.or(other.max_body_bytes),
             max_bytes_in_flight: max_bytes_in_flight.or(other.max_bytes_in_flight),
@@ -270,6 +279,7 @@ impl Settings {
             node_name,
             listeners: self.listeners.map_or(Rungs::Auto, |Listeners(rungs)| rungs),
             single_process: self.single_process.unwrap_or_default(),
+            host_network: self.host_network.unwrap_or_default(),
             scrape: scrape::Limits { timeout, body, in_flight },
             max_page_bytes,
             max_samples,

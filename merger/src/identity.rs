@@ -8,11 +8,13 @@ use std::{
     fmt,
 };
 
-use self::cgroup_path::Place;
-
 use serde::{Deserialize, Serialize};
 
+use self::cgroup_path::Place;
+pub use self::uid::PodUid;
+
 pub mod cgroup_path;
+mod uid;
 
 /// A network namespace, for as long as the machine runs.
 ///
@@ -42,7 +44,9 @@ pub enum Unclear {
     #[error("no process runs in the pod's cgroup: it does not run, or its uid is another by now")]
     NoProcess,
     /// Its sandbox is in the namespace of the host, where every listener is everybody's.
-    #[error("the pod is in the host's network namespace, which is not scraped")]
+    #[error(
+        "the pod is in the host's network namespace, which is not scraped without --host-network"
+    )]
     HostNetwork,
     /// Somebody was in its namespace before it.
     #[error("process {pid}, the oldest in its network namespace, is not of this pod")]

@@ -38,9 +38,10 @@ pub type Targets = BTreeMap<PodRef, Arc<Target>>;
 pub type Reader = watch::Receiver<Option<Arc<Targets>>>;
 
 /// Makes the targets of `node` from its pods and a snapshot. Pods of another node and pods that
-/// ended are left out.
+/// ended are left out. With `host_network`, pods in the host's namespace have those of its listeners
+/// that they alone hold.
 #[must_use]
-pub fn targets(known: &Known, snapshot: &Snapshot, node: &str) -> Targets {
+pub fn targets(known: &Known, snapshot: &Snapshot, node: &str, host_network: bool) -> Targets {
     let mut namespaces = identity::namespaces(&snapshot.processes, snapshot.host);
     let mut listeners: BTreeMap<Cookie, Vec<&Listener>> = BTreeMap::new();
     for listener in &snapshot.listeners {
@@ -53,9 +54,18 @@ pub fn targets(known: &Known, snapshot: &Snapshot, node: &str) -> Targets {
         .iter()
         .filter(here)
         .map(|pod| {
-            let netns = namespaces.remove(&pod.uid).unwrap_or(Err(Unclear::NoProcess));
+            let mut netns = namespaces.remove(&pod.uid).unwrap_or(Err(Unclear::NoProcess));
+            let owner = pod.uid.parse().ok().filter(|_| netns == Err(Unclear::HostNetwork));
+            let owner = owner.filter(|_| host_network);
+            if owner.is_some() {
+                netns = Ok(snapshot.host);
+            }
             let listeners = netns.as_ref().ok().and_then(|cookie| listeners.get(cookie));
-            let plan = plan::plan(pod, listeners.map_or(&[], Vec::as_slice));
+            let listeners = listeners.map_or(&[][..], Vec::as_slice);
+            let plan = match owner {
+                Some(owner) => plan::plan_on_host(pod, listeners, owner),
+                None => plan::plan(pod, listeners),
+            };
             let target = Target { pod: Arc::clone(pod), netns, plan };
             (pod.name.clone(), Arc::new(target))
         })
@@ -68,6 +78,7 @@ pub struct Inventory {
     changes: Changes,
     pods: pods::Reader,
     node_name: String,
+    host_network: bool,
     publish: watch::Sender<Option<Arc<Targets>>>,
     awaited: Latch,
 }
@@ -83,16 +94,17 @@ impl Inventory {
         changes: Changes,
         pods: pods::Reader,
         node_name: String,
+        host_network: bool,
         awaited: Latch,
     ) -> (Self, Reader) {
         let (publish, reader) = watch::channel(None);
-        (Self { node, changes, pods, node_name, publish, awaited }, reader)
+        (Self { node, changes, pods, node_name, host_network, publish, awaited }, reader)
     }
 
     /// Keeps the targets true until every reader is gone, or the source of pods or the privileged
     /// side has ended.
     pub async fn run(self) {
-        let Self { node, mut changes, mut pods, node_name, publish, awaited } = self;
+        let Self { node, mut changes, mut pods, node_name, host_network, publish, awaited } = self;
         let mut awaited = Some(awaited);
         let (mut snapshot, mut n_elsewhere) = (None, 0);
         loop {
@@ -105,7 +117,7 @@ impl Inventory {
             let known = pods.borrow_and_update().clone();
             if let (Some(known), Some(snapshot)) = (known, &snapshot) {
                 tell_elsewhere(&known, &node_name, &mut n_elsewhere);
-                replace(&publish, targets(&known, snapshot, &node_name));
+                replace(&publish, targets(&known, snapshot, &node_name, host_network));
                 awaited.take();
             }
             // Both futures are cancel safe: a change that is not taken here is seen at the next turn.
@@ -211,7 +223,7 @@ mod tests {
     #[track_caller]
     fn check(pods: Vec<Arc<Pod>>, snapshot: &Snapshot, expected: &[&str]) {
         let known = Known { pods, problems: vec![] };
-        let shown = targets(&known, snapshot, "here").into_iter().map(|(name, target)| {
+        let shown = targets(&known, snapshot, "here", false).into_iter().map(|(name, target)| {
             let netns = match &target.netns {
                 Ok(netns) => netns.to_string(),
                 Err(unclear) => unclear.to_string(),
@@ -245,7 +257,7 @@ mod tests {
             let processes = vec![mk_process(10, 7, "a")];
             let snapshot = Snapshot { host: Cookie(1), processes, listeners };
             let known = Known { pods: vec![mk_pod("a", None)], problems: vec![] };
-            targets(&known, &snapshot, "here").into_values().next().unwrap()
+            targets(&known, &snapshot, "here", false).into_values().next().unwrap()
         };
         let (closed, open) = (of(vec![]), of(vec![mk_listener(7, "a")]));
         assert_ne!(closed, open);
@@ -267,9 +279,35 @@ mod tests {
             &snapshot,
             &[
                 "ns/a no process runs in the pod's cgroup: it does not run, or its uid is another by now: Some(Pending)",
-                "ns/b the pod is in the host's network namespace, which is not scraped: Some(Pending)",
+                "ns/b the pod is in the host's network namespace, which is not scraped without --host-network: Some(Pending)",
             ],
         );
+    }
+
+    #[test]
+    fn a_pod_of_the_host_has_what_it_alone_holds_where_that_is_opted_in() {
+        let mut listeners = vec![mk_listener(1, "b")];
+        let processes = vec![mk_process(1, 1, ""), mk_process(20, 1, "b"), mk_process(30, 1, "c")];
+        let known = Known { pods: vec![mk_pod("b", None), mk_pod("c", None)], problems: vec![] };
+        let states = |listeners: &[Listener]| {
+            let snapshot = Snapshot {
+                host: Cookie(1),
+                processes: processes.clone(),
+                listeners: listeners.to_vec(),
+            };
+            let targets = targets(&known, &snapshot, "here", true).into_values();
+            targets
+                .map(|target| {
+                    assert_eq!(target.netns, Ok(Cookie(1)));
+                    let source = &target.plan.sources[0];
+                    assert_eq!(source.owner.unwrap().as_str(), target.pod.uid);
+                    matches!(source.state, State::Ready(_))
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(states(&listeners), [true, false]);
+        listeners[0].holders.push(Holder { pid: 31, cgroup: cgroup("c") });
+        assert_eq!(states(&listeners), [false, false]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
-    identity::{Cookie, Process},
+    identity::{Cookie, PodUid, Process},
     node::{
         broker::Broker,
         client::{Client, News},
@@ -46,6 +46,7 @@ mod hints;
 pub mod loader;
 #[cfg(feature = "ebpf")]
 pub mod offsets;
+mod owner;
 mod pace;
 pub mod policy;
 pub mod privileges;
@@ -65,6 +66,8 @@ pub struct Options {
     pub rung: Rungs,
     /// Namespaces that may be marked dirty at once, on rung 1.
     pub n_marks: u32,
+    /// Whether connections are made in the host's namespace, to listeners that one pod alone holds.
+    pub host_network: bool,
     /// Whether the kernel part is loaded by a process of its own: this program as [`Part::Loader`].
     ///
     /// [`Part::Loader`]: supervisor::Part::Loader
@@ -123,6 +126,9 @@ pub struct Connect {
     pub netns: Cookie,
     /// `127.0.0.1`, `::1`, or an address of that namespace.
     pub address: SocketAddr,
+    /// In the host's namespace, and there alone: the pod that every holder of the listener has to be
+    /// of. None elsewhere, where the namespace says it.
+    pub owner: Option<PodUid>,
 }
 
 /// Why the privileged side cannot work.
@@ -249,7 +255,7 @@ impl Default for Options {
         let n_marks = merger_common::N_MARKS;
         #[cfg(not(feature = "ebpf"))]
         let n_marks = 0;
-        Self { rung: Rungs::Auto, n_marks, loads_apart: false }
+        Self { rung: Rungs::Auto, n_marks, host_network: false, loads_apart: false }
     }
 }
 
@@ -291,6 +297,13 @@ impl Node {
     /// It was born in the namespace that was asked for; that is checked.
     pub async fn connect(&self, request: Connect) -> Result<TcpStream, ConnectError> {
         self.client().connect(request).await
+    }
+
+    /// Whether a connection that was begun would be begun again: in the host's namespace, whether all
+    /// who hold the listener are still of the pod. To be asked after a body was read, and before it is
+    /// used.
+    pub async fn confirm(&self, request: Connect) -> Result<(), ConnectError> {
+        self.client().confirm(request).await
     }
 
     /// Returns when the broker says that nobody needs the agent any more.

@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     exposition::{Format, negotiate},
-    identity::Cookie,
+    identity::{Cookie, PodUid},
     tally::Tally,
     target::{Scheme, Source, State},
 };
@@ -91,6 +91,8 @@ struct Key {
     scheme: Scheme,
     path: String,
     accept: &'static str,
+    /// On the host two pods may have the same address, one after the other.
+    owner: Option<PodUid>,
 }
 
 type Flight = BoxFuture<'static, Scraped>;
@@ -160,8 +162,8 @@ impl Scraper {
         accept: &'static str,
         patience: Duration,
     ) -> Shared<Flight> {
-        let Source { scheme, path, .. } = source.clone();
-        let key = Key { netns, addresses: addresses.to_vec(), scheme, path, accept };
+        let Source { scheme, path, owner, .. } = source.clone();
+        let key = Key { netns, addresses: addresses.to_vec(), scheme, path, accept, owner };
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(&key).and_then(WeakShared::upgrade)
             && flight.peek().is_none()
@@ -205,7 +207,7 @@ impl Scraper {
         let State::Ready(addresses) = &source.state else {
             return Err(Error::Pending(source.port.get()));
         };
-        let stream = connect::connect(&*self.dial, netns, addresses).await?;
+        let stream = connect::connect(&*self.dial, netns, addresses, source.owner).await?;
         let address = stream.peer_addr().map_err(|source| {
             let address = addresses[0];
             connect::Error::Connect { address, source }
@@ -214,13 +216,17 @@ impl Scraper {
         let stream = Metered::for_body(stream, limit);
         let allowance = self.budget.of(netns);
         let exchange = Exchange { source, address, accept, patience, limit, allowance };
-        match source.scheme {
+        let page = match source.scheme {
             Scheme::Http => exchange.over(stream).await,
             Scheme::Https => {
                 let stream = self.tls.connect(address, stream).await.map_err(Error::Tls)?;
                 exchange.over(stream).await
             }
+        }?;
+        if let Some(owner) = source.owner {
+            self.dial.confirm(netns, address, owner).await.map_err(Error::Owner)?;
         }
+        Ok(page)
     }
 }
 

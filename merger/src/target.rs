@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::Cookie;
+use crate::identity::{Cookie, PodUid};
 
 pub mod annotations;
 pub mod mesh;
@@ -100,6 +100,8 @@ pub struct Source {
     pub reason: Reason,
     /// Whether it can be read now.
     pub state: State,
+    /// In the host's namespace: the pod that everybody who holds the listener has to be of.
+    pub owner: Option<PodUid>,
 }
 
 /// How a source is spoken to.
@@ -152,6 +154,11 @@ pub enum Refusal {
         /// The pod of that process, where its cgroup names one.
         pod_uid: Option<String>,
     },
+    /// In the host's namespace a socket that is in no table of files may be anybody's.
+    #[error(
+        "no process is seen to hold the socket, and in the host's namespace it may be anybody's"
+    )]
+    NoHolder,
     /// Meshes exempt 127.0.0.1 and `::1` from interception, and no other loopback address.
     #[error("bound to {0}, a loopback address that meshes intercept: bind it to 127.0.0.1")]
     OddLoopback(IpAddr),

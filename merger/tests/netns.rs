@@ -66,7 +66,7 @@ fn start() -> (Node, Changes) {
 }
 
 async fn connect(node: &Node, pod: &Pod, address: SocketAddr) -> Result<TcpStream, ConnectError> {
-    node.connect(Connect { netns: pod.cookie, address }).await
+    node.connect(Connect { netns: pod.cookie, address, owner: None }).await
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn the_host_is_not_connected_to() {
         let (node, _changes) = start();
         let host = node.snapshot().await.unwrap().host;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let error = node.connect(Connect { netns: host, address }).await.unwrap_err();
+        let error = node.connect(Connect { netns: host, address, owner: None }).await.unwrap_err();
         assert!(matches!(error, ConnectError::Refused(Refusal::Host)), "{error:?}");
     });
 }
@@ -250,7 +250,7 @@ fn a_pod_that_has_gone_is_gone() {
         let (node, _changes) = start();
         let netns = pod.cookie;
         drop((pod, listener));
-        let error = node.connect(Connect { netns, address: bound }).await.unwrap_err();
+        let error = node.connect(Connect { netns, address: bound, owner: None }).await.unwrap_err();
         assert!(matches!(error, ConnectError::Gone(cookie) if cookie == netns), "{error:?}");
     });
 }

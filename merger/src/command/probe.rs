@@ -25,14 +25,14 @@ use crate::{
     cause,
     config::Timeout,
     exposition::Output,
-    identity::Cookie,
+    identity::{Cookie, PodUid},
     listeners::{Socket, proc},
     merge::Limits,
     netns::Netns,
     node::{self, ConnectError},
     scrape::{
         self, Scraper,
-        connect::{Dial, Dialling},
+        connect::{Confirming, Dial, Dialling},
     },
     serve::pages::{self, Read, Scope},
     target::{Reason, Scheme, Source, annotations, mesh, plan},
@@ -297,6 +297,7 @@ impl Arguments {
             path: path.to_owned(),
             reason: Reason::Probe,
             state: plan::reachable(bound, port),
+            owner: None,
         })
     }
 }
@@ -322,8 +323,13 @@ impl Namespace {
 // === impl Inside ===
 
 impl Dial for Inside {
-    fn dial(&self, netns: Cookie, address: SocketAddr) -> Dialling<'_> {
+    fn dial(&self, netns: Cookie, address: SocketAddr, _: Option<PodUid>) -> Dialling<'_> {
         let begun = self.0.within(|| Ok(node::begin(netns, address)));
         Box::pin(future::ready(begun.unwrap_or_else(|error| Err(ConnectError::Namespace(error)))))
+    }
+
+    /// A person names a namespace, and no pod.
+    fn confirm(&self, _: Cookie, _: SocketAddr, _: PodUid) -> Confirming<'_> {
+        Box::pin(future::ready(Ok(())))
     }
 }

@@ -29,7 +29,8 @@ use crate::{
         counters::{Atomics, add},
         dial::{caller, dial},
         hints::Hints,
-        policy,
+        owner,
+        policy::{self, Permit},
         protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, Wish},
         rung,
         sight::Sight,
@@ -45,6 +46,8 @@ pub(crate) struct Broker {
     hello: Hello,
     /// Whether this agent was given a snapshot.
     has_shown: bool,
+    /// [`Options::host_network`].
+    host_network: bool,
 }
 
 /// Why the broker has stopped answering this agent.
@@ -75,6 +78,7 @@ pub(crate) trait Signals {
 impl Broker {
     /// Tries all that will be needed: to enter a namespace, to read the processes, and the rungs.
     pub(crate) fn open(options: Options) -> Result<Self, Error> {
+        let host_network = options.host_network;
         let rung::Opened { source, hints, rung, fallback } = rung::open(options)?;
         Netns::own().and_then(|own| own.cookie()).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => Error::NoRight(error),
@@ -86,7 +90,7 @@ impl Broker {
         let sight = Sight::new(source, Arc::clone(&counters))?;
         let agenda = Agenda::new(Instant::now(), hints.descriptor().is_some());
         let hello = Hello::new(rung, fallback.as_deref());
-        Ok(Self { sight, hints, agenda, counters, hello, has_shown: false })
+        Ok(Self { sight, hints, agenda, counters, hello, has_shown: false, host_network })
     }
 
     pub(crate) fn hello(&self) -> &Hello {
@@ -177,10 +181,18 @@ impl Broker {
             Request::read(bytes).map_err(|error| Ended::Malformed(error.into()))?;
         match wish {
             Wish::Snapshot => self.show(agent, id),
-            Wish::Connect { netns, address } => match self.connect(Connect { netns, address }) {
-                Ok(stream) => tell(agent, &Reply::Connected { id }, Some(stream.as_fd())),
-                Err(error) => tell(agent, &Reply::Unconnected { id, why: error.into() }, None),
-            },
+            Wish::Connect { netns, address, owner } => {
+                match self.connect(Connect { netns, address, owner }) {
+                    Ok(stream) => tell(agent, &Reply::Connected { id }, Some(stream.as_fd())),
+                    Err(error) => tell(agent, &Reply::Unconnected { id, why: error.into() }, None),
+                }
+            }
+            Wish::Confirm { netns, address, owner } => {
+                match self.permit(Connect { netns, address, owner }) {
+                    Ok(_) => tell(agent, &Reply::Confirmed { id }, None),
+                    Err(error) => tell(agent, &Reply::Unconnected { id, why: error.into() }, None),
+                }
+            }
         }
     }
 
@@ -202,9 +214,19 @@ impl Broker {
     }
 
     fn connect(&mut self, request: Connect) -> Result<TcpStream, ConnectError> {
-        let permit = policy::permit(request, self.sight.known(), caller())?;
-        let netns = self.sight.open(request.netns)?;
+        let (permit, netns) = self.permit(request)?;
         netns.within(|| Ok(dial(request, permit))).map_err(ConnectError::Namespace)?
+    }
+
+    /// Whether it may be begun now, and in which namespace.
+    fn permit(&self, request: Connect) -> Result<(Permit, Netns), ConnectError> {
+        let known = self.sight.known();
+        let permit = policy::permit(request, known, caller(), self.host_network)?;
+        let netns = self.sight.open(request.netns)?;
+        if let Some(owner) = request.owner {
+            owner::check(&netns, request.address, owner)?;
+        }
+        Ok((permit, netns))
     }
 }
 

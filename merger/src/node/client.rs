@@ -143,6 +143,15 @@ impl Client {
         self.shared.connects.count(&stream);
         stream
     }
+
+    pub(crate) async fn confirm(&self, request: Connect) -> Result<(), ConnectError> {
+        let Connect { netns, address, owner } = request;
+        match self.shared.ask(Wish::Confirm { netns, address, owner }).await {
+            Some((Reply::Confirmed { .. }, _)) => Ok(()),
+            Some((Reply::Unconnected { why, .. }, _)) => Err(why.into()),
+            _ => Err(ConnectError::Ended),
+        }
+    }
 }
 
 impl Drop for Client {
@@ -183,6 +192,7 @@ impl Shared {
                     self.hand_over(id, (reply, along));
                 }
                 Reply::Connected { id }
+                | Reply::Confirmed { id }
                 | Reply::Unconnected { id, .. }
                 | Reply::Unseen { id, .. } => self.hand_over(id, (reply, along)),
             }

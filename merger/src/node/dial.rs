@@ -26,7 +26,7 @@ pub(crate) fn caller() -> Caller {
 
 /// Begins a permitted connection in the namespace that the thread is in now.
 pub(crate) fn dial(request: Connect, permit: Permit) -> Result<TcpStream, ConnectError> {
-    let Connect { netns, address } = request;
+    let Connect { netns, address, owner: _ } = request;
     if let Permit::OwnAddress(ip) = permit
         && !netns::has_address(ip).map_err(ConnectError::Connect)?
     {

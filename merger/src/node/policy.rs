@@ -8,7 +8,10 @@ use std::{collections::HashSet, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{identity::Cookie, node::Connect};
+use crate::{
+    identity::Cookie,
+    node::{Connect, privileges::Capability},
+};
 
 /// The users and groups that the meshes' proxies run as: Istio, Kuma, OSM, Linkerd.
 ///
@@ -48,6 +51,32 @@ pub enum Refusal {
     /// The host's own services are not a pod's.
     #[error("the host's network namespace is not entered")]
     Host,
+    /// An owner says whose a listener of the host is. Of a pod's namespace that is known.
+    #[error("an owner is named for a namespace that is not the host's")]
+    NotHost,
+    /// The listener that the pod was known to have is gone.
+    #[error("nothing listens there any more")]
+    NoListener,
+    /// A socket in the host's namespace that is in no table of files may be anybody's.
+    #[error(
+        "no process is seen to hold the socket in the host's namespace, so it may be anybody's"
+    )]
+    NoHolder,
+    /// Not all who hold the socket are of the pod.
+    #[error("process {pid} holds the socket in the host's namespace, and is not of this pod")]
+    ForeignHolder {
+        /// The process that holds it.
+        pid: u32,
+    },
+    /// It cannot be ruled out that somebody else holds the socket.
+    #[error(
+        "the files of process {pid} cannot be seen, so whose the socket is cannot be known: missing {}",
+        Capability::SysPtrace
+    )]
+    HolderHidden {
+        /// The process that may hold it.
+        pid: u32,
+    },
     /// No process was in it in the last sweep.
     #[error("no process is known in network namespace {0}")]
     Unknown(Cookie),
@@ -63,11 +92,22 @@ pub enum Refusal {
 }
 
 /// Decides, as far as that can be done from outside.
-pub fn permit(request: Connect, known: &Known, caller: Caller) -> Result<Permit, Refusal> {
-    let Connect { netns, address } = request;
+///
+/// In the host's namespace, `host_network` and an owner are not enough: who holds the listener is then
+/// to be looked at. Elsewhere nobody has to be named.
+pub fn permit(
+    request: Connect,
+    known: &Known,
+    caller: Caller,
+    host_network: bool,
+) -> Result<Permit, Refusal> {
+    let Connect { netns, address, owner } = request;
     admit(caller)?;
-    if netns == known.host {
+    if netns == known.host && !(host_network && owner.is_some()) {
         return Err(Refusal::Host);
+    }
+    if netns != known.host && owner.is_some() {
+        return Err(Refusal::NotHost);
     }
     if !known.netns.contains(&netns) {
         return Err(Refusal::Unknown(netns));
@@ -113,8 +153,26 @@ mod tests {
     #[track_caller]
     fn check(netns: Cookie, address: &str, caller: Caller, expected: Result<Permit, Refusal>) {
         let known = Known { host: HOST, netns: HashSet::from([HOST, POD]) };
-        let request = Connect { netns, address: address.parse().unwrap() };
-        assert_eq!(permit(request, &known, caller), expected, "{address}");
+        let request = Connect { netns, address: address.parse().unwrap(), owner: None };
+        for host_network in [false, true] {
+            assert_eq!(permit(request, &known, caller, host_network), expected, "{address}");
+        }
+    }
+
+    #[track_caller]
+    fn check_owned(netns: Cookie, host_network: bool, expected: Result<Permit, Refusal>) {
+        let known = Known { host: HOST, netns: HashSet::from([HOST, POD]) };
+        let (address, owner) = (([127, 0, 0, 1], 80).into(), "a".parse().ok());
+        let request = Connect { netns, address, owner };
+        assert_eq!(permit(request, &known, ROOT, host_network), expected);
+    }
+
+    #[test]
+    fn the_host_is_permitted_where_it_was_opted_in_and_an_owner_is_named() {
+        check_owned(HOST, true, Ok(Permit::Loopback));
+        check_owned(HOST, false, Err(Refusal::Host));
+        check_owned(POD, true, Err(Refusal::NotHost));
+        check_owned(POD, false, Err(Refusal::NotHost));
     }
 
     #[track_caller]

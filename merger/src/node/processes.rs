@@ -233,7 +233,8 @@ fn parse_socket(link: &[u8]) -> Option<u64> {
     str::from_utf8(link).ok()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-fn pids() -> io::Result<Vec<u32>> {
+/// The ids of all processes that there are now.
+pub(crate) fn pids() -> io::Result<Vec<u32>> {
     let names = fs::read_dir("/proc")?.map(|entry| Ok(entry?.file_name()));
     let pid = |name: OsString| name.to_str().and_then(|name| name.parse().ok());
     names.filter_map(|name| name.map(pid).transpose()).collect()

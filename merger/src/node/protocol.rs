@@ -9,7 +9,7 @@ use std::{io, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    identity::Cookie,
+    identity::{Cookie, PodUid},
     node::{Connect, ConnectError, Counters, Rung, policy::Refusal},
 };
 
@@ -42,6 +42,17 @@ pub enum Wish {
         netns: Cookie,
         /// [`Connect::address`].
         address: SocketAddr,
+        /// [`Connect::owner`].
+        owner: Option<PodUid>,
+    },
+    /// A [`Reply::Confirmed`] where the same connection would be begun now.
+    Confirm {
+        /// [`Connect::netns`].
+        netns: Cookie,
+        /// [`Connect::address`].
+        address: SocketAddr,
+        /// [`Connect::owner`].
+        owner: Option<PodUid>,
     },
 }
 
@@ -58,7 +69,9 @@ pub(crate) enum Reply {
     Snapshot { id: u64, counters: Counters },
     /// The connection was begun, and comes along.
     Connected { id: u64 },
-    /// It was not.
+    /// It would be begun again.
+    Confirmed { id: u64 },
+    /// It was not, or would not be.
     Unconnected { id: u64, why: Unconnected },
     /// There is no snapshot.
     Unseen { id: u64, why: String },
@@ -150,8 +163,8 @@ impl From<Unconnected> for ConnectError {
 }
 
 impl From<Connect> for Wish {
-    fn from(Connect { netns, address }: Connect) -> Self {
-        Self::Connect { netns, address }
+    fn from(Connect { netns, address, owner }: Connect) -> Self {
+        Self::Connect { netns, address, owner }
     }
 }
 
@@ -183,8 +196,8 @@ mod tests {
     use super::*;
 
     fn connect(id: u64, netns: u64, address: &str) -> Request {
-        let wish = Wish::Connect { netns: Cookie(netns), address: address.parse().unwrap() };
-        Request { id, wish }
+        let (netns, address) = (Cookie(netns), address.parse().unwrap());
+        Request { id, wish: Wish::Connect { netns, address, owner: None } }
     }
 
     fn requests() -> Vec<Request> {
@@ -192,6 +205,14 @@ mod tests {
             Request { id: 0, wish: Wish::Snapshot },
             connect(u64::MAX, u64::MAX, "127.0.0.1:80"),
             connect(1, 2, "[fe80::1%3]:65535"),
+            Request {
+                id: u64::MAX,
+                wish: Wish::Confirm {
+                    netns: Cookie(u64::MAX),
+                    address: "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(),
+                    owner: "f".repeat(64).parse().ok(),
+                },
+            },
         ]
     }
 

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, pin::Pin};
 use tokio::net::TcpStream;
 
 use crate::{
-    identity::Cookie,
+    identity::{Cookie, PodUid},
     netns,
     node::{Connect, ConnectError, Node},
 };
@@ -15,13 +15,20 @@ use crate::{
 /// The agent's is its [`Node`]; `merger probe` enters by itself.
 pub trait Dial: Send + Sync {
     /// Begins to connect to `address` from inside the namespace `netns`. The socket does not block,
-    /// and need not be connected yet.
-    fn dial(&self, netns: Cookie, address: SocketAddr) -> Dialling<'_>;
+    /// and need not be connected yet. In the host's namespace an owner is named, and the listener has
+    /// to be that pod's alone.
+    fn dial(&self, netns: Cookie, address: SocketAddr, owner: Option<PodUid>) -> Dialling<'_>;
+
+    /// Whether the listener at `address` in the host's namespace is still that of the pod `owner` alone.
+    fn confirm(&self, netns: Cookie, address: SocketAddr, owner: PodUid) -> Confirming<'_>;
 }
 
 /// The future of a [`Dial`].
 pub type Dialling<'a> =
     Pin<Box<dyn Future<Output = Result<std::net::TcpStream, ConnectError>> + Send + 'a>>;
+
+/// The future of [`Dial::confirm`].
+pub type Confirming<'a> = Pin<Box<dyn Future<Output = Result<(), ConnectError>> + Send + 'a>>;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +62,11 @@ pub async fn connect(
     dial: &dyn Dial,
     netns: Cookie,
     addresses: &[SocketAddr],
+    owner: Option<PodUid>,
 ) -> Result<TcpStream, Error> {
     let mut failed = Error::NoAddress;
     for &address in addresses {
-        match connect_to(dial, netns, address).await {
+        match connect_to(dial, netns, address, owner).await {
             Err(error @ Error::Connect { .. }) => failed = error,
             done => return done,
         }
@@ -70,9 +78,10 @@ async fn connect_to(
     dial: &dyn Dial,
     netns: Cookie,
     address: SocketAddr,
+    owner: Option<PodUid>,
 ) -> Result<TcpStream, Error> {
     let because = |source| Error::Connect { address, source };
-    let socket = match dial.dial(netns, address).await {
+    let socket = match dial.dial(netns, address, owner).await {
         Err(ConnectError::Connect(source)) => return Err(because(source)),
         socket => socket?,
     };
@@ -91,7 +100,11 @@ async fn connect_to(
 // === impl Node ===
 
 impl Dial for Node {
-    fn dial(&self, netns: Cookie, address: SocketAddr) -> Dialling<'_> {
-        Box::pin(self.connect(Connect { netns, address }))
+    fn dial(&self, netns: Cookie, address: SocketAddr, owner: Option<PodUid>) -> Dialling<'_> {
+        Box::pin(self.connect(Connect { netns, address, owner }))
+    }
+
+    fn confirm(&self, netns: Cookie, address: SocketAddr, owner: PodUid) -> Confirming<'_> {
+        Box::pin(Node::confirm(self, Connect { netns, address, owner: Some(owner) }))
     }
 }

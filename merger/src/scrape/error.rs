@@ -5,7 +5,7 @@ use std::{error::Error as StdError, io, time::Duration};
 use hyper::StatusCode;
 
 use super::connect;
-use crate::{exposition::negotiate, target::Refusal};
+use crate::{exposition::negotiate, node::ConnectError, target::Refusal};
 
 /// Why a source gave nothing. The label of the agent's failure counter is the variant.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum Error {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] connect::Error),
+    /// In the host's namespace: when the body was there, the listener was no longer the pod's alone.
+    #[error("the listener changed hands during the scrape")]
+    Owner(#[source] ConnectError),
     /// No TLS on a port whose scheme is https.
     #[error("no TLS handshake: does the port speak https?")]
     Tls(#[source] io::Error),
@@ -64,6 +67,7 @@ impl Error {
             Self::Pending(_) => "pending",
             Self::Refused(_) => "refused",
             Self::Connect(_) => "connect",
+            Self::Owner(_) => "owner",
             Self::Tls(_) => "tls",
             Self::Deadline(_) => "deadline",
             Self::Status(_) => "status",

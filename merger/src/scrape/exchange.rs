@@ -134,6 +134,7 @@ mod tests {
                     path: path.clone(),
                     reason: Reason::Annotation,
                     state: State::Pending,
+                    owner: None,
                 };
                 let request = request(&source, address, "*/*", Duration::from_secs(1));
                 assert_eq!(request.uri().to_string(), path);

@@ -74,7 +74,7 @@ pub(super) fn pod(target: &Target, pages: &Pages) -> Belief {
 }
 
 fn origin(source: &Source, failure: Option<String>) -> Origin {
-    let Source { container, endpoint, port, scheme, path, reason, state } = source;
+    let Source { container, endpoint, port, scheme, path, reason, state, owner: _ } = source;
     let (state, addresses, refusal) = match state {
         State::Ready(addresses) => {
             ("ready", addresses.iter().map(ToString::to_string).collect(), None)

@@ -14,7 +14,7 @@ use super::{
     annotations::{self, Asked, Malformed},
     mesh,
 };
-use crate::identity::cgroup_path;
+use crate::identity::{PodUid, cgroup_path};
 
 /// A pod with more sources than this gets the first ones, and a note.
 pub const MAX_SOURCES: usize = 8;
@@ -56,7 +56,18 @@ pub enum Note {
 /// Plans `pod`, whose network namespace has just these `listeners`.
 #[must_use]
 pub fn plan(pod: &Pod, listeners: &[&Listener]) -> Plan {
-    let planner = Planner { pod, listeners };
+    plan_with(pod, listeners, None)
+}
+
+/// Plans `pod`, which is in the host's namespace: of these `listeners` only those are its own that
+/// nobody else holds.
+#[must_use]
+pub fn plan_on_host(pod: &Pod, listeners: &[&Listener], owner: PodUid) -> Plan {
+    plan_with(pod, listeners, Some(owner))
+}
+
+fn plan_with(pod: &Pod, listeners: &[&Listener], owner: Option<PodUid>) -> Plan {
+    let planner = Planner { pod, listeners, owner };
     let mut notes = Vec::new();
     let asked = annotations::read(&pod.annotations).unwrap_or_else(|malformed| {
         notes.push(Note::Malformed(malformed));
@@ -86,6 +97,8 @@ pub fn plan(pod: &Pod, listeners: &[&Listener]) -> Plan {
 struct Planner<'a> {
     pod: &'a Pod,
     listeners: &'a [&'a Listener],
+    /// [`Source::owner`].
+    owner: Option<PodUid>,
 }
 
 // === impl Planner ===
@@ -151,6 +164,7 @@ impl<'a> Planner<'a> {
             path: path.to_owned(),
             reason,
             state: self.state(port),
+            owner: self.owner,
         }
     }
 
@@ -192,6 +206,9 @@ impl<'a> Planner<'a> {
     fn state(&self, port: NonZeroU16) -> State {
         if let Some(foreign) = self.foreign_on(port) {
             return State::Refused(foreign);
+        }
+        if self.owner.is_some() && self.on(port).any(|listener| listener.holders.is_empty()) {
+            return State::Refused(Refusal::NoHolder);
         }
         let bound: Vec<IpAddr> = self.on(port).map(|listener| listener.address).collect();
         reachable(&bound, port)

@@ -301,6 +301,23 @@ async fn what_is_not_to_be_asked_is_not_asked() {
 }
 
 #[tokio::test]
+async fn a_body_is_not_used_where_the_hosts_listener_changed_hands_meanwhile() {
+    let app = sound();
+    let owned_by = |uid: &str| {
+        let mut source = mk_source("bad", "1", app.address);
+        source.owner = uid.parse().ok();
+        vec![source]
+    };
+    let page = Agent::start(owned_by("kept")).await.get("/pods/ns/pod/metrics").await;
+    page.has("m{container=\"bad\",endpoint=\"1\"} 1");
+    let agent = Agent::start(owned_by("sold")).await;
+    let reason = "the listener changed hands during the scrape: process 7 holds the socket in the \
+                  host's namespace, and is not of this pod";
+    assert_eq!(failure_of(&agent.get("/pods/ns/pod/metrics").await), reason);
+    assert_eq!(app.n_requests(), 2);
+}
+
+#[tokio::test]
 async fn the_next_address_is_tried_where_one_refuses() {
     let (closed, app) = (Application::closed(), sound());
     let mut source = mk_source("app", "1", app.address);

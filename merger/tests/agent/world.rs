@@ -2,20 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    future::ready,
     net::{SocketAddr, UdpSocket},
     sync::Arc,
     time::Duration,
 };
 
 use merger::{
-    identity::{Cookie, Unclear},
+    identity::{Cookie, PodUid, Unclear},
     inventory::{Target, Targets},
     lifecycle::Readiness,
     merge, netns,
-    node::ConnectError,
+    node::{ConnectError, Refusal},
     scrape::{
         self, Scraper,
-        connect::{Dial, Dialling},
+        connect::{Confirming, Dial, Dialling},
     },
     serve::{Server, pages::Pages},
     target::{
@@ -77,6 +78,7 @@ pub(crate) fn mk_source(container: &str, endpoint: &str, address: SocketAddr) ->
         path: "/metrics".to_owned(),
         reason: Reason::Annotation,
         state: State::Ready(vec![address]),
+        owner: None,
     }
 }
 
@@ -223,10 +225,16 @@ impl Answer {
 // === impl Plain ===
 
 impl Dial for Plain {
-    fn dial(&self, _netns: Cookie, address: SocketAddr) -> Dialling<'_> {
+    fn dial(&self, _: Cookie, address: SocketAddr, _: Option<PodUid>) -> Dialling<'_> {
         Box::pin(async move {
             let stream = TcpStream::connect(address).await.map_err(ConnectError::Connect)?;
             stream.into_std().map_err(ConnectError::Connect)
         })
+    }
+
+    /// By an owner whose uid is this, the listener was sold during the scrape.
+    fn confirm(&self, _: Cookie, _: SocketAddr, owner: PodUid) -> Confirming<'_> {
+        let sold = ConnectError::Refused(Refusal::ForeignHolder { pid: 7 });
+        Box::pin(ready(if owner.as_str() == "sold" { Err(sold) } else { Ok(()) }))
     }
 }

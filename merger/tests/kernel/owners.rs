@@ -1,10 +1,17 @@
 //! Whose a listener is, whatever a pod does with its cgroups.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    net::{SocketAddr, TcpListener},
+};
 
-use merger::identity::{self, cgroup_path};
+use merger::{
+    identity::{self, PodUid, cgroup_path},
+    listeners::Rung,
+    node::{Connect, ConnectError, Options, Refusal, Rungs},
+};
 
-use super::{cgroup::Root, find, hostile, pids, pod::Pod, start, world};
+use super::{cgroup::Root, find, hostile, pids, pod::Pod, start, start_with, world};
 
 const UID: &str = "6d2d0ed8-5ca4-4d3a-9b3e-0f4a2b6c7d81";
 const ID: &str = "4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c";
@@ -49,4 +56,59 @@ async fn whatever_a_pod_names_below_its_cgroup_its_listeners_are_its_own() {
         assert!(uid.as_deref() == Some(UID) || cgroup.is_empty(), "{name}: {cgroup}");
     }
     assert!(n_untold <= 1, "one path is longer than 4095 bytes, not {n_untold}");
+}
+
+#[tokio::test]
+async fn a_listener_of_the_host_is_connected_to_while_one_pod_alone_holds_it() {
+    let _alone = world::alone().await;
+    let root = Root::new(usize::MAX);
+    // What they hold is the host's: they are in no namespace but their cgroups'.
+    let (mut pod, mut other) = (Pod::new(), Pod::new());
+    let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let (listener, unheld) = (listen(), listen());
+    let bound = listener.local_addr().unwrap();
+    let copy = listener.try_clone().unwrap();
+    root.container(UID, ID).join(pod.hand_over(listener));
+    let owner: PodUid = UID.parse().unwrap();
+
+    let rung = Rungs::Only(Rung::Ebpf);
+    let (node, _changes) = start_with(Options { rung, host_network: true, ..Options::default() });
+    let (closed, _changes) = start_with(Options { rung, ..Options::default() });
+    let netns = node.snapshot().await.unwrap().host;
+    let at = |address: SocketAddr, owner| Connect { netns, address, owner };
+    let refused = |error: ConnectError| match error {
+        ConnectError::Refused(refusal) => refusal,
+        error => panic!("{error:?}"),
+    };
+    // This program holds it as well, and is of no pod.
+    let foreign = refused(node.connect(at(bound, Some(owner))).await.unwrap_err());
+    assert_eq!(foreign, Refusal::ForeignHolder { pid: std::process::id() });
+    drop(copy);
+    let connect = at(bound, Some(owner));
+    node.connect(connect).await.unwrap();
+    node.confirm(connect).await.unwrap();
+    // Not without the option, not without an owner, and not for another pod.
+    assert_eq!(refused(closed.connect(connect).await.unwrap_err()), Refusal::Host);
+    assert_eq!(refused(node.connect(at(bound, None)).await.unwrap_err()), Refusal::Host);
+    let others = at(bound, hostile::OTHER.parse().ok());
+    let Refusal::ForeignHolder { pid } = refused(node.connect(others).await.unwrap_err()) else {
+        panic!("it is held")
+    };
+
+    // It changes hands: the other pod gets it while the first holds it still.
+    let fd = rustix::process::pidfd_open(
+        rustix::process::Pid::from_raw(pid.cast_signed()).unwrap(),
+        rustix::process::PidfdFlags::empty(),
+    );
+    let stolen =
+        rustix::process::pidfd_getfd(fd.unwrap(), 0, rustix::process::PidfdGetfdFlags::empty());
+    let thief = other.hand_over(stolen.unwrap());
+    root.container(hostile::OTHER, ID).join(thief);
+    let sold = refused(node.confirm(connect).await.unwrap_err());
+    assert_eq!(sold, Refusal::ForeignHolder { pid: thief });
+
+    let address = unheld.local_addr().unwrap();
+    drop(unheld);
+    let gone = refused(node.connect(at(address, Some(owner))).await.unwrap_err());
+    assert_eq!(gone, Refusal::NoListener);
 }

@@ -224,7 +224,7 @@ async fn look(world: &World, node: &Node) -> Option<Vec<Seen>> {
     let known = lock(&world.pods).iter().flatten().cloned().collect();
     let snapshot = node.snapshot().await.ok()?;
     let known = Known { pods: known, problems: vec![] };
-    let targets = inventory::targets(&known, &snapshot, "node").into_values();
+    let targets = inventory::targets(&known, &snapshot, "node", false).into_values();
     let seen = targets.filter_map(|target| {
         let netns = *target.netns.as_ref().ok()?;
         let pid = snapshot.processes.iter().find(|process| process.netns == netns)?.pid;

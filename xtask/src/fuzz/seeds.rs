@@ -30,8 +30,8 @@ const HEADERS: &[&str] = &[
 /// comes first, of those the namespace next.
 const REQUESTS: [&[u8]; 3] = [
     &[5, 0],
-    &[7, 1, 9, 0, 127, 0, 0, 1, 80],
-    &[0xff, 3, 1, 0x80, 0x20, 1, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x90, 0x3f],
+    &[7, 1, 9, 0, 127, 0, 0, 1, 80, 0],
+    &[0xff, 3, 1, 0x80, 0x20, 1, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x90, 0x3f, 0],
 ];
 
 /// Writes the seeds of a target, and says how many there are.

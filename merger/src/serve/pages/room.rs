@@ -94,6 +94,7 @@ mod tests {
             path: "/".to_owned(),
             reason: Reason::Annotation,
             state: State::Pending,
+            owner: None,
         };
         let page = Page { body: Body::default(), format: Format::Text };
         Read { pod: None, source, page: Ok(Arc::new(page)), duration: Duration::ZERO }

@@ -66,7 +66,7 @@ fn mk_listener(text: &str) -> Listener {
 
 fn shown(plan: &Plan) -> Vec<String> {
     let source = |source: &Source| {
-        let Source { container, endpoint, port, scheme, path, reason, state } = source;
+        let Source { container, endpoint, port, scheme, path, reason, state, owner: _ } = source;
         let state = match state {
             State::Ready(addresses) => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -305,6 +305,29 @@ fn an_ambient_proxy_in_the_namespace_is_not_the_pods() {
     }
     let expected = format!("cart/9100 http://:9100/metrics {BY_PORT}: 127.0.0.1:9100");
     check(&mk_pod(&[SCRAPE, ("port", "9100")], &["cart"]), &ztunnel, &[&expected]);
+}
+
+#[test]
+fn on_the_host_only_what_the_pod_alone_holds_is_its_own() {
+    let pod = mk_pod(&[SCRAPE, ("port", "9100")], &["cart"]);
+    let owner: PodUid = UID.parse().unwrap();
+    for (listeners, expected) in [
+        (&["0.0.0.0:9100@cart"][..], "127.0.0.1:9100"),
+        (&["0.0.0.0:9100@cart+cart", "127.0.0.1:9101@!"], "127.0.0.1:9100"),
+        (&["0.0.0.0:9100@?"], "the socket is held by process 77"),
+        (&["0.0.0.0:9100@cart+!"], "the socket is held by process 77"),
+        (&["0.0.0.0:9100@cart", "[::1]:9100@!"], "the socket is held by process 77"),
+        (&["0.0.0.0:9100@"], "no process is seen to hold the socket"),
+        (&["0.0.0.0:9100@cart", "[::1]:9100@"], "no process is seen to hold the socket"),
+        (&[], "pending"),
+    ] {
+        let listeners: Vec<Listener> = listeners.iter().map(|text| mk_listener(text)).collect();
+        let listeners: Vec<&Listener> = listeners.iter().collect();
+        let plan = plan_on_host(&pod, &listeners, owner);
+        assert_eq!(plan.sources[0].owner, Some(owner));
+        let [shown] = &shown(&plan)[..] else { panic!("one source") };
+        assert!(shown.contains(&format!(": {expected}")), "{shown}");
+    }
 }
 
 #[test]

@@ -1,0 +1,143 @@
+//! Whose a listener in the host's namespace is: the rule, and a fresh look for it.
+//!
+//! There every listener is everybody's, so a pod of the host's network is read only where, at that
+//! moment, all who hold the socket are of that pod. It is asked before the connection is begun and
+//! after the body was read. What happens between the two looks and is undone before the second is not
+//! seen: nothing that lives on the host can be kept from that.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::{
+    identity::{PodUid, cgroup_path},
+    listeners::{Socket, proc, sock_diag},
+    netns::Netns,
+    node::{
+        ConnectError,
+        policy::Refusal,
+        processes::{self, Processes},
+    },
+    target::Holder,
+};
+
+/// Looks who holds the sockets that would answer at `address` in the namespace `host`, now.
+pub(crate) fn check(host: &Netns, address: SocketAddr, uid: PodUid) -> Result<(), ConnectError> {
+    let told = sock_diag::listeners_of(host).map(|told| told.into_iter().map(|one| one.socket));
+    let mut sockets: Vec<Socket> = match told {
+        Ok(told) => told.collect(),
+        Err(_) => proc::listeners_of(host).map_err(ConnectError::Namespace)?,
+    };
+    sockets.retain(|socket| answers(socket, address));
+    let held = holders(&sockets)?;
+    Ok(judge(&held, uid)?)
+}
+
+/// All holders of each socket that may answer have to be of this pod, and there has to be one.
+fn judge(held: &[Vec<Holder>], uid: PodUid) -> Result<(), Refusal> {
+    if held.is_empty() {
+        return Err(Refusal::NoListener);
+    }
+    for holders in held {
+        let is_own = |holder: &Holder| {
+            cgroup_path::owner(&holder.cgroup).is_some_and(|owner| owner.pod_uid == uid.as_str())
+        };
+        match holders.iter().find(|holder| !is_own(holder)) {
+            Some(foreign) => return Err(Refusal::ForeignHolder { pid: foreign.pid }),
+            None if holders.is_empty() => return Err(Refusal::NoHolder),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the kernel may give a connection to `address` to this socket. Of several it chooses one,
+/// and which one is not relied on.
+fn answers(socket: &Socket, address: SocketAddr) -> bool {
+    let Socket { address: bound, port, .. } = socket;
+    let is_there = |bound: IpAddr| bound.is_unspecified() || bound == address.ip().to_canonical();
+    port.get() == address.port() && is_there(bound.to_canonical())
+}
+
+/// The holders of each of these sockets. Fails where somebody's files cannot be seen.
+fn holders(sockets: &[Socket]) -> Result<Vec<Vec<Holder>>, ConnectError> {
+    let wanted: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
+    let mut held: HashMap<u64, Vec<u32>> = HashMap::new();
+    for pid in processes::pids().map_err(ConnectError::Namespace)? {
+        let files = fs::read_dir(format!("/proc/{pid}/fd"));
+        if files.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            return Err(Refusal::HolderHidden { pid }.into());
+        }
+        for inode in proc::inodes_of(pid).filter(|inode| wanted.contains(inode)) {
+            held.entry(inode).or_default().push(pid);
+        }
+    }
+    let found = Processes::some(held.values().flatten().copied());
+    let found = found.map_err(ConnectError::Namespace)?;
+    let cgroups: HashMap<u32, &str> =
+        found.iter().map(|process| (process.pid, process.cgroup.as_str())).collect();
+    // One that has ended meanwhile is nobody, as its id may be another's: then it is refused.
+    let holder = |pid: &u32| {
+        let cgroup = cgroups.get(pid).copied().unwrap_or_default();
+        Holder { pid: *pid, cgroup: cgroup.to_owned() }
+    };
+    let of = |socket: &Socket| held.get(&socket.inode).into_iter().flatten().map(holder).collect();
+    Ok(sockets.iter().map(of).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each socket as the pods of its holders, `-` for one that is of none.
+    #[track_caller]
+    fn check(held: &[&str], expected: Result<(), Refusal>) {
+        let holder = |(n, pod): (usize, &str)| {
+            let cgroup = match pod {
+                "-" => "/system.slice/x.service".to_owned(),
+                pod => format!("/kubepods/pod{pod}/0123456789ab"),
+            };
+            Holder { pid: u32::try_from(n).unwrap() + 1, cgroup }
+        };
+        let held: Vec<Vec<Holder>> = held
+            .iter()
+            .map(|holders| holders.split_whitespace().enumerate().map(holder).collect())
+            .collect();
+        assert_eq!(judge(&held, "a".parse().unwrap()), expected);
+    }
+
+    #[test]
+    fn all_holders_are_of_the_pod_or_it_is_not_asked() {
+        check(&["a"], Ok(()));
+        check(&["a a", "a"], Ok(()));
+        check(&["b"], Err(Refusal::ForeignHolder { pid: 1 }));
+        check(&["-"], Err(Refusal::ForeignHolder { pid: 1 }));
+        check(&["a b"], Err(Refusal::ForeignHolder { pid: 2 }));
+        check(&["a", "b"], Err(Refusal::ForeignHolder { pid: 1 }));
+    }
+
+    #[test]
+    fn a_socket_that_nobody_holds_or_that_is_none_is_not_asked() {
+        check(&[], Err(Refusal::NoListener));
+        check(&[""], Err(Refusal::NoHolder));
+        check(&["a", ""], Err(Refusal::NoHolder));
+    }
+
+    #[test]
+    fn whatever_may_answer_is_looked_at() {
+        let socket = |bound: &str| {
+            let bound: SocketAddr = bound.parse().unwrap();
+            let port = bound.port().try_into().unwrap();
+            Socket { address: bound.ip(), port, inode: 1 }
+        };
+        let dialled = "127.0.0.1:80".parse().unwrap();
+        for bound in ["127.0.0.1:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"] {
+            assert!(answers(&socket(bound), dialled), "{bound}");
+        }
+        for bound in ["127.0.0.1:81", "10.0.0.1:80", "[::1]:80"] {
+            assert!(!answers(&socket(bound), dialled), "{bound}");
+        }
+    }
+}
