@@ -6,6 +6,12 @@
 //! Numbers of lines are checked here and travel as their bytes; who compares them or writes them as
 //! protobuf converts them there.
 
+use crate::exposition::scan::digits_end;
+
+/// How many digits before the point are a float for sure, with an exponent of two digits, too: the
+/// largest one has 309.
+pub(super) const MOST_DIGITS: usize = 200;
+
 /// Whether Go's `ParseFloat` reads it: decimal, an infinity, or NaN without a sign.
 ///
 /// A number too large for a float is an error there and so none here.
@@ -20,6 +26,16 @@ pub fn is_float(text: &[u8]) -> bool {
         Some(b'i' | b'I') => [&b"inf"[..], b"infinity"].iter().any(|w| is_word(unsigned, w)),
         _ => is_word(text, b"nan"),
     }
+}
+
+/// Whether the bytes from `start` to `end` are a float and nothing but digits, maybe with a point among
+/// them. The text may go on behind that, and better does, so that blocks are all that is looked at.
+#[inline]
+#[must_use]
+pub fn is_plain(text: &[u8], start: usize, end: usize) -> bool {
+    let whole = digits_end(text, start);
+    let is_it = |found| found == end && whole > start && end - start <= MOST_DIGITS;
+    is_it(whole) || text.get(whole) == Some(&b'.') && is_it(digits_end(text, whole + 1))
 }
 
 /// Whether it is a timestamp: digits alone that fit an `i64`.
@@ -64,7 +80,7 @@ fn is_decimal(text: &[u8]) -> bool {
         Some([]) => false,
         Some(digits) if !digits.iter().all(u8::is_ascii_digit) => false,
         // 1e200 times 1e99 is far from the largest.
-        Some(digits) if whole.len() <= 200 && digits.len() <= 2 => true,
+        Some(digits) if whole.len() <= MOST_DIGITS && digits.len() <= 2 => true,
         _ => as_str(text).and_then(|text| text.parse::<f64>().ok()).is_some_and(f64::is_finite),
     }
 }

@@ -17,8 +17,11 @@ use crate::exposition::{
     labels, number, scan, timestamp,
 };
 
+pub use self::run::Run;
+
 pub mod line;
 mod metadata;
+mod run;
 mod sample;
 mod set;
 
@@ -130,6 +133,36 @@ impl<'a> Reader<'a> {
                 Err(fault) => self.stop(fault),
             }),
         }
+    }
+
+    /// Begins to read lines that are the one before with another value of the last label and another
+    /// number, if there may be such.
+    #[inline]
+    #[must_use]
+    pub fn run(&self) -> Option<Run<'a>> {
+        let Limits { samples, .. } = self.limits;
+        let limits = Limits { samples: samples.saturating_sub(self.n_samples), ..self.limits };
+        Run::new(self.body, self.at, &self.before, limits)
+    }
+
+    /// Goes on behind the last line of a run that began here.
+    #[inline]
+    pub fn resume(&mut self, run: &Run<'a>) {
+        let (n_lines, line) = run.lines();
+        if n_lines == 0 {
+            return;
+        }
+        let text = &self.body[line.at..];
+        self.before.keep_last(text, run.label(&line), line.labels_end);
+        let sample = &mut self.sample;
+        sample.labels = self.before.set.as_labels();
+        // A blank stands before the number, and behind the brace that closes the labels.
+        let brace = line.labels_end + usize::from(sample.has_comma);
+        sample.value = &text[brace + 2..line.len];
+        let number = self.place.line + n_lines;
+        self.place = Place { line: number, at: line.at, text: &text[..line.len] };
+        self.at = run.at();
+        self.n_samples += n_lines;
     }
 
     /// Goes on to the next sample, if it is the one before with other values of labels and another number:
@@ -340,6 +373,12 @@ impl<'a> Iterator for Reader<'a> {
     type Item = Result<Entry<'a>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(mut run) = self.run()
+            && run.next().is_some()
+        {
+            self.resume(&run);
+            return Some(Ok(Entry::Sample(self.sample)));
+        }
         if self.again() {
             return Some(Ok(Entry::Sample(self.sample)));
         }

@@ -196,12 +196,18 @@ impl<'a> Intake<'a> {
                 && reader.again()
             {
                 self.add_again(reading, &reader, name, report);
+                self.add_run(reading, &mut reader, name, report);
                 continue;
             }
             let Some(step) = reader.step() else { return Ok(()) };
             let place = || reader.place();
             match step {
-                Step::Sample => self.take_sample(reading, &reader, report),
+                Step::Sample => {
+                    self.take_sample(reading, &reader, report);
+                    if let Some(name) = self.copied {
+                        self.add_run(reading, &mut reader, name, report);
+                    }
+                }
                 Step::Metadata(metadata)
                     if reading.has_reserved()
                         && reading.is_reserved(&self.speller.metric_name(metadata.family)) =>
@@ -262,6 +268,36 @@ impl<'a> Intake<'a> {
         let Known { sum, flags, .. } = self.know_values(reader.labels(), reader.n_shared());
         let hash = self.hasher.series(name, None, sum.wrapping_add(reading.sum));
         self.copy(reader, flags, name, hash, report);
+    }
+
+    /// Takes in the samples behind one of which the page has the line as it is, as long as they have
+    /// all but the last value of its labels.
+    #[inline]
+    fn add_run(
+        &mut self,
+        reading: &Reading<'_, 'a>,
+        reader: &mut text::Reader<'a>,
+        name: u32,
+        report: &mut Report,
+    ) {
+        let Self { rows, hashes, hasher, known, .. } = self;
+        let (Some(mut run), [others @ .., last]) = (reader.run(), &mut known[..]) else { return };
+        let others = others.last().copied().unwrap_or_default();
+        let is_bound = is_bound(run.label_name());
+        let has_comma = reader.sample().has_comma;
+        let n_before = rows.list.len();
+        while let Some(line) = run.next() {
+            let label = run.label(&line);
+            let is_suspect = is_bound && !run.is_number(&line);
+            let sum = others.sum.wrapping_add(hasher.label(&label));
+            let flags = others.flags | HAS_LABELS | when(is_suspect, IS_SUSPECT);
+            *last = Known { sum, flags, ..others };
+            let row = Row::new([line.at, line.len, line.labels_end], flags, name);
+            rows.list.push(if has_comma { row.with_comma() } else { row });
+            hashes.push(hasher.series(name, None, sum.wrapping_add(reading.sum)));
+        }
+        report.samples += rows.list.len() - n_before;
+        reader.resume(&run);
     }
 
     /// Takes in what is said of a family.
@@ -413,7 +449,13 @@ impl<'a> Intake<'a> {
 /// Whether a label would be a bound in some family, and is no number.
 #[inline]
 pub(super) fn is_bad_bound(name: &[u8], value: &[u8]) -> bool {
-    matches!(name, b"le" | b"quantile") && !number::is_float(value)
+    is_bound(name) && !number::is_float(value)
+}
+
+/// Whether a label of this name is a bound in some family.
+#[inline]
+fn is_bound(name: &[u8]) -> bool {
+    matches!(name, b"le" | b"quantile")
 }
 
 /// Whether two labels have one name.

@@ -3,9 +3,9 @@
 use memchr::memchr;
 
 use crate::exposition::{
-    Defect, Limit, Limits, Sample,
+    Defect, Label, Limit, Limits, Sample,
     labels::{self, skip_blanks},
-    number,
+    number::{self, MOST_DIGITS},
     scan::{check_text, common_prefix, digits_end},
     text::{Dialect, set::Set},
 };
@@ -35,10 +35,6 @@ pub(super) struct Before<'a> {
     pub is_plain: bool,
     pub set: Set<'a>,
 }
-
-/// How many digits before the point are a float for sure, with an exponent of two digits, too: the
-/// largest one has 309.
-const MOST_DIGITS: usize = 200;
 
 /// Reads the line at the beginning of `text`, whose first byte is no blank, and which mostly is for a
 /// `family` of which something was said just before. Gives how long the line is without its end; the
@@ -155,7 +151,7 @@ fn name_len(text: &[u8], known: usize, family: &[u8]) -> usize {
 /// Where a line ends behind its labels, if there is but a number in the strict spelling: a blank,
 /// digits, maybe a point among them, and maybe an exponent.
 #[inline]
-fn number_alone(text: &[u8]) -> Option<usize> {
+pub(super) fn number_alone(text: &[u8]) -> Option<usize> {
     let whole = digits_end(text, 1);
     if text.first() != Some(&b' ') || !(2..=MOST_DIGITS).contains(&whole) {
         return None;
@@ -245,6 +241,28 @@ impl<'a> Before<'a> {
     fn is_name(&self, same: usize, line: &[u8]) -> bool {
         let Self { name_len, .. } = *self;
         name_len > 0 && same >= name_len && matches!(line.get(name_len), Some(b'{' | b' '))
+    }
+
+    /// The line up to the value of its last label, and where in it that label begins: if the one that
+    /// `text` begins with may differ from it in what follows alone.
+    #[inline]
+    pub(super) fn up_to_last_value(&self, text: &[u8]) -> Option<(&'a [u8], usize)> {
+        // Another name mostly has another length, too.
+        if !self.is_plain || self.len == self.name_len || text.get(self.name_len) != Some(&b'{') {
+            return None;
+        }
+        let (begin, name) = self.set.last()?;
+        let label = self.name_len + 1 + begin;
+        Some((&self.line[..label + name.len() + 2], label))
+    }
+
+    /// Lines were read that differ from this one in the value of the last label alone: `text` begins with
+    /// the last of them, whose labels end at `end`.
+    #[inline]
+    pub(super) fn keep_last(&mut self, text: &'a [u8], label: Label<'a>, end: usize) {
+        let set = self.name_len + 1;
+        self.set.keep_last(label, &text[set..], end - set);
+        (self.line, self.len, self.is_same_name) = (text, end, true);
     }
 
     /// A line was read to its end. Only a set that stands right behind its name is found again

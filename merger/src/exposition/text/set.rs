@@ -97,6 +97,23 @@ impl<'a> Set<'a> {
         self.n_kept = usize::MAX;
     }
 
+    /// Where the last label begins, and its name, if it is plain.
+    pub(super) fn last(&self) -> Option<(usize, &'a [u8])> {
+        let [others @ .., last] = &self.ends[..] else { return None };
+        let begin = others.last().map_or(0, |end| end.at + 1);
+        self.labels.last().filter(|_| last.is_plain).map(|label| (begin, label.name))
+    }
+
+    /// Says that a sample was read to its end that has the labels of this set but for the last one, which
+    /// ends at `end` in the text behind the opening brace.
+    pub(super) fn keep_last(&mut self, label: Label<'a>, text: &'a [u8], end: usize) {
+        let Some(last) = self.labels.len().checked_sub(1) else { return };
+        self.labels[last] = label;
+        self.ends[last].at = end;
+        (self.n_shared, self.n_kept) = (last, usize::MAX);
+        (self.text, self.end, self.len) = (text, end, end);
+    }
+
     /// All labels, without the braces and a comma behind the last.
     pub(super) fn as_labels(&self) -> Labels<'a> {
         Labels::new(&self.text[..self.end], self.len > 0)
