@@ -84,12 +84,18 @@ impl<'o, 'b> Lines<'o, 'b> {
             && std::ptr::eq(body, self.body)
             && body.get(self.to) == Some(&b'\n');
         if !is_next {
-            self.flush();
-            (self.body, self.from) = (body, start);
+            self.begin(body, start);
         }
         self.out.extend_from_slice(&body[self.from..hole[0]]);
         part.push(self.out);
         (self.from, self.to) = (hole[1], end);
+    }
+
+    /// Begins a piece that follows no other.
+    #[inline(never)]
+    fn begin(&mut self, body: &'b [u8], start: usize) {
+        self.flush();
+        (self.body, self.from) = (body, start);
     }
 
     /// Writes what was not copied yet.

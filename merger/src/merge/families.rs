@@ -83,11 +83,11 @@ impl Families {
         let positions: Vec<_> = self.of.iter().map(|family| positions[*family as usize]).collect();
         let mut ends = vec![0; self.order.len()];
         let (mut last, mut is_ordered) = (0, true);
-        for row in &rows.list {
-            let position = positions[row.name as usize];
+        for rows in rows.list.chunk_by(|row, next| row.name == next.name) {
+            let position = positions[rows[0].name as usize];
             is_ordered &= last <= position;
             last = position;
-            ends[position] += 1;
+            ends[position] += rows.len();
         }
         let mut n = 0;
         if is_ordered {

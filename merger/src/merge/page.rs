@@ -17,6 +17,7 @@ use crate::{
 /// is given back before.
 pub(super) fn write_text(draft: Draft<'_>, out: &mut Vec<u8>) {
     let Draft { mut names, mut rows, families, .. } = draft;
+    let n_bytes = rows.n_bytes();
     let (lines, ends) = families.place(&mut rows);
     let origins = rows.origins;
     let mut start = 0;
@@ -30,16 +31,12 @@ pub(super) fn write_text(draft: Draft<'_>, out: &mut Vec<u8>) {
 
     let most_of_headers: usize =
         written.iter().map(|(name, _)| line::most_of_header(&name.header())).sum();
-    let n_bytes = lines.iter().map(|line| line.row().len_with(&origins[line.source()].relabel));
-    out.reserve_exact(most_of_headers + n_bytes.sum::<usize>() + SLACK);
+    out.reserve_exact(most_of_headers + n_bytes + SLACK);
     for (name, span) in written {
         line::push_header(out, &name.header(), name.is_quoted);
         let mut copy = copy::Lines::new(out);
-        for lines in lines[span].chunk_by(|line, next| line.source() == next.source()) {
-            let origin = &origins[lines[0].source()];
-            for line in lines {
-                origin.push_line(&mut copy, line.row());
-            }
+        for line in &lines[span] {
+            origins[line.source()].push_line(&mut copy, line.row());
         }
         copy.flush();
     }
@@ -51,7 +48,7 @@ pub(super) fn write_openmetrics(draft: &Draft<'_>, out: &mut Vec<u8>, reports: &
     let most_of_headers: usize =
         headers(draft).map(|header| openmetrics::most_of_header(&header)).sum();
     // A bound may get `.0`.
-    let most_of_lines = n_bytes_of_lines(draft) + 2 * draft.rows.list.len();
+    let most_of_lines = draft.rows.n_bytes() + 2 * draft.rows.list.len();
     out.reserve_exact(most_of_headers + most_of_lines + openmetrics::EOF.len() + SLACK);
     for number in &draft.families.order {
         let rows = draft.sorted.of(*number);
@@ -178,11 +175,4 @@ fn n_bytes_of_messages(draft: &Draft<'_>, family: u32) -> usize {
     let rows = rows.iter().map(|row| (origins.of(*row as usize), draft.rows.list[*row as usize]));
     let metrics = rows.map(|(origin, row)| row.len() + origin.relabel.fields().len());
     metrics.map(protobuf::len_of_metric).sum()
-}
-
-/// How many bytes the lines of all rows have on the page.
-fn n_bytes_of_lines(draft: &Draft<'_>) -> usize {
-    let mut origins = draft.rows.origins();
-    let rows = draft.rows.list.iter().enumerate();
-    rows.map(|(at, row)| row.len_with(&origins.of(at).relabel)).sum()
 }

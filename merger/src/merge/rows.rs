@@ -253,6 +253,15 @@ impl<'a> Rows<'a> {
         &self.origins[self.source_of(row)]
     }
 
+    /// How many bytes the lines of all rows have on the page, their ends included.
+    pub(super) fn n_bytes(&self) -> usize {
+        let of_source = |(source, span): (u32, Range<usize>)| {
+            let relabel = &self.origins[source as usize].relabel;
+            self.list[span].iter().map(|row| row.len_with(relabel)).sum::<usize>()
+        };
+        spans(&self.origins, self.list.len()).map(of_source).sum()
+    }
+
     /// Takes the rows in the order that `next` says: it is given the name of each, and gives its place.
     pub(super) fn place(&mut self, mut next: impl FnMut(u32) -> usize) -> Vec<Placed> {
         let list = std::mem::take(&mut self.list);
