@@ -34,8 +34,8 @@ pub fn is_float(text: &[u8]) -> bool {
 #[must_use]
 pub fn is_plain(text: &[u8], start: usize, end: usize) -> bool {
     let whole = digits_end(text, start);
-    let is_it = |found| found == end && whole > start && end - start <= MOST_DIGITS;
-    is_it(whole) || text.get(whole) == Some(&b'.') && is_it(digits_end(text, whole + 1))
+    let behind = digits_end(text, whole + usize::from(text.get(whole) == Some(&b'.')));
+    behind == end && whole > start && end - start <= MOST_DIGITS
 }
 
 /// Whether it is a timestamp: digits alone that fit an `i64`.

@@ -45,6 +45,16 @@ pub(super) fn common_prefix(a: &[u8], b: &[u8], len: usize) -> usize {
     at.min(len) + rest.take_while(|(a, b)| a == b).count()
 }
 
+/// Whether that many bytes at the beginning are the same. The texts may go on behind that, and better do, so
+/// that a short beginning is looked at as a block.
+#[inline]
+pub(super) fn is_prefix(a: &[u8], b: &[u8], len: usize) -> bool {
+    match (a.first_chunk(), b.first_chunk()) {
+        (Some(a), Some(b)) if len <= BLOCK => block::n_equal(a, b) >= len,
+        _ => a.get(..len).is_some_and(|a| b.starts_with(a)),
+    }
+}
+
 /// The offset of the first byte from `from` on for which [`is_plain`] does not hold.
 #[inline]
 pub(super) fn plain_end(text: &[u8], from: usize) -> Option<usize> {
@@ -149,11 +159,15 @@ mod tests {
         let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
         for len in 0..=same + 2 {
             assert_eq!(common_prefix(a, b, len), same.min(len), "{a:?} {b:?} {len}");
+            assert_eq!(is_prefix(a, b, len), len <= same, "{a:?} {b:?} {len}");
         }
         if let (Some(a), Some(b)) = (a.first_chunk(), b.first_chunk())
             && a != b
         {
             assert_eq!(block::n_same(a, b), portable::n_same(a, b), "{a:?} {b:?}");
+        }
+        if let (Some(a), Some(b)) = (a.first_chunk(), b.first_chunk()) {
+            assert_eq!(block::n_equal(a, b), portable::n_equal(a, b), "{a:?} {b:?}");
         }
         if let Some(a) = a.first_chunk() {
             assert_eq!(block::n_plain(a), portable::n_plain(a), "{a:?}");

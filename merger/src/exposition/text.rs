@@ -17,10 +17,11 @@ use crate::exposition::{
     labels, number, scan, timestamp,
 };
 
-pub use self::run::Run;
+pub use self::{recent::N_RECENT, run::Run};
 
 pub mod line;
 mod metadata;
+mod recent;
 mod run;
 mod sample;
 mod set;
@@ -106,10 +107,12 @@ impl<'a> Reader<'a> {
         self.before.set.n_shared()
     }
 
-    /// Whether the sample that was the last item has the name of the sample before.
+    /// Which of [`N_RECENT`] places the name of the sample that was the last item has, and whether it has it
+    /// only now. A name in quotes has none.
+    #[inline]
     #[must_use]
-    pub fn is_same_name(&self) -> bool {
-        self.before.is_same_name
+    pub fn name_place(&self) -> Option<(usize, bool)> {
+        self.before.name_place.map(|place| (place, self.before.is_new_name))
     }
 
     /// The sample that was the last step.
@@ -235,6 +238,11 @@ impl<'a> Reader<'a> {
     fn read_sample_line(&mut self) -> Result<(), Fault> {
         self.begin_line();
         let rest = &self.body[self.at..];
+        let Self { limits, before, sample, family, .. } = self;
+        if let Some(len) = sample::read_lone(rest, family, limits, before, sample) {
+            self.take(len, &rest[..len]);
+            return self.count_sample();
+        }
         match self.read_sample(rest) {
             Ok(len) => {
                 self.take(len, &rest[..len]);

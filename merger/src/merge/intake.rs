@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use crate::{
     exposition::{
         Defect, Exceeded, Failure, Fault, Format, Label, Limit, Limits, Metadata, Output, Place,
-        Reader, Said, Sample, Step, labels, number, text, timestamp,
+        Reader, Said, Sample, Step, labels, number,
+        text::{self, N_RECENT},
+        timestamp,
     },
     merge::{
         Source,
@@ -36,8 +38,10 @@ pub(super) struct Intake<'a> {
     pub speller: Speller,
     /// The format of the page.
     pub format: Format,
-    /// The name of the sample before, as long as that of the next is the same.
-    sampled: Option<u32>,
+    /// The names of the samples before that are not forgotten yet, by the places that the reader gave them.
+    sampled: [Option<u32>; N_RECENT],
+    /// The place of the name of the last sample, if it has one.
+    place: Option<usize>,
     /// The name of the sample before, if the page has its line as it is.
     copied: Option<u32>,
     /// What is known of the labels of the sample before: by position, of that label and all before.
@@ -118,9 +122,9 @@ impl<'a> Intake<'a> {
     pub(super) fn new(output: Output) -> Self {
         let speller = Speller::new(output);
         let names = Names::new(speller.escaping());
-        let (rows, hashes, hasher, sampled, copied, known) = Default::default();
+        let (rows, hashes, hasher, sampled, place, copied, known) = Default::default();
         let format = output.format;
-        Self { names, rows, hashes, hasher, speller, format, sampled, copied, known }
+        Self { names, rows, hashes, hasher, speller, format, sampled, place, copied, known }
     }
 
     /// Takes one more source: sources are taken in their order. What it says under a name that
@@ -192,22 +196,19 @@ impl<'a> Intake<'a> {
         report: &mut Report,
     ) -> Result<(), Failure> {
         loop {
-            if let Some(name) = self.copied
-                && reader.again()
-            {
-                self.add_again(reading, &reader, name, report);
-                self.add_run(reading, &mut reader, name, report);
-                continue;
+            if let Some(name) = self.copied {
+                if let Some(run) = reader.run() {
+                    self.add_run(reading, &mut reader, run, name, report);
+                }
+                if reader.again() {
+                    self.add_again(reading, &reader, name, report);
+                    continue;
+                }
             }
             let Some(step) = reader.step() else { return Ok(()) };
             let place = || reader.place();
             match step {
-                Step::Sample => {
-                    self.take_sample(reading, &reader, report);
-                    if let Some(name) = self.copied {
-                        self.add_run(reading, &mut reader, name, report);
-                    }
-                }
+                Step::Sample => self.take_sample(reading, &reader, report),
                 Step::Metadata(metadata)
                     if reading.has_reserved()
                         && reading.is_reserved(&self.speller.metric_name(metadata.family)) =>
@@ -233,13 +234,18 @@ impl<'a> Intake<'a> {
     ) {
         let known = self.know(reading.position, reader.labels(), reader.n_shared());
         self.copied = None;
-        if !reader.is_same_name() {
-            self.sampled = None;
-        }
+        self.place = reader.name_place().map(|(place, is_new)| {
+            if is_new {
+                self.sampled[place] = None;
+            }
+            place
+        });
         // A name without quotes is an identifier, which stays as it is.
         let sample = reader.sample();
         let is_respelled = || reading.is_reserved(&self.speller.metric_name(sample.name));
-        if reading.is_reserved(sample.name) || (sample.is_quoted && is_respelled()) {
+        if reading.has_reserved()
+            && (reading.is_reserved(sample.name) || sample.is_quoted && is_respelled())
+        {
             let place = reader.place();
             report.problems.add(place.line, Defect::ReservedName, place.text);
         } else if reading.is_of_another_unit(reader.sample().timestamp) {
@@ -272,16 +278,17 @@ impl<'a> Intake<'a> {
 
     /// Takes in the samples behind one of which the page has the line as it is, as long as they have
     /// all but the last value of its labels.
-    #[inline]
+    #[inline(never)]
     fn add_run(
         &mut self,
         reading: &Reading<'_, 'a>,
         reader: &mut text::Reader<'a>,
+        mut run: text::Run<'a>,
         name: u32,
         report: &mut Report,
     ) {
         let Self { rows, hashes, hasher, known, .. } = self;
-        let (Some(mut run), [others @ .., last]) = (reader.run(), &mut known[..]) else { return };
+        let [others @ .., last] = &mut known[..] else { return };
         let others = others.last().copied().unwrap_or_default();
         let is_bound = is_bound(run.label_name());
         let has_comma = reader.sample().has_comma;
@@ -381,15 +388,17 @@ impl<'a> Intake<'a> {
         report.samples += 1;
     }
 
-    /// The number of the name of a sample, which mostly is that of the sample before.
+    /// The number of the name of a sample, which mostly is known by its place.
     #[inline]
     fn sampled_name(&mut self, position: u32, bytes: &'a [u8]) -> u32 {
-        if let Some(number) = self.sampled {
+        if let Some(number) = self.place.and_then(|place| self.sampled[place]) {
             return number;
         }
         let number = self.names.number(Cow::Borrowed(bytes));
         self.names.list[number as usize].sampled_by = Some(position);
-        self.sampled = Some(number);
+        if let Some(place) = self.place {
+            self.sampled[place] = Some(number);
+        }
         number
     }
 

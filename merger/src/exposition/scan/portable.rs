@@ -15,6 +15,11 @@ pub(super) fn n_same(a: &[u8; 2 * BLOCK], b: &[u8; 2 * BLOCK]) -> usize {
     n_of(words.map(|(a, b)| Word::new(*a).n_same(Word::new(*b))))
 }
 
+/// How many bytes stand before the first that differs, if one does.
+pub(super) fn n_equal(a: &Block, b: &Block) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// How many bytes stand before the first that is not plain.
 pub(super) fn n_plain(block: &Block) -> usize {
     n_of(block.as_chunks().0.iter().map(|word| Word::new(*word).n_plain()))

@@ -11,7 +11,7 @@ use crate::exposition::{
 };
 
 /// Lines that may follow, and what they have in common.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Run<'a> {
     body: &'a [u8],
     /// The offset of the next line.
@@ -49,7 +49,10 @@ impl<'a> Run<'a> {
         before: &Before<'a>,
         limits: Limits,
     ) -> Option<Self> {
-        let (prefix, label) = before.up_to_last_value(&body[at..])?;
+        let text = &body[at..];
+        // To look at the first line twice costs less than to begin where there is none.
+        let (prefix, label) =
+            before.up_to_last_value(text).filter(|(prefix, _)| text.starts_with(prefix))?;
         let has_comma = before.set.has_comma();
         Some(Self { body, at, prefix, label, has_comma, limits, n_lines: 0, last: Line::default() })
     }

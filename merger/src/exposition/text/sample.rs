@@ -7,7 +7,7 @@ use crate::exposition::{
     labels::{self, skip_blanks},
     number::{self, MOST_DIGITS},
     scan::{check_text, common_prefix, digits_end},
-    text::{Dialect, set::Set},
+    text::{Dialect, recent::Recent, set::Set},
 };
 
 /// Why a line is no sample.
@@ -28,8 +28,12 @@ pub(super) struct Before<'a> {
     name_len: usize,
     /// How much of the line the next is compared with: the name, and what of the set may be.
     len: usize,
-    /// The last sample that was read to its end has the name of the one before.
-    pub is_same_name: bool,
+    recent: Recent<'a>,
+    /// Where the name of the last sample that was read to its end is among them; nothing if it stood in
+    /// quotes.
+    pub name_place: Option<usize>,
+    /// It came there with that sample.
+    pub is_new_name: bool,
     /// The line was name, labels and a number in the strict spelling, but for a comma behind the labels,
     /// all without quotes around names, so that another one may differ from it in values alone.
     pub is_plain: bool,
@@ -47,12 +51,16 @@ pub(super) fn read<'a>(
     before: &mut Before<'a>,
     sample: &mut Sample<'a>,
 ) -> Result<usize, Error> {
-    let same = common_prefix(before.line, text, before.len);
-    let is_same_name = before.is_name(same, text);
+    let same = before.n_same(text);
+    let is_same_name = same.is_some_and(|same| same >= before.name_len);
+    let expected = if is_same_name { None } else { before.recent.expected(text) };
     // Its line says nothing more of the set, which is now that of this line.
     (before.len, before.is_plain) = (before.name_len, false);
-    let known = same.min(before.name_len);
-    let name = &text[..if is_same_name { known } else { name_len(text, known, family) }];
+    let name = &text[..match expected {
+        Some((len, _)) => len,
+        None if is_same_name => before.name_len,
+        None => name_len(text, same.unwrap_or(0), family),
+    }];
     if name.len() > limits.name {
         return Err(Error::Limit(Limit::Name, limits.name));
     }
@@ -60,11 +68,17 @@ pub(super) fn read<'a>(
     let (behind, is_tight) = match rest {
         [b'{', set @ ..] => {
             // One look at both names and both sets is enough where the names are the same.
-            let shared = match same.checked_sub(name.len() + 1) {
-                Some(shared) if is_same_name => shared,
-                _ => before.set.n_same(set),
+            let shared = same.filter(|_| is_same_name).and_then(|n| n.checked_sub(name.len() + 1));
+            let end = match shared {
+                Some(shared) => before.set.read(set, shared, false, limits)?,
+                None => match before.set.read_known(set) {
+                    Some(end) => end,
+                    None => {
+                        before.set.read(set, before.set.n_same(set), name.is_empty(), limits)?
+                    }
+                },
             };
-            (1 + before.set.read(set, shared, name.is_empty(), limits)?, true)
+            (1 + end, true)
         }
         // Without braces only a blank ends the name: `a-b 1` is no sample of `a`.
         [b' ' | b'\t', blank @ ..] => match skip_blanks(blank) {
@@ -99,13 +113,39 @@ pub(super) fn read<'a>(
     let is_strict = is_tail_strict && is_tight && (behind == 0 || sample.labels.is_strict());
     sample.has_comma = is_strict && before.set.has_comma();
     sample.strict = is_strict && !sample.has_comma;
-    before.keep(text, name.len(), is_same_name, is_tight);
+    before.keep_name((name, family), is_same_name, expected.map(|(_, place)| place));
+    before.keep(text, name.len(), is_tight);
     before.is_plain = is_strict
         && !sample.is_quoted
         && sample.timestamp.is_none()
         && sample.exemplar.is_none()
         && before.len > before.name_len;
     Ok(text.len() - rest.len() + len)
+}
+
+/// Reads the line at the beginning of `text` if it is a number of the `family` of which something was said
+/// just before, and nothing else: many families are one such line. Gives how long it is without its end.
+/// Otherwise nothing has happened.
+#[inline]
+pub(super) fn read_lone<'a>(
+    text: &'a [u8],
+    family: &[u8],
+    limits: &Limits,
+    before: &mut Before<'a>,
+    sample: &mut Sample<'a>,
+) -> Option<usize> {
+    if text.get(family.len()) != Some(&b' ') || family.is_empty() || !text.starts_with(family) {
+        return None;
+    }
+    let (name, rest) = text.split_at(family.len());
+    let len = name.len() + number_alone(rest).filter(|len| name.len() + len <= limits.line)?;
+    let value = &text[name.len() + 1..len];
+    *sample = Sample { name, value, strict: true, ..Sample::default() };
+    before.set.clear();
+    before.is_plain = false;
+    before.keep_name((name, family), false, None);
+    before.keep(text, name.len(), true);
+    Some(len)
 }
 
 /// Reads the line at the beginning of `text` if it is the one before with other values of labels and
@@ -133,7 +173,7 @@ pub(super) fn read_again<'a>(
     sample.value = &rest[1..len];
     sample.labels = before.set.as_labels();
     before.set.keep();
-    (before.line, before.len, before.is_same_name) = (text, start + before.set.len(), true);
+    (before.line, before.len, before.is_new_name) = (text, start + before.set.len(), false);
     Some(behind + len)
 }
 
@@ -236,11 +276,12 @@ fn exemplar(text: &[u8]) -> Result<Option<&[u8]>, Defect> {
 // === impl Before ===
 
 impl<'a> Before<'a> {
-    /// Whether a line of which the first `same` bytes are those of the line before has its name.
+    /// How many bytes the line at the beginning of `text` shares with the one before, if it may have its name.
     #[inline]
-    fn is_name(&self, same: usize, line: &[u8]) -> bool {
-        let Self { name_len, .. } = *self;
-        name_len > 0 && same >= name_len && matches!(line.get(name_len), Some(b'{' | b' '))
+    fn n_same(&self, text: &[u8]) -> Option<usize> {
+        // Another name mostly has another length, too.
+        let may_be = self.name_len > 0 && matches!(text.get(self.name_len), Some(b'{' | b' '));
+        may_be.then(|| common_prefix(self.line, text, self.len))
     }
 
     /// The line up to the value of its last label, and where in it that label begins: if the one that
@@ -262,17 +303,41 @@ impl<'a> Before<'a> {
     pub(super) fn keep_last(&mut self, text: &'a [u8], label: Label<'a>, end: usize) {
         let set = self.name_len + 1;
         self.set.keep_last(label, &text[set..], end - set);
-        (self.line, self.len, self.is_same_name) = (text, end, true);
+        (self.line, self.len, self.is_new_name) = (text, end, false);
+    }
+
+    /// The name of a line that was read to its end is that of the one before, or is where it was expected,
+    /// or is another one.
+    #[inline]
+    fn keep_name(
+        &mut self,
+        (name, family): (&'a [u8], &[u8]),
+        is_same: bool,
+        expected: Option<usize>,
+    ) {
+        self.is_new_name = false;
+        if is_same {
+            return;
+        }
+        self.name_place = match expected {
+            Some(place) => Some(self.recent.go_to(place)),
+            None if name.is_empty() => None,
+            None => {
+                let (place, is_new) = self.recent.take(name, family);
+                self.is_new_name = is_new;
+                Some(place)
+            }
+        };
     }
 
     /// A line was read to its end. Only a set that stands right behind its name is found again
     /// together with that.
     #[inline]
-    fn keep(&mut self, line: &'a [u8], name_len: usize, is_same_name: bool, is_tight: bool) {
+    fn keep(&mut self, line: &'a [u8], name_len: usize, is_tight: bool) {
         let set_len = self.set.len();
         let has_set = set_len > 0 && is_tight && name_len > 0;
         self.len = if has_set { name_len + 1 + set_len } else { name_len };
-        (self.line, self.name_len, self.is_same_name) = (line, name_len, is_same_name);
+        (self.line, self.name_len) = (line, name_len);
         self.set.keep();
     }
 }

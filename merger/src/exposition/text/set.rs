@@ -8,7 +8,7 @@
 use crate::exposition::{
     Defect, Label, Labels, Limit, Limits,
     labels::{self, closing_quote, open_quote, skip_blanks},
-    scan::{check_text, common_prefix, plain_end},
+    scan::{check_text, common_prefix, is_prefix, plain_end},
     text::sample::Error,
 };
 
@@ -141,6 +141,27 @@ impl<'a> Set<'a> {
         0
     }
 
+    /// Reads a set that is the one before or that without its last label, as behind the buckets of a
+    /// histogram. Gives the offset behind the closing brace. Where it is another one, nothing has happened.
+    #[inline]
+    pub(super) fn read_known(&mut self, text: &'a [u8]) -> Option<usize> {
+        let closed = |end: &End| match text.get(end.at..)? {
+            [b'}', ..] => Some((end.at, false)),
+            [b',', b'}', ..] => Some((end.at, true)),
+            _ => None,
+        };
+        let n_less = self.ends.iter().rev().take(2).position(|end| closed(end).is_some())?;
+        let n = self.ends.len() - n_less;
+        let (end, has_comma) = closed(&self.ends[n - 1])?;
+        if end > self.len || !text.starts_with(&self.text[..end]) {
+            return None;
+        }
+        self.begin(n);
+        self.cut(n, text, end, end);
+        self.has_comma = has_comma;
+        Some(end + 1 + usize::from(has_comma))
+    }
+
     /// Reads a set that begins behind its opening brace, and of which the first `shared` bytes are
     /// [the same](Self::n_same) as before. A metric name may stand in it if `is_nameless`. Gives the
     /// offset behind the closing brace.
@@ -181,9 +202,6 @@ impl<'a> Set<'a> {
         shared: usize,
         limits: &Limits,
     ) -> Option<usize> {
-        if let Some(end) = self.read_last_again(text, shared, limits) {
-            return Some(end);
-        }
         let n_shared = self.n_labels(shared);
         let (n, at) = self.read_as_before(text, n_shared, shared, limits);
         let end = self.brace_as_before(text, at).filter(|_| n == self.labels.len());
@@ -194,29 +212,6 @@ impl<'a> Set<'a> {
         (self.n_shared, self.n_kept) = (n_shared, n_shared);
         (self.text, self.end, self.len) = (text, at, at);
         end
-    }
-
-    /// The same, if it is but the last label that has another value: as of buckets. Otherwise nothing has
-    /// happened.
-    #[inline(always)]
-    fn read_last_again(&mut self, text: &'a [u8], shared: usize, limits: &Limits) -> Option<usize> {
-        let [others @ .., last] = &self.ends[..] else { return None };
-        let (n, begin) = (others.len(), others.last().map_or(0, |end| end.at + 1));
-        let start = begin + self.labels[n].name.len() + 2;
-        if shared < start || shared >= last.at || !last.is_plain {
-            return None;
-        }
-        let at = plain_end(text, shared).filter(|quote| text[*quote] == b'"')? + 1;
-        let end = self.brace_as_before(text, at)?;
-        let value = &text[start..at - 1];
-        if value.len() > limits.value {
-            return None;
-        }
-        self.labels[n] = Label { value, bytes: &text[begin..at], ..self.labels[n] };
-        self.ends[n].at = at;
-        (self.n_shared, self.n_kept) = (n, n);
-        (self.text, self.end, self.len) = (text, at, at);
-        Some(end)
     }
 
     /// The offset behind the brace that closes a set whose last label ends here, if it does so as that of
@@ -259,18 +254,16 @@ impl<'a> Set<'a> {
                 _ if n == 0 => 0,
                 _ => break,
             };
-            let before = &self.text[end.at - label.bytes.len()..];
-            let same = match known.checked_sub(begin) {
-                Some(same) => same,
-                None => common_prefix(before, &text[begin..], label.bytes.len()),
+            let start = begin + label.name.len() + 2;
+            let has_name = || {
+                let before = &self.text[end.at - label.bytes.len()..];
+                is_prefix(before, &text[begin..], start - begin)
             };
-            let start = label.name.len() + 2;
-            if !end.is_plain || same < start {
+            if !end.is_plain || known < start && !has_name() {
                 break;
             }
             // The value is known up to where the labels differ; if they do not, up to its quote.
-            let from = begin + same.min(label.bytes.len() - 1);
-            let start = begin + start;
+            let from = known.clamp(start, begin + label.bytes.len() - 1);
             match plain_end(text, from) {
                 Some(quote) if text[quote] == b'"' && quote - start <= limits.value => {
                     label.value = &text[start..quote];
