@@ -338,7 +338,13 @@ impl Kind {
     /// The kind of a word. Case does not matter: expfmt reads `COUNTER`, too.
     #[must_use]
     pub fn from_word(word: &[u8]) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| word.eq_ignore_ascii_case(kind.as_str().as_bytes()))
+        let is_it = |kind: &Self| word.eq_ignore_ascii_case(kind.as_str().as_bytes());
+        match word {
+            b"counter" => Some(Self::Counter),
+            b"gauge" => Some(Self::Gauge),
+            b"histogram" => Some(Self::Histogram),
+            _ => Self::ALL.into_iter().find(is_it),
+        }
     }
 
     /// Whether text 0.0.4 has a word for it: a page with another word is rejected as a whole.

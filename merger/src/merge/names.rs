@@ -91,17 +91,6 @@ impl Mark<'_> {
     }
 }
 
-// === impl Name ===
-
-impl Name<'_> {
-    /// Takes what is said of it as of a family.
-    pub(super) fn take(&mut self) -> Self {
-        let (bytes, help, unit) =
-            (std::mem::take(&mut self.bytes), self.help.take(), self.unit.take());
-        Self { bytes, help, unit, ..*self }
-    }
-}
-
 // === impl Names ===
 
 impl<'a> Names<'a> {
@@ -122,16 +111,20 @@ impl<'a> Names<'a> {
     /// The number of a name as its source escaped it, which is new where the name is.
     #[inline]
     pub(super) fn number(&mut self, bytes: Cow<'a, [u8]>) -> u32 {
-        let last = self.last.map(|last| (last, self.list[last as usize].next));
-        if let Some((last, next)) = last
-            && let Some(number) = [last, next].into_iter().find(|number| self.is(*number, &bytes))
-        {
-            self.last = Some(number);
-            return number;
+        let last = self.last;
+        if let Some(last) = last {
+            if self.is(last, &bytes) {
+                return last;
+            }
+            let next = self.list[last as usize].next;
+            if next != last && self.is(next, &bytes) {
+                self.last = Some(next);
+                return next;
+            }
         }
         let hash = self.hasher.hash_one(&*bytes);
         let number = self.find_by(hash, &bytes).unwrap_or_else(|| self.add(bytes, hash));
-        if let Some((last, _)) = last {
+        if let Some(last) = last {
             self.list[last as usize].next = number;
         }
         self.last = Some(number);

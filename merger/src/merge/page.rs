@@ -3,15 +3,41 @@
 //! Everything is settled here, so that nothing can fail. Only what a writer finds to have no place, an
 //! exemplar or a unit, still goes into the reports.
 
+use std::borrow::Cow;
+
 use crate::{
-    exposition::{Defect, Header, openmetrics, point::Part, protobuf, text::line},
+    exposition::{Defect, Header, Kind, openmetrics, point::Part, protobuf, text::line},
     merge::{
         copy::{self, SLACK},
         draft::Draft,
+        names::Name,
         points,
         report::Report,
     },
 };
+
+/// What stands before the lines of a family, without the rest that was known of its name.
+struct Heading<'a> {
+    name: Cow<'a, [u8]>,
+    is_quoted: bool,
+    kind: Option<Kind>,
+    help: Option<Cow<'a, [u8]>>,
+}
+
+// === impl Heading ===
+
+impl<'a> Heading<'a> {
+    fn take(name: &mut Name<'a>) -> Self {
+        let Header { kind, .. } = name.header();
+        let (is_quoted, help) = (name.is_quoted, name.help.take());
+        Self { name: std::mem::take(&mut name.bytes), is_quoted, kind, help }
+    }
+
+    fn header(&self) -> Header<'_> {
+        let Self { name, is_quoted: _, kind, help } = self;
+        Header { name, kind: *kind, help: help.as_deref(), unit: None }
+    }
+}
 
 /// Writes a page of text. What it needs of memory is asked for at once, and what is not needed any more
 /// is given back before.
@@ -24,16 +50,17 @@ pub(super) fn write_text(draft: Draft<'_>, out: &mut Vec<u8>) {
     let spans = ends.into_iter().map(|end| std::mem::replace(&mut start, end)..end);
     // What is said of a family without samples says nothing.
     let written = families.order.iter().zip(spans).filter(|(_, span)| !span.is_empty());
-    let mut written: Vec<_> =
-        written.map(|(family, span)| (names.list[*family as usize].take(), span)).collect();
+    let mut written: Vec<_> = written
+        .map(|(family, span)| (Heading::take(&mut names.list[*family as usize]), span))
+        .collect();
     written.shrink_to_fit();
     drop((names, families));
 
     let most_of_headers: usize =
-        written.iter().map(|(name, _)| line::most_of_header(&name.header())).sum();
+        written.iter().map(|(heading, _)| line::most_of_header(&heading.header())).sum();
     out.reserve_exact(most_of_headers + n_bytes + SLACK);
-    for (name, span) in written {
-        line::push_header(out, &name.header(), name.is_quoted);
+    for (heading, span) in written {
+        line::push_header(out, &heading.header(), heading.is_quoted);
         let mut copy = copy::Lines::new(out);
         for line in &lines[span] {
             origins[line.source()].push_line(&mut copy, line.row());

@@ -13,10 +13,13 @@ use crate::{
         Kind, Labels, labels, openmetrics,
         protobuf::{self, Metric},
     },
-    merge::copy::Part,
+    merge::copy::{Part, SLACK},
 };
 
 const EXPORTED: &[u8] = b"exported_";
+
+/// How many bytes a label has around its name and its value, in text or as fields.
+const AROUND: usize = 8;
 
 /// A label of a pod, strictly escaped, maybe under another name than the pod's.
 pub(super) type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
@@ -45,7 +48,11 @@ pub fn is_source_label(name: &str) -> bool {
 
 impl Relabel {
     pub(super) fn new(labels: &[(&str, &str)]) -> Self {
-        let (mut joined, mut fields, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        let len = labels.iter().map(|(name, value)| name.len() + value.len());
+        // Enough for both spellings where little is escaped.
+        let len = len.sum::<usize>() + AROUND * labels.len() + SLACK;
+        let (mut joined, mut fields) = (Vec::with_capacity(len), Vec::with_capacity(len));
+        let mut names = Vec::with_capacity(labels.len());
         for (name, value) in labels {
             // The name is the source's even where it has no value: what the pod sends under it
             // could name another source.
@@ -59,7 +66,13 @@ impl Relabel {
         }
         let braced = match &joined[..] {
             [] => Vec::new(),
-            [_, labels @ ..] => [b"{", labels, b"}"].concat(),
+            [_, labels @ ..] => {
+                let mut braced = Vec::with_capacity(len);
+                braced.push(b'{');
+                braced.extend_from_slice(labels);
+                braced.push(b'}');
+                braced
+            }
         };
         Self { braced: Part::new(braced), joined: Part::new(joined), fields, names }
     }
