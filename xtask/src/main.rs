@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod demo;
 mod ebpf;
 mod fuzz;
+mod kernel;
 mod screen;
 mod setup;
 mod shell;
@@ -38,6 +39,7 @@ enum Task {
     },
     Demo(demo::Options),
     Fuzz(fuzz::Options),
+    Kernel(kernel::Options),
     Test(test::Options),
     /// Check the layout: the order of modules, foreign crates and unsafe code in their places
     Tidy,
@@ -82,6 +84,7 @@ impl Task {
             }
             Self::Demo(options) => return demo::run(&options),
             Self::Fuzz(options) => return fuzz::run(&options),
+            Self::Kernel(options) => return kernel::run(&options),
             Self::Test(options) => return test::run(&options),
             Self::Tidy => return tidy::run(),
             Self::DeadEnd { port } => demo::dead_end::run(port)?,

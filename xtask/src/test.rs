@@ -16,7 +16,7 @@ use crate::{ebpf, screen, setup, shell};
 ///
 /// Does the set-up, compiles the kernel part, then runs: format, lints, docs, tidy, the tests that need
 /// nothing but stable Rust, the same with all features, namespaces, kernel, promtool, the readers of
-/// other projects, and the demo. Namespaces, kernel, promtool and the demo need root.
+/// other projects, the demo, and other kernels. Namespaces, kernel, promtool and the demo need root.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only these rings, by name
@@ -46,6 +46,7 @@ const RINGS: &[Ring] = &[
     privileged("promtool", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "promtool"]]),
     ring("clients", &[CLIENTS]),
     privileged("mesh", &[&["xtask", "demo", "--once"]]),
+    ring("kernels", &[OTHER_KERNELS]),
 ];
 
 /// It is a workspace of its own.
@@ -100,6 +101,10 @@ const CLIENTS: &[&str] = &[
 
 /// A link in a comment that leads nowhere is an error, by the workspace's lints.
 const DOCS: &[&str] = &["cargo", "doc", "--workspace", EXCLUDE, "--no-deps"];
+
+/// The kernels that merger promises to run on: `README.md`.
+const OTHER_KERNELS: &[&str] =
+    &["xtask", "kernel", "--only", "6.1", "--only", "6.1-lockdown", "--only", "6.12"];
 
 /// The kernel part is compiled for another machine.
 const EXCLUDE: &str = "--exclude=merger-ebpf";

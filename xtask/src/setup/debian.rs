@@ -24,6 +24,19 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
 ];
 
+/// The same for the task `kernel`: the machine, PID 1 of its guests, and what makes their worlds.
+pub(super) const GUEST_PROGRAMS: &[(&str, &str)] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("ip", "iproute2"),
+    ("mount", "mount"),
+    ("nsenter", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("unshare", "util-linux"),
+    ("strip", "binutils"),
+    ("xz", "xz-utils"),
+];
+
 /// Packages that come with a service, whose name is the package's.
 const SERVICES: &[&str] = &["prometheus", "prometheus-node-exporter", "prometheus-pushgateway"];
 
