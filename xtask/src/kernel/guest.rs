@@ -59,7 +59,8 @@ const LAST_WORDS: usize = 12;
 // === impl Guest ===
 
 impl Guest {
-    /// Takes a directory of its own, with a file for all that it reads and says.
+    /// Takes a directory of its own, with a file for all that it reads and says. What an earlier guest
+    /// of the name said is gone.
     pub(super) fn new(
         name: &'static str,
         kernel: &Kernel,
@@ -68,6 +69,8 @@ impl Guest {
     ) -> anyhow::Result<Self> {
         let guest = Self { name, image: kernel.image()?, arguments };
         let file = guest.file("initramfs");
+        // There need be none.
+        let _ = fs::remove_dir_all(guest.file(""));
         fs::create_dir_all(guest.file("")).with_context(|| file.display().to_string())?;
         fs::write(&file, initramfs).with_context(|| file.display().to_string())?;
         Ok(guest)

@@ -134,7 +134,12 @@ impl Apt {
         let sources: String = kernels.iter().map(source).collect();
         fs::write(apt.directory.join("sources.list"), sources)?;
         fs::write(apt.directory.join("apt.conf"), apt.configuration())?;
-        shell::run(&mut apt.command("apt-get", &["--quiet=2", "update"]))?;
+        shell::run(&mut apt.command("apt-get", &["--quiet=2", "update"])).with_context(|| {
+            format!(
+                "{mirror} does not give the lists of these kernels; a release that Debian has put \
+                 into its archive is no longer there: take others by --only"
+            )
+        })?;
         Ok(apt)
     }
 
