@@ -143,6 +143,24 @@ fn shown(path: &str) -> String {
 
 // === impl Cookie ===
 
+/// Set in the cookies that are made here, where the bit above is not: the kernel counts from 1
+/// upwards, and in a case that namespaces do not have, from the highest number downwards.
+const MADE: u64 = 1 << 62;
+
+impl Cookie {
+    /// A cookie where the kernel has none. Whoever makes it sees to it that it is true.
+    #[must_use]
+    pub const fn made(number: u64) -> Self {
+        Self(MADE | number)
+    }
+
+    /// Whether this is such a one, which no socket tells.
+    #[must_use]
+    pub const fn is_made(self) -> bool {
+        self.0 >> 62 == 1
+    }
+}
+
 impl fmt::Display for Cookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

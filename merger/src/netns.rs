@@ -24,12 +24,22 @@ use rustix::{
     fs::{Mode, OFlags, openat},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
+use serde::{Deserialize, Serialize};
 
 use crate::identity::Cookie;
 
 /// `SO_NETNS_COOKIE` in <https://github.com/torvalds/linux/blob/v6.12/include/uapi/asm-generic/socket.h>,
 /// since 5.14. The number is the same on every machine that Kubernetes runs on.
 const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// What tells one namespace from another on this kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Identity {
+    /// The kernel's cookie, which every socket tells.
+    Cookie,
+    /// Below 5.14: the inode number, while a process is known to be in it.
+    Inode,
+}
 
 /// A network namespace, held open by its file descriptor.
 #[derive(Debug)]
@@ -46,6 +56,19 @@ struct Entered {
 
 /// A list that the C library allocated.
 struct Interfaces(*mut libc::ifaddrs);
+
+// === impl Identity ===
+
+impl Identity {
+    /// Asks the kernel for a cookie. Needs `CAP_SYS_ADMIN`.
+    pub fn here() -> io::Result<Self> {
+        match Netns::own()?.cookie() {
+            Ok(_) => Ok(Self::Cookie),
+            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(Self::Inode),
+            Err(error) => Err(error),
+        }
+    }
+}
 
 // === impl Netns ===
 
@@ -128,6 +151,14 @@ pub fn cookie_of(socket: &impl AsFd) -> io::Result<Cookie> {
         )
     };
     if result == 0 { Ok(Cookie(cookie)) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether a socket was created in this namespace, as far as it can tell.
+///
+/// Where the kernel has no cookies it cannot. Then whoever made the cookie vouches for the socket:
+/// it was created through a process that was in the namespace before, and still was.
+pub fn is_born_in(socket: &impl AsFd, netns: Cookie) -> io::Result<bool> {
+    Ok(netns.is_made() || cookie_of(socket)? == netns)
 }
 
 /// Whether an interface of the calling thread's namespace has this address.

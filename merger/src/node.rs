@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::{
     identity::{Cookie, PodUid, Process},
+    netns::Identity,
     node::{
         broker::Broker,
         client::{Client, News},
@@ -44,6 +45,7 @@ pub mod handover;
 mod hints;
 #[cfg(feature = "ebpf")]
 pub mod loader;
+mod numbers;
 #[cfg(feature = "ebpf")]
 pub mod offsets;
 mod owner;
@@ -72,6 +74,8 @@ pub struct Options {
     ///
     /// [`Part::Loader`]: supervisor::Part::Loader
     pub loads_apart: bool,
+    /// What tells namespaces apart: what this kernel has, unless a test says otherwise.
+    pub identity: Option<Identity>,
 }
 
 /// Which ways to know the listeners are tried.
@@ -140,9 +144,6 @@ pub enum Error {
     /// Namespaces cannot be told apart for another reason.
     #[error("cannot enter network namespaces")]
     Namespaces(#[source] io::Error),
-    /// This kernel does not tell one namespace from the next: `SO_NETNS_COOKIE`.
-    #[error("cannot tell network namespaces apart: needs kernel 5.14 or later")]
-    NoCookie(#[source] io::Error),
     /// The way that was asked for does not work here.
     #[error("listeners cannot be known by {rung}: {reason}")]
     Rung {
@@ -255,7 +256,7 @@ impl Default for Options {
         let n_marks = merger_common::N_MARKS;
         #[cfg(not(feature = "ebpf"))]
         let n_marks = 0;
-        Self { rung: Rungs::Auto, n_marks, host_network: false, loads_apart: false }
+        Self { rung: Rungs::Auto, n_marks, host_network: false, loads_apart: false, identity: None }
     }
 }
 

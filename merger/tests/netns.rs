@@ -32,6 +32,9 @@ mod refuse;
 #[path = "support/world.rs"]
 mod world;
 
+#[path = "netns/inodes.rs"]
+mod inodes;
+
 #[path = "netns/ladder.rs"]
 mod ladder;
 

@@ -91,7 +91,8 @@ pub fn open(parts: Parts) -> Result<(Sockets, Changes), Error> {
 // === impl Sockets ===
 
 impl Sockets {
-    /// Every listening socket of the node, once for each descriptor that refers to it.
+    /// Every listening socket of the node, once for each descriptor that refers to it. Where the
+    /// kernel part has no cookies, each namespace is the number of its inode.
     pub fn snapshot(&mut self) -> Result<Rows, Error> {
         let mut walk = self.walk()?;
         let mut buffer = vec![0; RECORDS_PER_READ * size_of::<Record>()];
@@ -138,7 +139,10 @@ impl Sockets {
         };
         let started = record.started / (1_000_000_000 / self.ticks_per_second);
         Some(Row {
-            netns: Cookie(record.netns),
+            netns: Cookie(match record.netns {
+                0 => record.inum.into(),
+                cookie => cookie,
+            }),
             address,
             port: NonZeroU16::new(record.port)?,
             held_by: Some(Held { started, pid: record.tgid }),

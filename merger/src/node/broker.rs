@@ -21,7 +21,7 @@ use rustix::{
 
 use crate::{
     cause::chain,
-    netns::Netns,
+    netns::{Identity, Netns},
     node::{
         Connect, ConnectError, Error, Options,
         agenda::Agenda,
@@ -79,15 +79,18 @@ impl Broker {
     /// Tries all that will be needed: to enter a namespace, to read the processes, and the rungs.
     pub(crate) fn open(options: Options) -> Result<Self, Error> {
         let host_network = options.host_network;
-        let rung::Opened { source, hints, rung, fallback } = rung::open(options)?;
-        Netns::own().and_then(|own| own.cookie()).map_err(|error| match error.kind() {
+        let here = Identity::here().map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => Error::NoRight(error),
-            _ if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Error::NoCookie(error),
             _ => Error::Namespaces(error),
-        })?;
+        });
+        let identity = options.identity.or_else(|| here.as_ref().ok().copied());
+        let identity = identity.unwrap_or(Identity::Cookie);
+        let rung::Opened { source, hints, rung, fallback } = rung::open(options, identity)?;
+        // What the rung lacks is told first: it is more of the same.
+        here?;
         policy::admit(caller())?;
         let counters = Arc::new(Atomics::default());
-        let sight = Sight::new(source, Arc::clone(&counters))?;
+        let sight = Sight::new(source, identity, Arc::clone(&counters))?;
         let agenda = Agenda::new(Instant::now(), hints.descriptor().is_some());
         let hello = Hello::new(rung, fallback.as_deref());
         Ok(Self { sight, hints, agenda, counters, hello, has_shown: false, host_network })
@@ -224,7 +227,7 @@ impl Broker {
         let permit = policy::permit(request, known, caller(), self.host_network)?;
         let netns = self.sight.open(request.netns)?;
         if let Some(owner) = request.owner {
-            owner::check(&netns, request.address, owner)?;
+            owner::check(&netns, request.address, owner, self.sight.processes())?;
         }
         Ok((permit, netns))
     }

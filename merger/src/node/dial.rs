@@ -47,7 +47,7 @@ pub fn begin(netns: Cookie, address: SocketAddr) -> Result<TcpStream, ConnectErr
     let socket: OwnedFd = socket_with(family, SocketType::STREAM, flags, None)
         .map_err(|error| ConnectError::Connect(error.into()))?;
     // The process that led here may have changed its namespace since the sweep.
-    if netns::cookie_of(&socket).map_err(ConnectError::Namespace)? != netns {
+    if !netns::is_born_in(&socket, netns).map_err(ConnectError::Namespace)? {
         return Err(ConnectError::Gone(netns));
     }
     match connect(&socket, &address) {

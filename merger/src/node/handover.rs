@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cause::chain,
     listeners::ebpf::Parts,
+    netns::Identity,
     node::{
         channel, confinement, loader,
         protocol::{self, LONGEST_REPLY},
@@ -33,6 +34,8 @@ pub(crate) struct Order {
     pub(crate) has_walk: bool,
     /// How many namespaces may be marked at once.
     pub(crate) n_marks: u32,
+    /// What tells namespaces apart.
+    pub(crate) identity: Identity,
 }
 
 /// What the loader sends, each descriptor in a message of its own.
@@ -75,9 +78,9 @@ pub fn serve(channel: &OwnedFd) -> anyhow::Result<()> {
 }
 
 /// Loads and attaches in this process.
-pub(crate) fn make(Order { has_walk, n_marks }: Order) -> Result<Parts, String> {
-    let load = if has_walk { loader::load } else { loader::load_changes };
-    let kernel = load(n_marks).map_err(|error| chain(&error))?;
+pub(crate) fn make(Order { has_walk, n_marks, identity }: Order) -> Result<Parts, String> {
+    let load = if has_walk { loader::load_for } else { loader::load_changes };
+    let kernel = load(n_marks, identity).map_err(|error| chain(&error))?;
     Parts::attach(kernel).map_err(|error| chain(&error))
 }
 

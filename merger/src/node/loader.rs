@@ -12,9 +12,12 @@ use aya::{
 use btf_rs::Backend;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::node::{
-    offsets::{self, Offset},
-    privileges::{Capability, Rights},
+use crate::{
+    netns::Identity,
+    node::{
+        offsets::{self, Offset},
+        privileges::{Capability, Rights},
+    },
 };
 
 /// The running kernel's types.
@@ -87,21 +90,31 @@ pub enum Error {
 /// Loads, and attaches nothing yet. `n_marks` is the size of `DIRTY`: [`merger_common::N_MARKS`], or less to
 /// see what happens when it is full.
 pub fn load(n_marks: u32) -> Result<Ebpf, Error> {
-    let (mut ebpf, btf) = object(n_marks)?;
+    load_for(n_marks, Identity::Cookie)
+}
+
+/// The same where namespaces may have to be told by their inode numbers.
+pub fn load_for(n_marks: u32, identity: Identity) -> Result<Ebpf, Error> {
+    let (mut ebpf, btf) = object(n_marks, identity)?;
     iterator(&mut ebpf)?.load("task_file", &btf).map_err(|e| refused_program("task_file", e))?;
     hook(&mut ebpf, &btf)?;
     Ok(ebpf)
 }
 
 /// The same without the walk over open files, which takes more than some kernels have.
-pub fn load_changes(n_marks: u32) -> Result<Ebpf, Error> {
-    let (mut ebpf, btf) = object(n_marks)?;
+pub fn load_changes(n_marks: u32, identity: Identity) -> Result<Ebpf, Error> {
+    let (mut ebpf, btf) = object(n_marks, identity)?;
     hook(&mut ebpf, &btf)?;
     Ok(ebpf)
 }
 
-fn object(n_marks: u32) -> Result<(Ebpf, Btf), Error> {
-    let offsets = offsets::resolve(&types()?)?;
+fn object(n_marks: u32, identity: Identity) -> Result<(Ebpf, Btf), Error> {
+    let mut offsets = offsets::resolve(&types()?)?;
+    if identity == Identity::Inode {
+        // From 5.12 to 5.13 the kernel has cookies that no socket tells: then both sides do without.
+        let cookie = offsets.iter_mut().filter(|offset| offset.global == "NET_COOKIE");
+        cookie.for_each(|offset| offset.bytes = 0);
+    }
     // The kernel part asks for no log where nobody would read it.
     let debug = tracing::enabled!(target: "merger::kernel", tracing::Level::DEBUG);
     let level = if debug { aya_log::Level::Debug as u8 } else { aya_log::Level::Error as u8 };

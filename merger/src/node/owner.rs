@@ -24,14 +24,19 @@ use crate::{
 };
 
 /// Looks who holds the sockets that would answer at `address` in the namespace `host`, now.
-pub(crate) fn check(host: &Netns, address: SocketAddr, uid: PodUid) -> Result<(), ConnectError> {
+pub(crate) fn check(
+    host: &Netns,
+    address: SocketAddr,
+    uid: PodUid,
+    known: &Processes,
+) -> Result<(), ConnectError> {
     let told = sock_diag::listeners_of(host).map(|told| told.into_iter().map(|one| one.socket));
     let mut sockets: Vec<Socket> = match told {
         Ok(told) => told.collect(),
         Err(_) => proc::listeners_of(host).map_err(ConnectError::Namespace)?,
     };
     sockets.retain(|socket| answers(socket, address));
-    let held = holders(&sockets)?;
+    let held = holders(&sockets, known)?;
     Ok(judge(&held, uid)?)
 }
 
@@ -62,7 +67,7 @@ fn answers(socket: &Socket, address: SocketAddr) -> bool {
 }
 
 /// The holders of each of these sockets. Fails where somebody's files cannot be seen.
-fn holders(sockets: &[Socket]) -> Result<Vec<Vec<Holder>>, ConnectError> {
+fn holders(sockets: &[Socket], known: &Processes) -> Result<Vec<Vec<Holder>>, ConnectError> {
     let wanted: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
     let mut held: HashMap<u64, Vec<u32>> = HashMap::new();
     for pid in processes::pids().map_err(ConnectError::Namespace)? {
@@ -74,7 +79,7 @@ fn holders(sockets: &[Socket]) -> Result<Vec<Vec<Holder>>, ConnectError> {
             held.entry(inode).or_default().push(pid);
         }
     }
-    let found = Processes::some(held.values().flatten().copied());
+    let found = known.some(held.values().flatten().copied());
     let found = found.map_err(ConnectError::Namespace)?;
     let cgroups: HashMap<u32, &str> =
         found.iter().map(|process| (process.pid, process.cgroup.as_str())).collect();

@@ -17,7 +17,10 @@ use crate::{
     identity::{Cookie, Process},
     listeners::Held,
     netns::Netns,
-    node::stat,
+    node::{
+        numbers::Numbers,
+        stat::{self, Stat},
+    },
 };
 
 /// Bytes read of a file about a process. A cgroup path has at most 4096, and a node a dozen of them.
@@ -38,10 +41,12 @@ pub struct Processes {
     by_pid: HashMap<u32, Seen>,
     /// Processes that this one may not look into.
     n_hidden: usize,
+    /// Where the kernel has no cookies, those that are made here.
+    numbers: Option<Numbers>,
 }
 
 /// A process, and the inode number of its namespace. That says only whether it may have moved: the
-/// number is used again when a namespace is gone.
+/// number is used again when a namespace is gone, so it takes [`Numbers`] to make an identity of it.
 #[derive(Clone, Debug)]
 struct Seen {
     process: Process,
@@ -50,6 +55,8 @@ struct Seen {
 
 /// What looks at one process after the other.
 struct Reader {
+    /// Whether the kernel has cookies. Else inode numbers are all that is read.
+    has_cookies: bool,
     /// The cookies of the namespaces met. An inode number means a namespace only while that is open,
     /// so each is kept open until all have been looked at.
     by_inode: HashMap<u64, (Cookie, Netns)>,
@@ -67,33 +74,90 @@ impl Processes {
     /// A process that cannot be looked into (another user's, without `CAP_SYS_PTRACE`) is left out,
     /// like one that has just ended.
     pub fn sweep() -> io::Result<Self> {
-        let mut reader = Reader::new()?;
+        Self::sweep_for(None)
+    }
+
+    /// The same where the kernel may have no cookies: with those of the sweep before.
+    pub(crate) fn sweep_for(numbers: Option<Numbers>) -> io::Result<Self> {
+        let mut reader = Reader::new(numbers.is_none())?;
         let mut by_pid = HashMap::new();
         for pid in pids()? {
             by_pid.extend(reader.look(pid).map(|seen| (pid, seen)));
         }
-        Ok(Self { by_pid, n_hidden: reader.n_refused })
+        let mut swept = Self { by_pid, n_hidden: reader.n_refused, numbers };
+        if let Some(numbers) = &mut swept.numbers {
+            numbers.settle(swept.by_pid.values().map(|seen| (seen.held(), seen.inode)));
+            for seen in swept.by_pid.values_mut() {
+                seen.process.netns = numbers.cookie(seen.inode).unwrap_or(Numbers::UNKNOWN);
+            }
+        }
+        Ok(swept)
     }
 
     /// The same at a fraction of the cost: a process that is in the namespace it was in is taken for
     /// what it was, unless it is in `doubt`. Missed is one that only changed its cgroup, and one
     /// that left its id to another in the same namespace.
     pub(crate) fn refresh(&self, doubt: impl Fn(&Process) -> bool) -> io::Result<Self> {
-        let mut reader = Reader::new()?;
+        if self.numbers.is_some() {
+            // An id and an inode number that are both used again would pass for what they were.
+            return Self::sweep_for(self.numbers.clone());
+        }
+        let mut reader = Reader::new(true)?;
         let mut by_pid = HashMap::new();
         for pid in pids()? {
             let known = self.by_pid.get(&pid).filter(|known| !doubt(&known.process));
             let same = known.filter(|known| inode_of(pid) == Some(known.inode)).cloned();
             by_pid.extend(same.or_else(|| reader.look(pid)).map(|seen| (pid, seen)));
         }
-        Ok(Self { by_pid, n_hidden: self.n_hidden })
+        Ok(Self { by_pid, n_hidden: self.n_hidden, numbers: None })
     }
 
-    /// Reads these only.
-    pub fn some(pids: impl IntoIterator<Item = u32>) -> io::Result<Self> {
-        let mut reader = Reader::new()?;
-        let by_pid = pids.into_iter().filter_map(|pid| Some((pid, reader.look(pid)?))).collect();
-        Ok(Self { by_pid, n_hidden: reader.n_refused })
+    /// Reads these only, as they are now. Where the kernel has no cookies, the namespace of one is
+    /// known only if one of them was in it at the sweep.
+    pub(crate) fn some(&self, pids: impl IntoIterator<Item = u32>) -> io::Result<Self> {
+        let mut reader = Reader::new(self.numbers.is_none())?;
+        let by_pid = pids.into_iter().filter_map(|pid| Some((pid, reader.look(pid)?)));
+        let mut some = Self { by_pid: by_pid.collect(), n_hidden: reader.n_refused, numbers: None };
+        if let Some(numbers) = &self.numbers {
+            let now: HashMap<Held, u64> =
+                some.by_pid.values().map(|seen| (seen.held(), seen.inode)).collect();
+            for seen in some.by_pid.values_mut() {
+                let inode = seen.inode;
+                let cookie = numbers.cookie_with(inode, |held| now.get(held) == Some(&inode));
+                seen.process.netns = cookie.unwrap_or(Numbers::UNKNOWN);
+            }
+        }
+        Ok(some)
+    }
+
+    /// The cookie of the namespace that the kernel part has given a key: the same, or an inode number.
+    /// Such a number stays as it is where it is not known.
+    pub(crate) fn cookie_of_key(&self, key: Cookie) -> Cookie {
+        match &self.numbers {
+            Some(numbers) if !key.is_made() => numbers.cookie(key.0).unwrap_or(key),
+            _ => key,
+        }
+    }
+
+    /// In the namespaces of these keys something happened. Where their inode numbers may be used
+    /// again, those that nobody is in any more are forgotten.
+    pub(crate) fn doubt(&mut self, keys: impl IntoIterator<Item = Cookie>) {
+        if let Some(numbers) = &mut self.numbers {
+            for inode in keys.into_iter().filter(|key| !key.is_made()).map(|key| key.0) {
+                numbers.doubt(inode, |held| open_netns(held, Some(inode)).is_ok());
+            }
+        }
+    }
+
+    pub(crate) fn numbers(&self) -> Option<&Numbers> {
+        self.numbers.as_ref()
+    }
+
+    /// Opens the namespace that a process was in, if the process is still there and, where that tells
+    /// anything, in it.
+    pub(crate) fn open_netns(&self, held: Held) -> io::Result<Netns> {
+        let seen = self.by_pid.get(&held.pid).filter(|_| self.numbers.is_some());
+        open_netns(held, seen.map(|seen| seen.inode))
     }
 
     /// Puts what others know of a process in the place of what was known here.
@@ -143,17 +207,33 @@ impl FromIterator<Process> for Processes {
         // No namespace has the number 0, so none of these is taken for what it was.
         let seen = |process: Process| (process.pid, Seen { process, inode: 0 });
         let by_pid = processes.into_iter().map(seen).collect();
-        Self { by_pid, n_hidden: 0 }
+        Self { by_pid, n_hidden: 0, numbers: None }
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    fn held(&self) -> Held {
+        Held { started: self.process.started, pid: self.process.pid }
     }
 }
 
 // === impl Reader ===
 
 impl Reader {
-    fn new() -> io::Result<Self> {
+    fn new(has_cookies: bool) -> io::Result<Self> {
+        let mut reader =
+            Self { has_cookies, by_inode: HashMap::new(), n_refused: 0, buffer: vec![0; FILE] };
         let own = Netns::own()?;
-        let by_inode = HashMap::from([(own.inode()?, (own.cookie()?, own))]);
-        Ok(Self { by_inode, n_refused: 0, buffer: vec![0; FILE] })
+        let (inode, cookie) = (own.inode()?, reader.cookie(&own)?);
+        reader.by_inode.insert(inode, (cookie, own));
+        Ok(reader)
+    }
+
+    /// What is not known yet where the kernel has none.
+    fn cookie(&self, netns: &Netns) -> io::Result<Cookie> {
+        if self.has_cookies { netns.cookie() } else { Ok(Numbers::UNKNOWN) }
     }
 
     fn look(&mut self, pid: u32) -> Option<Seen> {
@@ -181,7 +261,7 @@ impl Reader {
             return Ok((inode, *cookie));
         }
         let netns = Netns::of_process(process)?;
-        let (inode, cookie) = (netns.inode()?, netns.cookie()?);
+        let (inode, cookie) = (netns.inode()?, self.cookie(&netns)?);
         if self.by_inode.len() < HELD_OPEN {
             self.by_inode.insert(inode, (cookie, netns));
         }
@@ -207,10 +287,7 @@ impl Reader {
 #[must_use]
 pub fn open_sockets(pid: u32) -> Option<(Held, Vec<u64>)> {
     let process = directory(pid)?;
-    let mut stat = [0; STAT];
-    let file = openat(&process, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let n = rustix::io::read(&file, &mut stat).ok()?;
-    let stat = stat::parse(&stat[..n]).filter(|stat| !stat.is_kernel)?;
+    let stat = stat_of(&process).filter(|stat| !stat.is_kernel)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let files = openat(&process, "fd", flags, Mode::empty()).ok()?;
     let mut inodes = vec![];
@@ -221,6 +298,24 @@ pub fn open_sockets(pid: u32) -> Option<(Held, Vec<u64>)> {
         inodes.extend(parse_socket(&target[..n]));
     }
     Some((Held { started: stat.started, pid }, inodes))
+}
+
+/// Opens the namespace of a process through its own directory, if it is the one that was meant, and
+/// in the namespace of this inode number. What is open cannot give its number to another.
+fn open_netns(held: Held, inode: Option<u64>) -> io::Result<Netns> {
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let process = directory(held.pid).ok_or_else(gone)?;
+    let netns = Netns::of_process(&process)?;
+    let started = stat_of(&process).ok_or_else(gone)?.started;
+    let is_there = inode.is_none_or(|inode| netns.inode().is_ok_and(|found| found == inode));
+    if started == held.started && is_there { Ok(netns) } else { Err(gone()) }
+}
+
+fn stat_of(process: &OwnedFd) -> Option<Stat> {
+    let mut stat = [0; STAT];
+    let file = openat(process, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let n = rustix::io::read(&file, &mut stat).ok()?;
+    stat::parse(&stat[..n])
 }
 
 /// When a process started, if there is one of that id.

@@ -10,11 +10,14 @@ use crate::{
         Rung,
         sock_diag::{self, message::Told},
     },
+    netns::Identity,
     node::{Error, Options, Rungs, hints::Hints},
 };
 #[cfg(feature = "ebpf")]
 use crate::{
+    identity::Cookie,
     listeners::ebpf,
+    netns::Netns,
     node::handover::{self, Order},
 };
 
@@ -42,16 +45,16 @@ pub(crate) struct Opened {
 }
 
 /// Opens the best rung that is asked for and works.
-pub(crate) fn open(options: Options) -> Result<Opened, Error> {
+pub(crate) fn open(options: Options, identity: Identity) -> Result<Opened, Error> {
     if let Rungs::Only(rung) = options.rung {
-        let opened = by(rung, options).map_err(|reason| Error::Rung { rung, reason })?;
+        let opened = by(rung, options, identity).map_err(|reason| Error::Rung { rung, reason })?;
         let fallback = (rung != Rung::Ebpf).then(|| "asked for".into());
         return Ok(Opened { fallback, ..opened });
     }
     // Whoever starts the node tells people: see `Node::fallback`.
     let mut reasons = vec![];
     for rung in [Rung::Ebpf, Rung::EbpfSockDiag, Rung::SockDiag] {
-        match by(rung, options) {
+        match by(rung, options, identity) {
             Ok(opened) => return Ok(Opened { fallback: join(&reasons), ..opened }),
             Err(reason) => reasons.push((rung, reason)),
         }
@@ -71,10 +74,10 @@ fn join(reasons: &[(Rung, String)]) -> Option<String> {
 }
 
 /// Tries one rung. The last works everywhere.
-fn by(rung: Rung, options: Options) -> Result<Opened, String> {
+fn by(rung: Rung, options: Options, identity: Identity) -> Result<Opened, String> {
     match rung {
-        Rung::Ebpf => ebpf(options),
-        Rung::EbpfSockDiag => ebpf_sock_diag(options),
+        Rung::Ebpf => ebpf(options, identity),
+        Rung::EbpfSockDiag => ebpf_sock_diag(options, identity),
         Rung::SockDiag => prove_sock_diag().map(|()| by_clock(Source::SockDiag, rung)),
         Rung::Proc => Ok(by_clock(Source::Proc, rung)),
     }
@@ -100,7 +103,7 @@ fn prove_sock_diag() -> Result<(), String> {
 }
 
 #[cfg(not(feature = "ebpf"))]
-fn ebpf(_: Options) -> Result<Opened, String> {
+fn ebpf(_: Options, _: Identity) -> Result<Opened, String> {
     Err("built without the feature ebpf".into())
 }
 
@@ -108,16 +111,16 @@ fn ebpf(_: Options) -> Result<Opened, String> {
 use ebpf as ebpf_sock_diag;
 
 #[cfg(feature = "ebpf")]
-fn ebpf(options: Options) -> Result<Opened, String> {
-    let (mut source, mut changes) = load(options, true)?;
+fn ebpf(options: Options, identity: Identity) -> Result<Opened, String> {
+    let (mut source, mut changes) = load(options, identity, true)?;
     let own = prove_changes(&mut changes)?;
-    prove_walk(&mut source, &own)?;
+    prove_walk(&mut source, &own, identity)?;
     Ok(by_changes(Source::Ebpf(Box::new(source)), changes, Rung::Ebpf))
 }
 
 #[cfg(feature = "ebpf")]
-fn ebpf_sock_diag(options: Options) -> Result<Opened, String> {
-    let (source, mut changes) = load(options, false)?;
+fn ebpf_sock_diag(options: Options, identity: Identity) -> Result<Opened, String> {
+    let (source, mut changes) = load(options, identity, false)?;
     prove_changes(&mut changes)?;
     prove_sock_diag()?;
     Ok(by_changes(Source::EbpfSockDiag(Box::new(source)), changes, Rung::EbpfSockDiag))
@@ -125,8 +128,12 @@ fn ebpf_sock_diag(options: Options) -> Result<Opened, String> {
 
 /// The kernel part, with the walk over open files or without it.
 #[cfg(feature = "ebpf")]
-fn load(options: Options, has_walk: bool) -> Result<(ebpf::Sockets, ebpf::Changes), String> {
-    let order = Order { has_walk, n_marks: options.n_marks };
+fn load(
+    options: Options,
+    identity: Identity,
+    has_walk: bool,
+) -> Result<(ebpf::Sockets, ebpf::Changes), String> {
+    let order = Order { has_walk, n_marks: options.n_marks, identity };
     let parts = if options.loads_apart { handover::load(order) } else { handover::make(order) };
     ebpf::open(parts?).map_err(|error| chain(&error))
 }
@@ -149,9 +156,17 @@ fn prove_changes(changes: &mut ebpf::Changes) -> Result<TcpListener, String> {
 /// Looks for it. The programs load in a foreign PID namespace too, and then the walk shows nothing,
 /// or processes by numbers that mean others here.
 #[cfg(feature = "ebpf")]
-fn prove_walk(source: &mut ebpf::Sockets, own: &TcpListener) -> Result<(), String> {
+fn prove_walk(
+    source: &mut ebpf::Sockets,
+    own: &TcpListener,
+    identity: Identity,
+) -> Result<(), String> {
     let port = own.local_addr().map_err(|error| chain(&error))?.port();
-    let netns = crate::netns::cookie_of(own).map_err(|error| chain(&error))?;
+    let netns = match identity {
+        Identity::Cookie => crate::netns::cookie_of(own),
+        Identity::Inode => Netns::own().and_then(|own| own.inode()).map(Cookie),
+    };
+    let netns = netns.map_err(|error| chain(&error))?;
     let rows = source.snapshot().map_err(|error| chain(&error))?.rows;
     let is_own = |row: &crate::listeners::Row| {
         let pid = row.held_by.map(|held| held.pid);
@@ -167,6 +182,15 @@ fn prove_walk(source: &mut ebpf::Sockets, own: &TcpListener) -> Result<(), Strin
 // === impl Source ===
 
 impl Source {
+    /// Whether all open files of the node are walked over at each look.
+    pub(crate) fn is_walked(&self) -> bool {
+        match self {
+            #[cfg(feature = "ebpf")]
+            Self::Ebpf(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether only those namespaces are read that something changed in.
     pub(crate) fn is_marked(&self) -> bool {
         match self {

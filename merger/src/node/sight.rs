@@ -11,17 +11,18 @@ use std::{
 
 use self::{marks::Marks, memory::Memory};
 use crate::{
-    identity::Cookie,
-    listeners::{self, Row, Rows},
-    netns::Netns,
+    identity::{Cookie, Process},
+    listeners::{self, Held, Row, Rows},
+    netns::{Identity, Netns},
     node::{
         ConnectError, Error, Snapshot,
         agenda::Look,
         counters::{Atomics, add},
+        numbers::Numbers,
         pace::{Pace, Sweep},
         policy::Known,
         privileges::Capability,
-        processes::{self, Processes},
+        processes::Processes,
         rung::Source,
         table::{Holder, Table},
     },
@@ -45,6 +46,8 @@ pub(crate) struct Sight {
     walked: HashSet<reading::Bound>,
     /// Namespaces that were marked, and cannot be read or explained without a sweep.
     waiting: HashSet<Cookie>,
+    /// Namespaces that were marked, and in which nobody is any more who was known.
+    left: HashSet<Cookie>,
     pace: Pace,
     counters: Arc<Atomics>,
 }
@@ -62,8 +65,13 @@ struct Looked {
 
 impl Sight {
     /// Reads the processes once, to try it.
-    pub(crate) fn new(source: Source, counters: Arc<Atomics>) -> Result<Self, Error> {
-        let table = Table::read(HashSet::new()).map_err(Error::Processes)?;
+    pub(crate) fn new(
+        source: Source,
+        identity: Identity,
+        counters: Arc<Atomics>,
+    ) -> Result<Self, Error> {
+        let numbers = (identity == Identity::Inode).then(Numbers::default);
+        let table = Table::read(HashSet::new(), numbers).map_err(Error::Processes)?;
         let n_hidden = table.processes.n_hidden();
         if n_hidden > 0 {
             let right = Capability::SysPtrace;
@@ -82,6 +90,7 @@ impl Sight {
             #[cfg(feature = "ebpf")]
             walked: HashSet::new(),
             waiting,
+            left: HashSet::new(),
             pace,
             counters,
         })
@@ -90,6 +99,11 @@ impl Sight {
     /// What the policy may rely on.
     pub(crate) fn known(&self) -> &Known {
         &self.table.known
+    }
+
+    /// The processes of the last sweep.
+    pub(crate) fn processes(&self) -> &Processes {
+        &self.table.processes
     }
 
     /// In these namespaces something changed. To be told before the look that is to see it.
@@ -123,7 +137,14 @@ impl Sight {
             // Read after the rows, so that every holder that still lives is found.
             self.sweep(sweep, holders_of(&rows))?;
             enough = true;
-            self.waiting.retain(|netns| self.table.known.netns.contains(netns));
+            let table = &self.table;
+            let waiting = self.waiting.drain().map(|key| table.processes.cookie_of_key(key));
+            self.waiting = waiting.filter(|netns| table.known.netns.contains(netns)).collect();
+            if self.source.is_walked() && self.table.processes.numbers().is_some() {
+                // The namespaces have other cookies now.
+                rows = self.read()?.0;
+                enough = self.meet(&holders_of(&rows))?;
+            }
             if self.source.is_marked() {
                 rows = self.read_waiting(sweep);
                 enough = self.meet(&holders_of(&rows))?;
@@ -156,7 +177,8 @@ impl Sight {
         if unknown.is_empty() {
             return Ok(true);
         }
-        let now = Processes::some(self.table.suspects(&unknown)).map_err(Error::Processes)?;
+        let suspects = self.table.suspects(&unknown);
+        let now = self.table.processes.some(suspects).map_err(Error::Processes)?;
         Ok(self.table.learn(&unknown, &now))
     }
 
@@ -164,7 +186,7 @@ impl Sight {
         add(&self.counters.sweeps, 1);
         let table = match sweep {
             Sweep::New => self.table.refresh(holders),
-            _ => Table::read(holders),
+            _ => Table::read(holders, self.table.processes.numbers().cloned()),
         };
         self.table = table.map_err(Error::Processes)?;
         Ok(())
@@ -175,10 +197,9 @@ impl Sight {
     pub(crate) fn open(&self, netns: Cookie) -> Result<Netns, ConnectError> {
         let mut refused = None;
         for process in self.table.processes.within(netns) {
-            match Netns::of_pid(process.pid) {
-                Ok(opened) if processes::started(process.pid) == Some(process.started) => {
-                    return Ok(opened);
-                }
+            let &Process { pid, started, .. } = process;
+            match self.table.processes.open_netns(Held { started, pid }) {
+                Ok(opened) => return Ok(opened),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     refused = Some(error);
                 }

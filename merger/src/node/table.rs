@@ -16,7 +16,7 @@ use crate::{
     identity::{Cookie, Process, cgroup_path},
     listeners::Held,
     netns::Netns,
-    node::{policy::Known, processes::Processes},
+    node::{numbers::Numbers, policy::Known, processes::Processes},
 };
 
 /// A process that holds a listener, and the listener's namespace: not always its own.
@@ -40,11 +40,15 @@ pub(crate) struct Table {
 
 impl Table {
     /// Sweeps. The holders are those that were known to hold a listener before.
-    pub(crate) fn read(holders: HashSet<Holder>) -> io::Result<Self> {
-        let processes = Processes::sweep()?;
+    /// Where the kernel has no cookies, they are those of the sweep before.
+    pub(crate) fn read(holders: HashSet<Holder>, numbers: Option<Numbers>) -> io::Result<Self> {
+        let processes = Processes::sweep_for(numbers)?;
         let host = match processes.iter().find(|process| process.pid == 1) {
             Some(first) => first.netns,
-            None => Netns::own()?.cookie()?,
+            None => match processes.numbers() {
+                Some(_) => processes.cookie_of_key(Cookie(Netns::own()?.inode()?)),
+                None => Netns::own()?.cookie()?,
+            },
         };
         Ok(Self::new(processes, host, holders))
     }

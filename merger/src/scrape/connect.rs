@@ -90,8 +90,8 @@ async fn connect_to(
     if let Some(refused) = stream.take_error().map_err(because)? {
         return Err(because(refused));
     }
-    let found = netns::cookie_of(&stream).map_err(because)?;
-    if found != netns {
+    if !netns::is_born_in(&stream, netns).map_err(because)? {
+        let found = netns::cookie_of(&stream).map_err(because)?;
         return Err(Error::WrongNamespace { found, expected: netns });
     }
     Ok(stream)

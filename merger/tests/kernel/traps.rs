@@ -2,7 +2,7 @@
 //! the rung watches, and before it starts.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs,
     io::{self, IoSlice},
     mem::MaybeUninit,
@@ -17,8 +17,9 @@ use std::{
 };
 
 use merger::{
-    identity::Cookie,
+    identity::{Cookie, Process},
     listeners::Rung,
+    netns::{Identity, Netns},
     node::{Changes, Node, Options, Rungs, Snapshot},
 };
 use rustix::{
@@ -47,8 +48,9 @@ struct Watch {
 // === impl Watch ===
 
 impl Watch {
-    async fn start(rung: Rung) -> Self {
-        let options = Options { rung: Rungs::Only(rung), ..Options::default() };
+    async fn start(rung: Rung, identity: Identity) -> Self {
+        let (only, identity) = (Rungs::Only(rung), Some(identity));
+        let options = Options { rung: only, identity, ..Options::default() };
         let (node, changes) = start_with(options);
         let watch = Self { rung, node, changes };
         watch.node.snapshot().await.unwrap();
@@ -60,7 +62,7 @@ impl Watch {
         let Self { rung, node, changes } = self;
         let start = Instant::now();
         loop {
-            let snapshot = node.snapshot().await.unwrap();
+            let snapshot = by_cookies(node.snapshot().await.unwrap());
             if expected(&snapshot) {
                 return snapshot;
             }
@@ -99,11 +101,28 @@ impl Watch {
     }
 }
 
-/// Lays a trap for each rung.
+/// The same snapshot by the kernel's cookies, where it has such as the node made by itself.
+fn by_cookies(mut snapshot: Snapshot) -> Snapshot {
+    let made = snapshot.processes.iter().filter(|process| process.netns.is_made());
+    let cookie = |process: &Process| Netns::of_pid(process.pid).ok()?.cookie().ok();
+    let cookies: HashMap<Cookie, Cookie> =
+        made.filter_map(|process| Some((process.netns, cookie(process)?))).collect();
+    let Snapshot { host, processes, listeners } = &mut snapshot;
+    let of_processes = processes.iter_mut().map(|process| &mut process.netns);
+    let of_listeners = listeners.iter_mut().map(|listener| &mut listener.netns);
+    for netns in of_processes.chain(of_listeners).chain([host]) {
+        *netns = *cookies.get(netns).unwrap_or(netns);
+    }
+    snapshot
+}
+
+/// Lays a trap for each rung, where the kernel has cookies for namespaces and where it has none.
 #[track_caller]
 fn on_each_rung(body: impl AsyncFn(Watch)) {
-    for rung in Rung::ALL {
-        world::here(async || body(Watch::start(rung).await).await);
+    for identity in [Identity::Cookie, Identity::Inode] {
+        for rung in Rung::ALL {
+            world::here(async || body(Watch::start(rung, identity).await).await);
+        }
     }
 }
 

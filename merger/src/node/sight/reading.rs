@@ -40,12 +40,14 @@ impl Sight {
     /// The listeners, and whether it is known of each who holds it.
     pub(super) fn read(&mut self) -> Result<(Rows, bool), Error> {
         let now = Instant::now();
+        self.table.processes.doubt(self.marks.netns());
         let (rows, explained) = match &mut self.source {
             #[cfg(feature = "ebpf")]
             Source::Ebpf(sockets) => {
                 let rows = sockets.snapshot().map_err(Error::kernel)?;
                 self.count_lost(now)?;
-                (self.walked(rows)?, self.waiting.is_empty())
+                let (rows, known) = self.named(rows);
+                (self.walked(rows)?, known && self.waiting.is_empty())
             }
             #[cfg(feature = "ebpf")]
             Source::EbpfSockDiag(_) => {
@@ -79,12 +81,33 @@ impl Sight {
         Ok(())
     }
 
+    /// The namespaces that something changed in, by the cookies that they have here.
+    fn marked(&self) -> HashSet<Cookie> {
+        let keys = self.marks.netns();
+        keys.into_iter().map(|key| self.table.processes.cookie_of_key(key)).collect()
+    }
+
+    /// The rows by the cookies that their namespaces have here, and whether all have one.
+    #[cfg(feature = "ebpf")]
+    fn named(&self, mut rows: Rows) -> (Rows, bool) {
+        if self.table.processes.numbers().is_none() {
+            return (rows, true);
+        }
+        for row in &mut rows.rows {
+            row.netns = self.table.processes.cookie_of_key(row.netns);
+        }
+        let n_rows = rows.rows.len();
+        rows.rows.retain(|row| row.netns.is_made());
+        let all = rows.rows.len() == n_rows;
+        (rows, all)
+    }
+
     /// What the walk over open files has found, and the listeners that are in none.
     #[cfg(feature = "ebpf")]
     fn walked(&mut self, mut rows: Rows) -> Result<Rows, Error> {
         let mut held = bound(&rows);
         let known = &self.table.known.netns;
-        let mut due = self.marks.netns();
+        let mut due = self.marked();
         if self.marks.are_all() {
             due.extend(known);
         }
@@ -112,6 +135,7 @@ impl Sight {
         {
             // It may have been opened after the walk, which sees it then if somebody holds it.
             rows = sockets.snapshot().map_err(Error::kernel)?;
+            rows = self.named(rows).0;
             held = bound(&rows);
         }
         for (netns, mut left) in unheld {
@@ -145,11 +169,19 @@ impl Sight {
     /// last holder: it is closed, or its holder has left it to a child.
     fn read_marked(&mut self) {
         let lives = |held| self.table.processes.get(held).is_some();
-        let mut due = self.marks.netns();
+        let mut due = self.marked();
         due.extend(self.memory.bereft(lives));
         due.extend(mem::take(&mut self.waiting));
-        let is_waiting = |&netns: &Cookie| !self.read_one(netns, LIKELY);
-        self.waiting = due.into_iter().filter(is_waiting).collect();
+        for netns in due {
+            if self.table.known.netns.contains(&netns) && self.open(netns).is_err() {
+                // A pod that ends closes its listeners and leaves none behind who could be read. That
+                // somebody is left whom nobody knows is found out by the next sweep, and calls for none.
+                self.memory.put(netns, vec![]);
+                self.left.insert(netns);
+            } else if !self.read_one(netns, LIKELY) {
+                self.waiting.insert(netns);
+            }
+        }
     }
 
     /// Once the sweep has been: what waited for it is read, and after one that read everything, all
@@ -158,8 +190,8 @@ impl Sight {
         let known = self.table.known.netns.clone();
         self.memory.retain(&known);
         // One that cannot be read even now is not waited for: its next mark brings it back.
-        let waiting: HashSet<_> =
-            mem::take(&mut self.waiting).intersection(&known).copied().collect();
+        let mut waiting = mem::take(&mut self.waiting);
+        waiting.extend(mem::take(&mut self.left).intersection(&known));
         let mut unclear: HashSet<Cookie> =
             waiting.into_iter().filter(|&netns| !self.read_one(netns, usize::MAX)).collect();
         if sweep == Sweep::All {
@@ -187,7 +219,8 @@ impl Sight {
     /// The listening sockets of a namespace, if it can be entered and is still the one that was meant.
     fn sockets_of(&self, netns: Cookie) -> Option<Vec<Socket>> {
         let opened = self.open(netns).ok()?;
-        let same = opened.cookie().is_ok_and(|cookie| cookie == netns);
+        // A cookie that was made here was compared when the namespace was opened.
+        let same = netns.is_made() || opened.cookie().is_ok_and(|cookie| cookie == netns);
         let sockets = same.then(|| {
             if let Source::Proc = self.source {
                 return proc::listeners_of(&opened);
