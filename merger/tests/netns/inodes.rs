@@ -29,7 +29,7 @@ async fn connect(
     netns: Cookie,
     address: SocketAddr,
 ) -> Result<TcpStream, ConnectError> {
-    node.connect(Connect { netns, address }).await
+    node.connect(Connect { netns, address, owner: None }).await
 }
 
 #[test]
