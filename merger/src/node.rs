@@ -179,6 +179,15 @@ pub enum Error {
     /// `/proc` could not be read.
     #[error("cannot read the processes of this node")]
     Processes(#[source] io::Error),
+    /// Whose a namespace is cannot be told.
+    #[error(
+        "{n_hidden} processes are hidden, and with them whose a network namespace is: missing {}",
+        privileges::Capability::SysPtrace
+    )]
+    Hidden {
+        /// How many there are.
+        n_hidden: usize,
+    },
     /// The kernel part does not answer.
     #[error("cannot read the listeners of this node")]
     Listeners(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -21,7 +21,7 @@ use crate::{
         numbers::Numbers,
         pace::{Pace, Sweep},
         policy::Known,
-        privileges::Capability,
+        privileges::{Capability, Rights},
         processes::Processes,
         rung::Source,
         table::{Holder, Table},
@@ -72,14 +72,7 @@ impl Sight {
     ) -> Result<Self, Error> {
         let numbers = (identity == Identity::Inode).then(Numbers::default);
         let table = Table::read(HashSet::new(), numbers).map_err(Error::Processes)?;
-        let n_hidden = table.processes.n_hidden();
-        if n_hidden > 0 {
-            let right = Capability::SysPtrace;
-            tracing::warn!(
-                n_hidden,
-                "processes are hidden, and with them their pods: missing {right}"
-            );
-        }
+        admit_hidden(table.processes.n_hidden())?;
         let (memory, marks) = (Memory::default(), Marks::new(Instant::now()));
         let (waiting, pace) = (HashSet::new(), Pace::new());
         Ok(Self {
@@ -209,6 +202,22 @@ impl Sight {
         }
         Err(refused.map_or(ConnectError::Gone(netns), ConnectError::Namespace))
     }
+}
+
+/// Whether it is all right that so many processes cannot be looked into.
+///
+/// The host's own namespace is that of its first process, and whose a namespace is, its oldest one
+/// decides: who cannot see them would take the host's for a pod's. With the right to see them, those
+/// that remain are of a user namespace around this one, which has no pods of ours.
+fn admit_hidden(n_hidden: usize) -> Result<(), Error> {
+    if n_hidden == 0 {
+        return Ok(());
+    }
+    if !Rights::own().is_ok_and(|rights| rights.has(Capability::SysPtrace)) {
+        return Err(Error::Hidden { n_hidden });
+    }
+    tracing::warn!(n_hidden, "processes of another user namespace cannot be looked into");
+    Ok(())
 }
 
 fn holder_of(row: &Row) -> Option<Holder> {

@@ -68,12 +68,13 @@ fn a_missing_right_is_named() {
 }
 
 #[test]
-fn a_right_without_which_processes_are_hidden_is_named() {
-    let test = "start_up::a_right_without_which_processes_are_hidden_is_named";
+fn without_the_right_to_see_processes_nothing_is_attributed() {
+    let test = "start_up::without_the_right_to_see_processes_nothing_is_attributed";
     let without = ["setpriv", "--bounding-set", "-sys_ptrace"];
     world::inside(test, &without, "root", async || {
-        let log = logged(|| drop(start()));
-        assert!(log.contains("CAP_SYS_PTRACE"), "{log}");
+        let error = node::start(Options::default()).err().unwrap().to_string();
+        assert!(error.contains("processes are hidden"), "{error}");
+        assert!(error.contains("CAP_SYS_PTRACE"), "{error}");
     });
 }
 
