@@ -5,7 +5,10 @@
 //!
 //! A namespace that is held open outlives its pod. Nobody keeps a [`Netns`] longer than one
 //! request or one sweep.
-#![expect(unsafe_code, reason = "SO_NETNS_COOKIE and getifaddrs have no safe wrapper in rustix")]
+#![expect(
+    unsafe_code,
+    reason = "SO_NETNS_COOKIE, SO_BINDTOIFINDEX and getifaddrs have no safe wrapper in rustix"
+)]
 
 use std::{
     fs::File,
@@ -159,6 +162,25 @@ pub fn cookie_of(socket: &impl AsFd) -> io::Result<Cookie> {
 /// it was created through a process that was in the namespace before, and still was.
 pub fn is_born_in(socket: &impl AsFd, netns: Cookie) -> io::Result<bool> {
     Ok(netns.is_made() || cookie_of(socket)? == netns)
+}
+
+/// Lets a socket send and receive by the loopback interface alone, whatever its namespace's rules say:
+/// where they would send its packets elsewhere, these are dropped.
+///
+/// By number, as it is the first of every namespace (`LOOPBACK_IFINDEX`); its name can be another's.
+pub fn bind_to_loopback(socket: &impl AsFd) -> io::Result<()> {
+    let loopback: libc::c_int = 1;
+    // SAFETY: the descriptor is open while it is borrowed, and the kernel reads an integer.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTOIFINDEX,
+            (&raw const loopback).cast(),
+            libc::socklen_t::try_from(size_of_val(&loopback)).unwrap_or_default(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whether an interface of the calling thread's namespace has this address.

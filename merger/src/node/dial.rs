@@ -1,12 +1,13 @@
 //! One connection, born inside the namespace that the thread is in for that moment.
 
 use std::{
-    net::{SocketAddr, TcpStream},
+    io,
+    net::{IpAddr, SocketAddr, TcpStream},
     os::fd::OwnedFd,
 };
 
 use rustix::{
-    net::{AddressFamily, SocketFlags, SocketType, connect, socket_with},
+    net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt},
     process::{getegid, geteuid},
 };
 
@@ -50,8 +51,25 @@ pub fn begin(netns: Cookie, address: SocketAddr) -> Result<TcpStream, ConnectErr
     if !netns::is_born_in(&socket, netns).map_err(ConnectError::Namespace)? {
         return Err(ConnectError::Gone(netns));
     }
+    keep_inside(&socket, address.ip()).map_err(ConnectError::Connect)?;
     match connect(&socket, &address) {
         Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket.into()),
         Err(error) => Err(ConnectError::Connect(error.into())),
     }
+}
+
+/// Keeps what is sent to an address of the namespace inside it, against whoever has `CAP_NET_ADMIN` in
+/// there and redirects it.
+///
+/// By loopback nothing leaves. An address of another interface has to be ours in the moment that the
+/// kernel looks for the way, since it is the source as well, and no router takes the packets further.
+fn keep_inside(socket: &OwnedFd, address: IpAddr) -> io::Result<()> {
+    if address.is_loopback() {
+        return netns::bind_to_loopback(socket);
+    }
+    match address {
+        IpAddr::V4(_) => sockopt::set_ip_ttl(socket, 1)?,
+        IpAddr::V6(_) => sockopt::set_ipv6_unicast_hops(socket, Some(1))?,
+    }
+    Ok(bind(socket, &SocketAddr::new(address, 0))?)
 }

@@ -43,6 +43,8 @@ mod hostile;
 #[path = "../support/reincarnation.rs"]
 mod lives;
 
+mod leaks;
+
 mod owners;
 
 #[path = "../support/pod.rs"]

@@ -13,6 +13,7 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("prometheus-node-exporter", "prometheus-node-exporter"),
     ("prometheus-pushgateway", "prometheus-pushgateway"),
     ("iptables-restore", "iptables"),
+    ("nft", "nftables"),
     ("ip", "iproute2"),
     ("bpftool", "bpftool"),
     ("openssl", "openssl"),

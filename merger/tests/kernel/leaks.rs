@@ -1,0 +1,214 @@
+//! Whatever a pod asks for, no packet leaves its namespace: counted by nftables, in there and outside.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{TcpListener, TcpStream},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use merger::{
+    exposition::Format,
+    inventory,
+    pods::Known,
+    scrape::{Limits, Scraper},
+    target,
+    target::{Container, PodRef, State},
+};
+
+use super::{cgroup::Root, hostile, pod::Pod, start, world};
+
+const ID: &str = "4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c";
+
+/// Packets of TCP and UDP that are not of loopback; what else there is, the kernel says by itself.
+const COUNT: &str = "table inet merger { \
+    counter leaves { }; \
+    chain out { type filter hook output priority 0; \
+        oifname != \"lo\" meta l4proto { tcp, udp } counter name leaves; }; \
+    chain through { type filter hook forward priority 0; counter name leaves; }; \
+    chain in { type filter hook input priority 0; \
+        iifname != \"lo\" meta l4proto { tcp, udp } counter name leaves; }; }";
+
+/// Listens where it is told and says in each answer how many connections there were until then.
+const APPLICATION: &str = "
+import selectors, socket, sys
+listeners = selectors.DefaultSelector()
+for address in sys.argv[1:]:
+    host, port = address.rsplit(':', 1)
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    server = socket.create_server((host.strip('[]'), int(port)), family=family)
+    listeners.register(server, selectors.EVENT_READ)
+n = 0
+while True:
+    for key, _ in listeners.select():
+        connection, _ = key.fileobj.accept()
+        n += 1
+        connection.recv(65536)
+        page = b'connections %d\\n' % n
+        head = b'HTTP/1.1 200 OK\\r\\nContent-Type: text/plain\\r\\nContent-Length: %d\\r\\n\\r\\n'
+        connection.sendall(head % len(page) + page)
+        connection.close()
+";
+
+/// Of each copy of this program its own: two of them may run at one time.
+fn uid() -> String {
+    format!("6d2d0ed8-5ca4-4d3a-9b3e-{:012x}", std::process::id())
+}
+
+fn nft(pod: Option<&Pod>, ruleset: &str) -> String {
+    let run = || Command::new("nft").arg(ruleset).output();
+    let output = match pod {
+        Some(pod) => pod.netns().within(run),
+        None => run(),
+    };
+    let output = output.expect("nft: run `cargo xtask setup`");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// How many packets a namespace has seen that left the pod's.
+fn n_packets(pod: Option<&Pod>) -> u64 {
+    let listed = nft(pod, "list counter inet merger leaves");
+    let (_, after) = listed.split_once("packets ").expect(&listed);
+    after.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn mk_pod(annotations: &[(&str, &str)]) -> Arc<target::Pod> {
+    let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
+    let annotation =
+        |(name, value): (&str, &str)| (format!("prometheus.io/{name}"), value.to_owned());
+    Arc::new(target::Pod {
+        name: PodRef { namespace: "ns".to_owned(), name: "pod".to_owned() },
+        uid: uid(),
+        node: None,
+        annotations: annotations.into_iter().map(annotation).collect(),
+        containers: ["app", "istio-proxy"].map(mk_container).into(),
+        ended: false,
+    })
+}
+
+fn mk_container(name: &str) -> Container {
+    Container { name: name.to_owned(), ..Container::default() }
+}
+
+/// A pod with an address of its own and a way out, in whose neighbourhood everybody listens.
+fn mk_world(root: &Root) -> (Pod, impl Sized + use<>) {
+    let mut pod = Pod::new();
+    let pid = pod.pid().to_string();
+    let outside = |arguments: &[&str]| {
+        assert!(Command::new("ip").args(arguments).status().unwrap().success(), "{arguments:?}");
+    };
+    outside(&["link", "set", "lo", "up"]);
+    outside(&["link", "add", "outside", "type", "veth", "peer", "name", "eth0", "netns", &pid]);
+    outside(&["address", "add", "198.18.0.1/24", "dev", "outside"]);
+    outside(&["address", "add", "10.0.0.1/24", "dev", "outside"]);
+    outside(&["address", "add", "169.254.169.254/32", "dev", "outside"]);
+    outside(&["link", "set", "outside", "up"]);
+    pod.run("ip", &["address", "add", "198.18.0.2/24", "dev", "eth0"]);
+    pod.run("ip", &["link", "set", "eth0", "up"]);
+    pod.run("ip", &["route", "add", "default", "via", "198.18.0.1"]);
+    nft(None, COUNT);
+    nft(Some(&pod), COUNT);
+    let around: Vec<TcpListener> = [80, 443, 8080, 8081, 15090]
+        .iter()
+        .map(|port| TcpListener::bind(("0.0.0.0", *port)).unwrap())
+        .collect();
+    let application = ["-c", APPLICATION, "0.0.0.0:8080", "198.18.0.2:8081", "127.0.0.1:80"];
+    let application = [&application[..], &["0.0.0.0:15090", "127.0.0.1:1", "[::1]:65535"]].concat();
+    let stdin = pod.become_process("python3", &application[..]);
+    root.container(&uid(), ID).join(pod.pid());
+    while fs::read_to_string(format!("/proc/{}/net/tcp", pod.pid())).unwrap().lines().count() < 6 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (pod, (around, stdin))
+}
+
+#[test]
+fn no_packet_leaves_for_any_address_but_the_pods_own() {
+    let test = "leaks::no_packet_leaves_for_any_address_but_the_pods_own";
+    world::inside(test, &["unshare", "--net", "--"], "root, nft, ip, python3", async || {
+        let root = Root::new(usize::MAX);
+        let (pod, _around) = mk_world(&root);
+        let (node, _changes) = start();
+        let snapshot = node.snapshot().await.unwrap();
+        let scraper = Scraper::new(Arc::new(node), Limits::default()).unwrap();
+        let (mut n_bodies, mut n_refused, mut n_asked) = (0, 0, 0);
+        let annotations = hostile::annotations();
+        let last = (false, "port", "8080".to_owned());
+        for (_, name, value) in annotations.iter().chain([&last]) {
+            let pods = vec![mk_pod(&[("scrape", "true"), ("port", "8080"), (name, value)])];
+            let known = Known { pods, problems: vec![] };
+            let targets = inventory::targets(&known, &snapshot, "node", false);
+            let target = targets.values().next().unwrap();
+            assert_eq!(target.netns, Ok(pod.cookie));
+            n_refused += target.plan.notes.len();
+            for source in &target.plan.sources {
+                n_asked += usize::from(matches!(source.state, State::Ready(_)));
+                let patience = Duration::from_secs(2);
+                let scraped = scraper.scrape(pod.cookie, source, Format::Text, patience).await;
+                // Each connection that was made has arrived at the pod's own listener, and no other.
+                if let Ok(page) = scraped.page {
+                    n_bodies += 1;
+                    let body = String::from_utf8_lossy(&page.body.bytes).into_owned();
+                    assert_eq!(body, format!("connections {n_bodies}\n"), "{name}: {value:?}");
+                }
+            }
+        }
+        assert!(annotations.len() >= 200 && n_refused >= 200, "{n_refused}");
+        assert_eq!(n_bodies, n_asked, "whatever was asked has answered");
+        assert_eq!((n_packets(Some(&pod)), n_packets(None)), (0, 0));
+        // The counters count.
+        pod.netns().within(|| TcpStream::connect("10.0.0.1:80")).unwrap();
+        assert!(n_packets(Some(&pod)) > 0 && n_packets(None) > 0);
+    });
+}
+
+/// What a pod with `CAP_NET_ADMIN` can do to its own namespace so that its port is somebody else's.
+const REDIRECTS: [&str; 2] = [
+    "table ip turned { \
+        chain out { type nat hook output priority -100; tcp dport 8080 dnat to 10.0.0.1; }; \
+        chain post { type nat hook postrouting priority 100; oifname != \"lo\" masquerade; }; }",
+    "table ip turned { \
+        chain out { type route hook output priority 0; tcp dport 8080 ip daddr set 10.0.0.1; }; \
+        chain post { type nat hook postrouting priority 100; oifname != \"lo\" masquerade; }; }",
+];
+
+/// And what else it takes: to send from 127.0.0.1 to others, and to pass on what comes in by loopback.
+const PASS_ON: &str = "cd /proc/sys/net/ipv4; echo 1 > ip_forward; cd conf; \
+    for each in all lo eth0; do echo 1 > $each/route_localnet; echo 1 > $each/accept_local; \
+    echo 0 > $each/rp_filter; done";
+
+#[test]
+fn a_pod_that_redirects_its_own_loopback_leads_nowhere() {
+    let test = "leaks::a_pod_that_redirects_its_own_loopback_leads_nowhere";
+    world::inside(test, &["unshare", "--net", "--"], "root, nft, ip, python3", async || {
+        let root = Root::new(usize::MAX);
+        let (pod, _around) = mk_world(&root);
+        pod.run("sh", &["-c", PASS_ON]);
+        let (node, _changes) = start();
+        let snapshot = node.snapshot().await.unwrap();
+        let patience = Duration::from_millis(500);
+        let limits = Limits { timeout: patience, ..Limits::default() };
+        let scraper = Scraper::new(Arc::new(node), limits).unwrap();
+        let pods = vec![mk_pod(&[("scrape", "true"), ("port", "8080")])];
+        let targets =
+            inventory::targets(&Known { pods, problems: vec![] }, &snapshot, "node", false);
+        let source = &targets.values().next().unwrap().plan.sources[0];
+        for redirect in REDIRECTS {
+            nft(Some(&pod), redirect);
+            let scraped = scraper.scrape(pod.cookie, source, Format::Text, patience).await;
+            assert!(scraped.page.is_err(), "{redirect}");
+            assert_eq!((n_packets(Some(&pod)), n_packets(None)), (0, 0), "{redirect}");
+            // Another client is led away by it.
+            let connect = || TcpStream::connect_timeout(&([127, 0, 0, 1], 8080).into(), patience);
+            let _ = pod.netns().within(connect);
+            assert!(n_packets(Some(&pod)) > 0 && n_packets(None) > 0, "{redirect}");
+            for place in [Some(&pod), None] {
+                nft(place, "reset counter inet merger leaves");
+            }
+            nft(Some(&pod), "delete table ip turned");
+        }
+    });
+}
