@@ -105,7 +105,13 @@ async fn a_pod_in_doubt_is_unavailable_and_discovered() {
     let agent = Agent::start_in(world::Namespace::Contested, vec![source]).await;
     let page = agent.get("/pods/ns/pod/metrics").await;
     assert_eq!(page.status, 503);
-    assert_eq!(page.body, "ns/pod: pod uid other has its sandbox in the same network namespace\n");
+    let reason = "pod uid other has its sandbox in the same network namespace";
+    assert_eq!(page.body, format!("ns/pod: {reason}\n"));
+    let one: serde_json::Value = agent.get("/api/pods/ns/pod").await.json();
+    let all: serde_json::Value = agent.get("/api/pods").await.json();
+    for told in [&one, &all[0]] {
+        assert_eq!((&told["unclear"], &told["netns"]), (&reason.into(), &serde_json::Value::Null));
+    }
     assert_eq!(agent.get("/sd").await.json::<Vec<serde_json::Value>>().len(), 1);
     assert_eq!(app.n_requests(), 0);
 }

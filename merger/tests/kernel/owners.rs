@@ -3,12 +3,16 @@
 use std::{
     collections::HashMap,
     net::{SocketAddr, TcpListener},
+    sync::Arc,
 };
 
 use merger::{
-    identity::{self, PodUid, cgroup_path},
+    identity::{self, PodUid, Unclear, cgroup_path},
+    inventory,
     listeners::Rung,
     node::{Connect, ConnectError, Options, Refusal, Rungs},
+    pods::Known,
+    target::{self, PodRef, State},
 };
 
 use super::{cgroup::Root, find, hostile, pids, pod::Pod, start, start_with, world};
@@ -56,6 +60,47 @@ async fn whatever_a_pod_names_below_its_cgroup_its_listeners_are_its_own() {
         assert!(uid.as_deref() == Some(UID) || cgroup.is_empty(), "{name}: {cgroup}");
     }
     assert!(n_untold <= 1, "one path is longer than 4095 bytes, not {n_untold}");
+}
+
+#[tokio::test]
+async fn of_two_pods_that_claim_one_namespace_neither_is_scraped() {
+    let _alone = world::alone().await;
+    let root = Root::new(usize::MAX);
+    let mut pod = Pod::new();
+    let (listener, _) = pod.listen("127.0.0.1:9100");
+    let netns = pod.netns();
+    let second = netns.within(|| Ok(pod.hand_over(listener))).unwrap();
+    drop(netns);
+    root.container(UID, ID).join(pod.pid());
+    root.container(hostile::OTHER, ID).join(second);
+    let (node, _changes) = start();
+    let snapshot = node.snapshot().await.unwrap();
+    let pods = [UID, hostile::OTHER].map(mk_pod);
+    let targets = inventory::targets(
+        &Known { pods: pods.into(), problems: vec![] },
+        &snapshot,
+        "node",
+        false,
+    );
+    let other = |uid: &str| if uid == UID { hostile::OTHER } else { UID }.to_owned();
+    for target in targets.values() {
+        let contested = Unclear::Contested { other_uid: other(&target.pod.uid) };
+        assert_eq!(target.netns, Err(contested));
+        assert_eq!(target.plan.sources[0].state, State::Pending);
+    }
+    assert_eq!(targets.len(), 2);
+}
+
+fn mk_pod(uid: &str) -> Arc<target::Pod> {
+    let annotations = [("prometheus.io/scrape", "true"), ("prometheus.io/port", "9100")];
+    Arc::new(target::Pod {
+        name: PodRef { namespace: "ns".to_owned(), name: uid.to_owned() },
+        uid: uid.to_owned(),
+        node: None,
+        annotations: annotations.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        containers: vec![],
+        ended: false,
+    })
 }
 
 #[tokio::test]
