@@ -179,7 +179,9 @@ fn kills() -> bool {
         ended.extend(agent);
         let start = Instant::now();
         if number % 2 == 0 {
-            agent.into_iter().for_each(|agent| signal(agent, Signal::KILL));
+            if let Some(agent) = agent {
+                signal(agent, Signal::KILL);
+            }
             until("the agent is another", || running.agent().is_some_and(|pid| Some(pid) != agent));
         } else {
             let n_open_now = n_descriptors(running.broker());

@@ -81,7 +81,9 @@ mod tests {
 
     fn settled(sweeps: &[&[(Held, u64)]]) -> Numbers {
         let mut numbers = Numbers::default();
-        sweeps.iter().for_each(|sweep| numbers.settle(sweep.iter().copied()));
+        for sweep in sweeps {
+            numbers.settle(sweep.iter().copied());
+        }
         numbers
     }
 

@@ -5,7 +5,7 @@ use merger::{
     node::{self, Options, Rungs, loader, offsets},
 };
 
-use super::{logged, start, start_with, world};
+use super::{start_with, world};
 
 #[test]
 fn offsets_are_found_through_anonymous_members_and_typedefs() {
