@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let lives = env::args().find_map(|argument| argument.parse().ok()).unwrap_or(10_000);
-    let outcome = lives::run(zygote::Zygote::start(&[]), lives, lives / 10);
+    let outcome = lives::run(zygote::Zygote::start(&[]), lives, lives / 10, ());
     println!("{outcome}");
     for crossed in &outcome.crossed {
         println!("{crossed}");

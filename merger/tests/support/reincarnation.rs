@@ -90,15 +90,28 @@ struct Seen {
     pid: u32,
 }
 
+/// Whoever is told what becomes of the pods. It is nobody where that is of no interest.
+pub(crate) trait Witness {
+    fn made(&mut self, _: Made) {}
+    fn ended(&mut self, _: Made) {}
+}
+
+impl Witness for () {}
+
 /// Lets pods live `lives` times, of which `forced` get a process id that was a pod's before.
-pub(crate) fn run(zygote: Zygote, lives: usize, forced: usize) -> Outcome {
+pub(crate) fn run(
+    zygote: Zygote,
+    lives: usize,
+    forced: usize,
+    mut witness: impl Witness + Send + 'static,
+) -> Outcome {
     let world = Arc::new(World::default());
     lock(&world.pods).resize(SLOTS, None);
     let start = Instant::now();
     let fate = {
         let world = Arc::clone(&world);
         thread::spawn(move || {
-            fate(&world, zygote, lives, forced);
+            fate(&world, zygote, [lives, forced], &mut witness);
             world.over.store(true, Ordering::Relaxed);
         })
     };
@@ -116,7 +129,7 @@ pub(crate) fn run(zygote: Zygote, lives: usize, forced: usize) -> Outcome {
 }
 
 /// Ends one pod after the other, and makes the next in its place.
-fn fate(world: &World, mut zygote: Zygote, lives: usize, forced: usize) {
+fn fate(world: &World, mut zygote: Zygote, [lives, forced]: [usize; 2], witness: &mut dyn Witness) {
     let mut alive: Vec<Option<(String, Made)>> = vec![None; SLOTS];
     let (mut inodes, mut cookies) = (HashSet::new(), HashSet::new());
     // Ids that came back, of all that were asked for, and one that is free.
@@ -131,6 +144,7 @@ fn fate(world: &World, mut zygote: Zygote, lives: usize, forced: usize) {
                 thread::sleep(Duration::from_millis(1));
             }
             zygote.end(&uid);
+            witness.ended(made);
             own = made.pid;
         }
         let is_forced = n_back * lives <= forced * life && own != 0;
@@ -148,6 +162,7 @@ fn fate(world: &World, mut zygote: Zygote, lives: usize, forced: usize) {
         // be there when the new uid is known.
         lock(&world.pods)[slot] = Some(Arc::new(mk_pod(slot, &uid)));
         let made = zygote.make(&uid, &format!("nonce{{of=\"{nonce}\"}} 1"), pid);
+        witness.made(made);
         {
             let mut outcome = lock(&world.outcome);
             outcome.inodes_reused += usize::from(!inodes.insert(made.inode));

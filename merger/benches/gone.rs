@@ -1,0 +1,150 @@
+//! How long the namespace of a pod stays when the pod has ended, while its metrics are being scraped.
+//!
+//! Each pod has one end of a virtual wire, and the other end is here: it is gone when the kernel has
+//! destroyed the namespace, and whoever looks at it holds nothing. Beside it stand pods that nobody
+//! scrapes: what the kernel takes by itself.
+//!
+//! `cargo bench --bench gone` as root; `-- 100` for as many pods. It prints a line for each kind and
+//! judges it, and always succeeds: speed is not tested.
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, or ends")]
+
+use std::{
+    collections::HashMap,
+    env,
+    net::UdpSocket,
+    process::{self, Command},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use merger::identity::Cookie;
+use rustix::net::netdevice::name_to_index;
+
+use self::{
+    lives::Witness,
+    zygote::{Made, Zygote},
+};
+
+#[path = "../tests/support/cgroup.rs"]
+mod cgroup;
+
+#[path = "../tests/support/reincarnation.rs"]
+mod lives;
+
+#[path = "../tests/support/zygote.rs"]
+mod zygote;
+
+/// What the project promises of each.
+const PROMISE: Duration = Duration::from_secs(5);
+
+/// Pods of the kind that nobody scrapes, and how many of them live at one time.
+const UNTOUCHED: usize = 200;
+const ALIVE: usize = 24;
+
+/// The wires of pods that live, and of those that have ended.
+#[derive(Default)]
+struct Wires {
+    n_made: usize,
+    alive: HashMap<Cookie, String>,
+    ended: Arc<Mutex<Ended>>,
+}
+
+#[derive(Default)]
+struct Ended {
+    waiting: Vec<(String, Instant)>,
+    took: Vec<Duration>,
+}
+
+fn main() {
+    if zygote::is_meant() {
+        return zygote::serve();
+    }
+    let n = env::args().find_map(|argument| argument.parse().ok()).unwrap_or(1000);
+    println!("{:<10} {:>6} {:>9} {:>9} {:>9}  each", "pods", "n", "p50", "p99", "max");
+    let wires = Wires::default();
+    let ended = Arc::clone(&wires.ended);
+    let outcome = lives::run(Zygote::start(&[]), n, 0, wires);
+    report("scraped", &wait(&ended));
+    let ended = untouched();
+    report("untouched", &wait(&ended));
+    println!("scrapes with a body {}, without {:?}", outcome.bodies, outcome.failures);
+}
+
+/// Pods that end as fast, of which nobody knows.
+fn untouched() -> Arc<Mutex<Ended>> {
+    let (mut zygote, mut wires) = (Zygote::start(&[]), Wires::default());
+    let mut made = Vec::new();
+    for n in 0..UNTOUCHED {
+        let uid = |n: usize| format!("untouched-{n}");
+        made.push(zygote.make(&uid(n), "m 1", 0));
+        wires.made(made[n]);
+        if n >= ALIVE {
+            zygote.end(&uid(n - ALIVE));
+            wires.ended(made[n - ALIVE]);
+        }
+        wires.ended.lock().unwrap_or_else(PoisonError::into_inner).look();
+        thread::sleep(Duration::from_millis(10));
+    }
+    wires.ended
+}
+
+/// Looks until all that have ended are gone, or plainly stay.
+fn wait(ended: &Mutex<Ended>) -> Vec<Duration> {
+    let start = Instant::now();
+    loop {
+        let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.look();
+        if ended.waiting.is_empty() || start.elapsed() > 4 * PROMISE {
+            let mut took = std::mem::take(&mut ended.took);
+            took.extend(ended.waiting.iter().map(|(_, since)| since.elapsed()));
+            took.sort();
+            return took;
+        }
+        drop(ended);
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn report(kind: &str, sorted: &[Duration]) {
+    let percentile = |n: usize| sorted[(sorted.len() * n / 100).min(sorted.len() - 1)];
+    let [p50, p99, max] = [50, 99, 100].map(|n| format!("{:.2} s", percentile(n).as_secs_f64()));
+    let verdict = if percentile(100) <= PROMISE { "within 5 s" } else { "NOT within 5 s" };
+    println!("{kind:<10} {:>6} {p50:>9} {p99:>9} {max:>9}  {verdict}", sorted.len());
+}
+
+// === impl Wires ===
+
+impl Witness for Wires {
+    fn made(&mut self, made: Made) {
+        self.n_made += 1;
+        let (name, pid) = (format!("m{}-{}", process::id(), self.n_made), made.pid.to_string());
+        let wire = ["link", "add", &name, "type", "veth", "peer", "name", "eth0", "netns", &pid];
+        assert!(Command::new("ip").args(wire).status().expect("ip is of any Linux").success());
+        self.alive.insert(made.cookie, name);
+    }
+
+    fn ended(&mut self, made: Made) {
+        let name = self.alive.remove(&made.cookie).expect("it was made");
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.waiting.push((name, Instant::now()));
+        ended.look();
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    /// Counts those whose wires are gone. It is called every ten milliseconds or so.
+    fn look(&mut self) {
+        let Self { waiting, took } = self;
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback is up");
+        waiting.retain(|(name, since)| {
+            let is_there = name_to_index(&socket, name).is_ok();
+            if !is_there {
+                took.push(since.elapsed());
+            }
+            is_there
+        });
+    }
+}
