@@ -14,6 +14,7 @@ use std::{
     os::fd::OwnedFd,
     sync::Arc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,8 @@ pub struct Options {
     pub loads_apart: bool,
     /// What tells namespaces apart: what this kernel has, unless a test says otherwise.
     pub identity: Option<Identity>,
+    /// How often what is believed is compared with what the kernel says by another way.
+    pub compare_every: Duration,
 }
 
 /// Which ways to know the listeners are tried.
@@ -265,7 +268,14 @@ impl Default for Options {
         let n_marks = merger_common::N_MARKS;
         #[cfg(not(feature = "ebpf"))]
         let n_marks = 0;
-        Self { rung: Rungs::Auto, n_marks, host_network: false, loads_apart: false, identity: None }
+        Self {
+            rung: Rungs::Auto,
+            n_marks,
+            host_network: false,
+            loads_apart: false,
+            identity: None,
+            compare_every: sight::comparison::EVERY,
+        }
     }
 }
 
@@ -293,6 +303,12 @@ impl Node {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.client().counters()
+    }
+
+    /// How long ago the node was looked at.
+    #[must_use]
+    pub fn snapshot_age(&self) -> Option<Duration> {
+        self.client().snapshot_age()
     }
 
     /// Looks at the node.

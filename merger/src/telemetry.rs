@@ -116,6 +116,9 @@ impl Page {
             changes,
             changes_lost,
             rows_left_out,
+            comparisons,
+            listeners_differing,
+            listeners_differed,
             connects,
             connects_refused,
             connects_failed,
@@ -135,6 +138,16 @@ impl Page {
                 "Listeners past the limit of their namespace.",
                 rows_left_out,
             ),
+            (
+                "merger_listener_comparisons_total",
+                "Comparisons of the listeners with what the kernel says by another way.",
+                comparisons,
+            ),
+            (
+                "merger_listeners_differed_total",
+                "Listeners that differed in any of them; it is to stay 0.",
+                listeners_differed,
+            ),
             ("merger_connects_total", "Connections begun inside namespaces.", connects),
             (
                 "merger_connects_refused_total",
@@ -144,6 +157,14 @@ impl Page {
             ("merger_connects_failed_total", "Connections that failed otherwise.", connects_failed),
         ] {
             self.counter(name, help, value);
+        }
+        let name = "merger_listeners_differing";
+        self.family(name, "gauge", "Listeners that differed in the last comparison.");
+        self.sample(name, "", listeners_differing);
+        if let Some(age) = node.snapshot_age() {
+            let name = "merger_snapshot_age_seconds";
+            self.family(name, "gauge", "How long ago the listeners were looked at.");
+            self.sample(name, "", age.as_secs_f64());
         }
     }
 

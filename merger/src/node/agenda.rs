@@ -18,7 +18,7 @@ const SETTLE: Duration = Duration::from_millis(2);
 const SECOND_LOOK: Duration = Duration::from_millis(50);
 
 /// How many times the duration of the last look passes before the next.
-const SHARE: u32 = 4;
+pub(crate) const SHARE: u32 = 4;
 
 /// A look without an event: it heals what no event tells, such as a listener that changed hands.
 const RESYNC: Duration = Duration::from_secs(30);

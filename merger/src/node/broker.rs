@@ -33,7 +33,7 @@ use crate::{
         policy::{self, Permit},
         protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, Wish},
         rung,
-        sight::Sight,
+        sight::{Sight, Step},
     },
 };
 
@@ -90,7 +90,8 @@ impl Broker {
         here?;
         policy::admit(caller())?;
         let counters = Arc::new(Atomics::default());
-        let sight = Sight::new(source, identity, Arc::clone(&counters))?;
+        let compare_every = options.compare_every;
+        let sight = Sight::new(source, identity, compare_every, Arc::clone(&counters))?;
         let agenda = Agenda::new(Instant::now(), hints.descriptor().is_some());
         let hello = Hello::new(rung, fallback.as_deref());
         Ok(Self { sight, hints, agenda, counters, hello, has_shown: false, host_network })
@@ -127,8 +128,9 @@ impl Broker {
         agent: &OwnedFd,
         signals: &mut Option<&mut dyn Signals>,
     ) -> Result<(), Ended> {
+        let idle_until = self.step();
         let [is_asked, is_hinted, is_signalled] =
-            self.wait(agent, signals.as_deref()).map_err(Ended::Unanswered)?;
+            self.wait(agent, signals.as_deref(), idle_until).map_err(Ended::Unanswered)?;
         if is_signalled && signals.as_mut().is_some_and(|signals| signals.take()) {
             tell(agent, &Reply::Stop, None)?;
         }
@@ -147,8 +149,25 @@ impl Broker {
         Ok(())
     }
 
+    /// Does a little of what is done while nobody asks for anything, and says when there is more of it.
+    fn step(&mut self) -> Instant {
+        match self.sight.step() {
+            Step::At(at) => at,
+            Step::More => Instant::now(),
+            Step::Look => {
+                self.agenda.hint(Instant::now());
+                Instant::now()
+            }
+        }
+    }
+
     /// Whether there is a request, a hint that would be new, and a signal.
-    fn wait(&self, agent: &OwnedFd, signals: Option<&dyn Signals>) -> io::Result<[bool; 3]> {
+    fn wait(
+        &self,
+        agent: &OwnedFd,
+        signals: Option<&dyn Signals>,
+        idle_until: Instant,
+    ) -> io::Result<[bool; 3]> {
         let hints = self.hints.descriptor().filter(|_| self.agenda.wants_hints());
         let signals = signals.map(Signals::descriptor);
         let awaited = [Some(agent.as_fd()), hints, signals];
@@ -157,8 +176,8 @@ impl Broker {
             .flatten()
             .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
             .collect();
-        let left = self.agenda.next().map(|next| next.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let next = self.agenda.next().map_or(idle_until, |next| next.min(idle_until));
+        let left = Timespec::try_from(next.saturating_duration_since(Instant::now())).ok();
         match poll(&mut polled, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),

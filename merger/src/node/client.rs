@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -66,6 +66,8 @@ struct Shared {
     room: Semaphore,
     /// As the last snapshot came with them.
     counters: Mutex<Counters>,
+    /// When that was.
+    looked: Mutex<Option<Instant>>,
     connects: Connects,
 }
 
@@ -99,6 +101,7 @@ impl Client {
             next: AtomicU64::new(0),
             room: Semaphore::new(UNDER_WAY),
             counters: Mutex::default(),
+            looked: Mutex::default(),
             connects: Connects::default(),
         });
         let (tell, news) = watch::channel(News::default());
@@ -117,6 +120,10 @@ impl Client {
     pub(crate) fn counters(&self) -> Counters {
         let counters = *lock(&self.shared.counters);
         self.shared.connects.beside(counters)
+    }
+
+    pub(crate) fn snapshot_age(&self) -> Option<Duration> {
+        lock(&self.shared.looked).map(|looked| looked.elapsed())
     }
 
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, Error> {
@@ -189,6 +196,7 @@ impl Shared {
                 Reply::Stop => tell.send_modify(|news| news.is_over = true),
                 Reply::Snapshot { id, counters } => {
                     *lock(&self.counters) = counters;
+                    *lock(&self.looked) = Some(Instant::now());
                     self.hand_over(id, (reply, along));
                 }
                 Reply::Connected { id }

@@ -24,6 +24,12 @@ pub struct Counters {
     pub changes_lost: u64,
     /// Listeners left out of snapshots, because their namespace had too many.
     pub rows_left_out: u64,
+    /// Comparisons of what is believed with what the kernel says by another way.
+    pub comparisons: u64,
+    /// Listeners that differed in the last of them.
+    pub listeners_differing: u64,
+    /// Listeners that differed in any of them.
+    pub listeners_differed: u64,
     /// Connections begun.
     pub connects: u64,
     /// Connections that the rule forbade.
@@ -41,6 +47,9 @@ pub(crate) struct Atomics {
     pub(crate) changes: AtomicU64,
     pub(crate) changes_lost: AtomicU64,
     pub(crate) rows_left_out: AtomicU64,
+    comparisons: AtomicU64,
+    listeners_differing: AtomicU64,
+    listeners_differed: AtomicU64,
     /// Who asks for the next snapshot waits accordingly.
     last: Mutex<Option<Look>>,
 }
@@ -70,6 +79,9 @@ impl Atomics {
             changes: read(&self.changes),
             changes_lost: read(&self.changes_lost),
             rows_left_out: read(&self.rows_left_out),
+            comparisons: read(&self.comparisons),
+            listeners_differing: read(&self.listeners_differing),
+            listeners_differed: read(&self.listeners_differed),
             ..Counters::default()
         }
     }
@@ -82,6 +94,15 @@ impl Atomics {
             tracing::warn!(n = in_all - before, "changes found no room in the kernel part");
         }
         in_all > before
+    }
+
+    /// One in which no namespace could be read is none.
+    pub(crate) fn compared(&self, n_netns: u64, n_differing: u64) {
+        if n_netns > 0 {
+            add(&self.comparisons, 1);
+            add(&self.listeners_differed, n_differing);
+            self.listeners_differing.store(n_differing, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn looked(&self, look: Look) {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 /// that does, no table is believed. While nothing happens a snapshot is older than that anyway.
 const AGE: Duration = Duration::from_secs(10);
 
-/// How many times the duration of the last sweep passes before the next.
+/// How many times the duration of the last sweep for what is new passes before the next. One of
+/// everything adds nothing to that: it comes once in [`AGE`], and what is new would wait for it.
 const SHARE: u32 = 4;
 
 /// The last sweep.
@@ -20,6 +21,8 @@ pub(crate) struct Pace {
     read: Instant,
     ended: Instant,
     pub(crate) took: Duration,
+    /// What passes before the next.
+    rest: Duration,
 }
 
 /// Whether there is to be a sweep.
@@ -41,20 +44,24 @@ impl Pace {
     /// At the start. Nothing is to be paused for yet.
     pub(crate) fn new() -> Self {
         let now = Instant::now();
-        Self { read: now, ended: now, took: Duration::ZERO }
+        Self { read: now, ended: now, took: Duration::ZERO, rest: Duration::ZERO }
     }
 
     /// The sweep that ends now.
     pub(crate) fn ended(&mut self, start: Instant, sweep: Sweep) {
-        let read = if sweep == Sweep::All { start } else { self.read };
-        *self = Self { read, ended: Instant::now(), took: start.elapsed() };
+        let took = start.elapsed();
+        let (read, rest) = match sweep {
+            Sweep::All => (start, self.rest),
+            _ => (self.read, took * SHARE),
+        };
+        *self = Self { read, ended: Instant::now(), took, rest };
     }
 
     /// `enough`: the table explains every holder of a listener.
     pub(crate) fn next(self, now: Instant, enough: bool) -> Sweep {
-        let Self { read, ended, took } = self;
-        let rested = ended + took * SHARE;
-        match (enough, now < read + AGE) {
+        let Self { read, ended, took, rest } = self;
+        let rested = ended + rest;
+        match (enough, now < read + AGE.max(took * SHARE)) {
             (true, true) => Sweep::No,
             _ if now < rested => Sweep::At(rested),
             (false, true) => Sweep::New,
@@ -72,7 +79,7 @@ mod tests {
     #[track_caller]
     fn check(age: Duration, enough: bool, expected: impl Fn(Instant) -> Sweep) {
         let ended = Instant::now();
-        let pace = Pace { read: ended, ended, took: TOOK };
+        let pace = Pace { read: ended, ended, took: TOOK, rest: TOOK * SHARE };
         assert_eq!(pace.next(ended + age, enough), expected(ended), "{age:?}");
     }
 
@@ -90,6 +97,16 @@ mod tests {
     #[test]
     fn but_not_beyond_the_share() {
         check(TOOK, false, |ended| Sweep::At(ended + TOOK * SHARE));
+    }
+
+    #[test]
+    fn one_of_everything_is_no_reason_to_wait() {
+        let start = Instant::now();
+        let mut pace = Pace::new();
+        pace.ended(start - TOOK, Sweep::All);
+        assert_eq!(pace.next(pace.ended, false), Sweep::New);
+        pace.ended(start - TOOK, Sweep::New);
+        assert!(matches!(pace.next(pace.ended, false), Sweep::At(at) if at >= pace.ended + TOOK));
     }
 
     #[test]

@@ -182,6 +182,11 @@ fn prove_walk(
 // === impl Source ===
 
 impl Source {
+    /// Whether somebody tells of changes.
+    pub(crate) fn is_told(&self) -> bool {
+        self.is_walked() || self.is_marked()
+    }
+
     /// Whether all open files of the node are walked over at each look.
     pub(crate) fn is_walked(&self) -> bool {
         match self {

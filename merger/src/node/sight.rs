@@ -3,20 +3,26 @@
 //! It keeps no namespace open between two looks: a namespace that is held outlives its pod.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
+    net::IpAddr,
+    num::NonZeroU16,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use self::{marks::Marks, memory::Memory};
+use self::{
+    comparison::{Comparison, Differing, Looks, Turn},
+    marks::Marks,
+    memory::Memory,
+};
 use crate::{
     identity::{Cookie, Process},
     listeners::{self, Held, Row, Rows},
     netns::{Identity, Netns},
     node::{
         ConnectError, Error, Snapshot,
-        agenda::Look,
+        agenda::{Look, SHARE},
         counters::{Atomics, add},
         numbers::Numbers,
         pace::{Pace, Sweep},
@@ -26,8 +32,10 @@ use crate::{
         rung::Source,
         table::{Holder, Table},
     },
+    target::Listener,
 };
 
+pub(crate) mod comparison;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "nobody tells of changes"))]
 mod marks;
 mod memory;
@@ -48,8 +56,23 @@ pub(crate) struct Sight {
     waiting: HashSet<Cookie>,
     /// Namespaces that were marked, and in which nobody is any more who was known.
     left: HashSet<Cookie>,
+    /// What the last look has told, of each namespace.
+    believed: HashMap<Cookie, HashSet<(IpAddr, NonZeroU16)>>,
+    comparison: Comparison,
+    looks: Looks,
     pace: Pace,
     counters: Arc<Atomics>,
+}
+
+/// What the privileged side may do while nobody asks anything of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Another step.
+    More,
+    /// Nothing until then.
+    At(Instant),
+    /// What is believed is not so: look at the node now.
+    Look,
 }
 
 /// A look, and what it took beside.
@@ -68,6 +91,7 @@ impl Sight {
     pub(crate) fn new(
         source: Source,
         identity: Identity,
+        compare_every: Duration,
         counters: Arc<Atomics>,
     ) -> Result<Self, Error> {
         let numbers = (identity == Identity::Inode).then(Numbers::default);
@@ -75,6 +99,9 @@ impl Sight {
         admit_hidden(table.processes.n_hidden())?;
         let (memory, marks) = (Memory::default(), Marks::new(Instant::now()));
         let (waiting, pace) = (HashSet::new(), Pace::new());
+        let now = Instant::now();
+        let are_told = source.is_told();
+        let looks = Looks { began: now, pause: Duration::ZERO, complete: false, are_told };
         Ok(Self {
             source,
             table,
@@ -84,6 +111,9 @@ impl Sight {
             walked: HashSet::new(),
             waiting,
             left: HashSet::new(),
+            believed: HashMap::new(),
+            comparison: Comparison::new(compare_every, now),
+            looks,
             pace,
             counters,
         })
@@ -102,6 +132,7 @@ impl Sight {
     /// In these namespaces something changed. To be told before the look that is to see it.
     pub(crate) fn changed(&mut self, netns: impl IntoIterator<Item = Cookie>) {
         self.marks.add(netns, Instant::now());
+        self.comparison.changed(&self.marked());
     }
 
     /// Looks at the node.
@@ -114,10 +145,46 @@ impl Sight {
         };
         // A sweep has a share of its own, and is no reason to pause.
         let took = start.elapsed().saturating_sub(swept);
+        let Looks { are_told, .. } = self.looks;
+        self.looks =
+            Looks { began: start, pause: took * SHARE, complete: sweep.is_none(), are_told };
+        if let Ok(Looked { snapshot, .. }) = &looked {
+            self.believed.clear();
+            for &Listener { netns, address, port, .. } in &snapshot.listeners {
+                self.believed.entry(netns).or_default().insert((address, port));
+            }
+        }
         self.counters.looked(Look { ended: Instant::now(), took, sweep });
         let Atomics { snapshots, snapshots_failed, .. } = &*self.counters;
         add(if looked.is_ok() { snapshots } else { snapshots_failed }, 1);
         looked.map(|looked| looked.snapshot)
+    }
+
+    /// Compares what is believed with what the kernel says by another way, one namespace at a time.
+    pub(crate) fn step(&mut self) -> Step {
+        let now = Instant::now();
+        match self.comparison.turn(now, self.looks) {
+            Turn::At(at) => return Step::At(at),
+            Turn::Begin => self.comparison.begin(self.table.known.netns.iter().copied()),
+            Turn::End { n_compared, n_differing } => {
+                self.counters.compared(n_compared, n_differing);
+                if n_differing > 0 {
+                    self.marks.add_all(now);
+                    return Step::Look;
+                }
+            }
+            Turn::Read(netns) => {
+                let none = HashSet::new();
+                let believed = self.believed.get(&netns).unwrap_or(&none);
+                let truth = self.truth_of(netns);
+                let read = truth.map(|truth| Differing::between(believed, &truth));
+                if let Some(differing) = self.comparison.read(now, read) {
+                    let addresses = differing.addresses();
+                    tracing::warn!(%netns, ?addresses, "listeners differ from what the kernel says");
+                }
+            }
+        }
+        Step::More
     }
 
     fn look(&mut self) -> Result<Looked, Error> {

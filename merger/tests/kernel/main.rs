@@ -50,6 +50,7 @@ mod owners;
 #[path = "../support/pod.rs"]
 mod pod;
 
+mod comparison;
 mod confinement;
 mod offer;
 mod reincarnation;

@@ -53,6 +53,7 @@ const UNSAFE: &[&str] = &[
     "merger/src/node/footprint.rs",
     "merger/src/netns.rs",
     // Tests and benchmarks make the namespaces and the processes that the code under test looks at.
+    "merger/benches/cost.rs",
     "merger/benches/listen.rs",
     // The bench of the merge counts what is allocated.
     "merger/benches/merge/heap.rs",

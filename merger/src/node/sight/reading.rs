@@ -21,6 +21,7 @@ use crate::{
     cause::chain,
     identity::Cookie,
     listeners::{Rows, Socket, proc, sock_diag},
+    netns::Netns,
     node::{
         Error,
         counters::add,
@@ -82,7 +83,7 @@ impl Sight {
     }
 
     /// The namespaces that something changed in, by the cookies that they have here.
-    fn marked(&self) -> HashSet<Cookie> {
+    pub(super) fn marked(&self) -> HashSet<Cookie> {
         let keys = self.marks.netns();
         keys.into_iter().map(|key| self.table.processes.cookie_of_key(key)).collect()
     }
@@ -216,24 +217,33 @@ impl Sight {
         self.memory.is_explained(netns)
     }
 
-    /// The listening sockets of a namespace, if it can be entered and is still the one that was meant.
+    /// The listening sockets of a namespace, by the way of this rung.
     fn sockets_of(&self, netns: Cookie) -> Option<Vec<Socket>> {
+        let is_proc = matches!(self.source, Source::Proc);
+        let told = self.ask(netns, if is_proc { proc::listeners_of } else { by_sock_diag });
+        let told = told?.inspect_err(|error| {
+            let error = chain(error);
+            tracing::warn!(%netns, error, "cannot read the listeners of a namespace");
+        });
+        told.ok()
+    }
+
+    /// The same by another way than this rung's, if there is one.
+    pub(super) fn truth_of(&self, netns: Cookie) -> Option<Vec<Socket>> {
+        let is_sock_diag = matches!(self.source, Source::SockDiag);
+        self.ask(netns, if is_sock_diag { proc::listeners_of } else { by_sock_diag })?.ok()
+    }
+
+    /// Nothing if it cannot be entered, or is not the one that was meant.
+    fn ask(
+        &self,
+        netns: Cookie,
+        by: impl FnOnce(&Netns) -> io::Result<Vec<Socket>>,
+    ) -> Option<io::Result<Vec<Socket>>> {
         let opened = self.open(netns).ok()?;
         // A cookie that was made here was compared when the namespace was opened.
         let same = netns.is_made() || opened.cookie().is_ok_and(|cookie| cookie == netns);
-        let sockets = same.then(|| {
-            if let Source::Proc = self.source {
-                return proc::listeners_of(&opened);
-            }
-            let told = sock_diag::listeners_of(&opened).map_err(io::Error::other)?;
-            Ok(told.into_iter().map(|told| told.socket).collect())
-        })?;
-        sockets
-            .inspect_err(|error| {
-                let error = chain(error);
-                tracing::warn!(%netns, error, "cannot read the listeners of a namespace");
-            })
-            .ok()
+        same.then(|| by(&opened))
     }
 }
 
@@ -244,6 +254,11 @@ pub(super) type Bound = (Cookie, IpAddr, NonZeroU16);
 #[cfg(feature = "ebpf")]
 fn bound(rows: &Rows) -> HashSet<Bound> {
     rows.rows.iter().map(|row| (row.netns, row.address, row.port)).collect()
+}
+
+fn by_sock_diag(netns: &Netns) -> io::Result<Vec<Socket>> {
+    let told = sock_diag::listeners_of(netns).map_err(io::Error::other)?;
+    Ok(told.into_iter().map(|told| told.socket).collect())
 }
 
 /// The sockets that each of these has open now.

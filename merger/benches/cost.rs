@@ -1,0 +1,162 @@
+//! What one look at a full node takes, and what each connection of anybody pays for the kernel part.
+//!
+//! `cargo bench --bench cost` as root, on a quiet machine. It prints a line for each and judges it,
+//! and always succeeds: speed is not tested.
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, or ends")]
+
+use std::{
+    env, fs,
+    io::{self, BufRead, BufReader, Read},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use merger::{
+    listeners::Rung,
+    node::{self, Changes, Node, Options, Rungs},
+};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use tokio::runtime;
+
+/// Makes this program a process that listens on that many ports.
+const LISTEN: &str = "--listen";
+
+const N_NETNS: usize = 250;
+const N_LISTENERS: usize = 10;
+const N_LOOKS: usize = 50;
+const N_CONNECTIONS: u32 = 20_000;
+
+/// What the project promises of a look, and of a connection.
+const LOOK: Duration = Duration::from_millis(20);
+const CONNECTION_NS: u64 = 400;
+
+/// Whether the kernel counts the time of programs.
+const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+fn main() {
+    if env::args().any(|argument| argument == LISTEN) {
+        return listen();
+    }
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime needs no right");
+    runtime.block_on(async { connections() });
+    let pods: Vec<Pod> = (0..N_NETNS).map(|_| Pod::start()).collect();
+    for rung in [Rung::Ebpf, Rung::EbpfSockDiag] {
+        runtime.block_on(looks(rung));
+    }
+    drop(pods);
+}
+
+fn start(rung: Rung) -> (Node, Changes) {
+    let options = Options { rung: Rungs::Only(rung), ..Options::default() };
+    node::start(options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+async fn looks(rung: Rung) {
+    let (node, _changes) = start(rung);
+    let mut took = vec![];
+    let mut n = 0;
+    for look in 0..N_LOOKS + 3 {
+        let begin = Instant::now();
+        let snapshot = node.snapshot().await.unwrap_or_else(|error| panic!("{error}"));
+        // The first ones ask each namespace.
+        if look >= 3 {
+            took.push(begin.elapsed());
+        }
+        n = snapshot.listeners.len();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    took.sort();
+    let [p50, max] = [took[took.len() / 2], took[took.len() - 1]];
+    let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+    let verdict = if p50 <= LOOK { "within 20 ms" } else { "NOT within 20 ms" };
+    println!(
+        "look at {n} listeners in {N_NETNS} namespaces, rung {}: p50 {}, max {}: {verdict}",
+        rung.number(),
+        milliseconds(p50),
+        milliseconds(max)
+    );
+}
+
+/// Connects, accepts and closes over loopback, and asks the kernel what the programs took of it.
+fn connections() {
+    let before = fs::read_to_string(STATS).expect("root may read it");
+    fs::write(STATS, "1").expect("root may write it");
+    let (_node, _changes) = start(Rung::Ebpf);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let (ns_before, n_before) = spent();
+    for _ in 0..N_CONNECTIONS {
+        let client = TcpStream::connect(address).expect("it listens");
+        let accepted = listener.accept().expect("it was connected to");
+        drop((accepted, client));
+    }
+    let (ns_after, n_after) = spent();
+    fs::write(STATS, before.trim()).expect("root may write it");
+    let (ns, n) = (ns_after - ns_before, n_after - n_before);
+    let each = ns / u64::from(N_CONNECTIONS);
+    let verdict = if each <= CONNECTION_NS { "within 400 ns" } else { "NOT within 400 ns" };
+    println!(
+        "a connection, both ends on this node: {each} ns in {} runs of {} ns, {} ns each end: {verdict}",
+        n / u64::from(N_CONNECTIONS),
+        ns / n.max(1),
+        each / 2,
+    );
+}
+
+/// Time and runs of the programs that this process has a descriptor of.
+fn spent() -> (u64, u64) {
+    let files = fs::read_dir("/proc/self/fdinfo").expect("it is our own").flatten();
+    let texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+    let value = |text: &str, name: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+    };
+    texts.fold((0, 0), |(ns, n), text| {
+        (ns + value(&text, "run_time_ns:"), n + value(&text, "run_cnt:"))
+    })
+}
+
+/// A process that listens in a namespace of its own. It ends when its input does.
+struct Pod(Child);
+
+// === impl Pod ===
+
+impl Pod {
+    fn start() -> Self {
+        // A thread of its own, because it stays in the namespace that it makes.
+        let started = thread::spawn(|| -> io::Result<Self> {
+            enter_fresh()?;
+            let mut command = Command::new(env::current_exe()?);
+            command.arg(LISTEN).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut process = command.spawn()?;
+            let output = process.stdout.take().expect("it is piped");
+            BufReader::new(output).read_line(&mut String::new())?;
+            Ok(Self(process))
+        });
+        let pod = started.join().expect("the thread does not panic");
+        pod.unwrap_or_else(|error| panic!("cannot make a namespace (CAP_SYS_ADMIN): {error}"))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().expect("an own child may be waited for");
+    }
+}
+
+fn listen() {
+    let listen = |_| TcpListener::bind("0.0.0.0:0").expect("a fresh namespace has every port");
+    let _listeners: Vec<_> = (0..N_LISTENERS).map(listen).collect();
+    println!("listening");
+    io::stdin().read_to_end(&mut vec![]).expect("the input is a pipe");
+}
+
+#[expect(unsafe_code, reason = "rustix asks for a promise about threads that share a file table")]
+fn enter_fresh() -> io::Result<()> {
+    // SAFETY: without `FILES` no file descriptor is closed or copied under another thread.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(io::Error::from)
+}

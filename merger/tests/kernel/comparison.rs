@@ -1,0 +1,68 @@
+//! What is believed against what the kernel says by another way.
+
+use std::time::Duration;
+
+use merger::{
+    listeners::Rung,
+    node::{Changes, Counters, Node, Options, Rungs},
+};
+use tokio::time::{sleep, timeout};
+
+use super::{DEADLINE, find, pod::Pod, start_with, world};
+
+fn start(rung: Rung) -> (Node, Changes) {
+    let compare_every = Duration::from_millis(100);
+    start_with(Options { rung: Rungs::Only(rung), compare_every, ..Options::default() })
+}
+
+async fn until(node: &Node, expected: impl Fn(Counters) -> bool) {
+    let waits = async {
+        while !expected(node.counters()) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE * 2, waits).await.unwrap_or_else(|_| panic!("{:?}", node.counters()));
+}
+
+#[test]
+fn a_listener_that_nobody_told_of_differs_and_calls_for_a_look() {
+    for rung in [Rung::Ebpf, Rung::EbpfSockDiag] {
+        world::here(async || {
+            let pods = [Pod::new(), Pod::new()];
+            let (closed, _) = pods[0].listen("127.0.0.1:80");
+            let (node, mut changes) = start(rung);
+            node.snapshot().await.unwrap();
+            // The marks are not taken away, as if they had been lost.
+            drop(closed);
+            let (_open, bound) = pods[1].listen("127.0.0.1:81");
+            until(&node, |counters| counters.listeners_differing == 2).await;
+            // A mark calls as well, so it is taken away first.
+            timeout(DEADLINE, changes.changed()).await.unwrap();
+            let snapshot = node.snapshot().await.unwrap();
+            assert!(find(&snapshot, pods[1].cookie, bound).is_some(), "{rung}");
+            assert!(snapshot.listeners.iter().all(|one| one.netns != pods[0].cookie), "{rung}");
+            until(&node, |counters| counters.listeners_differing == 0).await;
+        });
+    }
+}
+
+#[test]
+fn nothing_differs_while_pods_come_and_go_and_one_loops() {
+    for rung in Rung::ALL {
+        world::here(async || {
+            let (node, mut changes) = start(rung);
+            let noisy = Pod::new();
+            for _ in 0..20 {
+                let pod = Pod::new();
+                let _open = [pod.listen("127.0.0.1:0"), pod.listen("[::1]:0")];
+                for _ in 0..50 {
+                    drop(noisy.listen("127.0.0.1:0"));
+                }
+                let _ = timeout(Duration::from_millis(50), changes.changed()).await;
+                node.snapshot().await.unwrap();
+            }
+            until(&node, |counters| counters.comparisons > 0).await;
+            assert_eq!(node.counters().listeners_differed, 0, "{rung}");
+        });
+    }
+}
