@@ -93,6 +93,9 @@ fn main() {
 async fn measure(rung: Rung, beside: Beside, n: usize) {
     let options = Options { rung: Rungs::Only(rung), ..Options::default() };
     let (node, changes) = node::start(options).unwrap_or_else(|error| panic!("{error}"));
+    // The first look reads everything, and is followed by a longer pause than any other.
+    node.snapshot().await.unwrap_or_else(|error| panic!("{error}"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let (publish, mut published) = watch::channel((now(), Arc::default()));
     let looks = tokio::spawn(look(node.clone(), changes, publish));
     let mut waited = Vec::with_capacity(n);
