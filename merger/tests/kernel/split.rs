@@ -60,6 +60,10 @@ fn the_agent_holds_no_right_and_the_broker_what_namespaces_take() {
             [("CapInh", none), ("CapPrm", permitted), ("CapEff", effective), ("NoNewPrivs", "1")];
         check(&broker, &expected);
         check(&broker, &[("Threads", "1")]);
+        for descriptor in Running::descriptors(running.agent().unwrap()) {
+            let of_broker = ["anon_inode:bpf", "net:[", "/memfd:", "/proc/", "/sys/"];
+            assert!(!of_broker.iter().any(|kind| descriptor.starts_with(kind)), "{descriptor}");
+        }
         let metrics = running.get("/metrics").unwrap();
         for sample in ["capabilities 0", "no_new_privs 1", "seccomp_mode 2"] {
             assert!(metrics.contains(&format!("\nmerger_agent_{sample}\n")), "{sample}: {metrics}");

@@ -81,6 +81,19 @@ impl Running {
         texts.filter_map(program).collect()
     }
 
+    /// What the descriptors of a process are, but for its input, which is the channel, and its outputs.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
+    pub(crate) fn descriptors(pid: u32) -> Vec<String> {
+        let directory = format!("/proc/{pid}/fd");
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let others = entries.filter(|entry| {
+            let number: u32 = entry.file_name().to_string_lossy().parse().unwrap_or_default();
+            number > 2
+        });
+        let links = others.filter_map(|entry| fs::read_link(entry.path()).ok());
+        links.map(|link| link.to_string_lossy().into_owned()).collect()
+    }
+
     pub(crate) fn end(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
