@@ -7,7 +7,7 @@
 
 /// Namespaces that may be marked dirty at once. At this limit a mark is refused and counted in
 /// `LOST`; that heals itself, because each of the marks has a record that the agent still reads.
-pub const N_MARKS: u32 = 4096;
+pub const N_MARKS: u32 = 2048;
 
 /// Bytes of the ring `CHANGES`: twice what [`N_MARKS`] records take, so the marks fill up first.
 pub const RING_BYTES: u32 = N_MARKS * 2 * RECORD_BYTES;

@@ -71,7 +71,7 @@ pub fn run(options: Options) -> Result<u8, Error> {
     let mut stop = Stop::listen().map_err(Error::Signals)?;
     let mut broker = Broker::open(Options { loads_apart: true, ..options })?;
     confinement::become_broker()?;
-    footprint::forget_code().map_err(Error::Footprint)?;
+    footprint::forget_files().map_err(Error::Footprint)?;
     loop {
         let start = Instant::now();
         let (agent, end) = start_agent().map_err(Error::Agent)?;
