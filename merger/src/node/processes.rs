@@ -11,7 +11,10 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::fs::{Dir, Mode, OFlags, open, openat, readlink, readlinkat, readlinkat_raw};
+use rustix::{
+    fs::{Dir, Mode, OFlags, open, openat, readlink, readlinkat, readlinkat_raw},
+    io::Errno,
+};
 
 use crate::{
     identity::{Cookie, Process},
@@ -251,11 +254,14 @@ impl Reader {
     }
 
     fn netns_of(&mut self, process: &OwnedFd) -> io::Result<(u64, Cookie)> {
-        let link = readlinkat(process, "ns/net", vec![]).map_err(io::Error::from).inspect_err(
-            |error| {
-                self.n_refused += usize::from(error.kind() == io::ErrorKind::PermissionDenied);
-            },
-        )?;
+        let link = match readlinkat(process, "ns/net", vec![]) {
+            // Where newer kernels refuse, 5.10 gives an empty link.
+            Ok(link) if link.is_empty() => Err(Errno::ACCESS),
+            link => link,
+        };
+        let link = link.map_err(io::Error::from).inspect_err(|error| {
+            self.n_refused += usize::from(error.kind() == io::ErrorKind::PermissionDenied);
+        })?;
         let inode = parse_inode(&link).ok_or(io::ErrorKind::InvalidData)?;
         if let Some((cookie, _)) = self.by_inode.get(&inode) {
             return Ok((inode, *cookie));
