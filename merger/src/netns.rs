@@ -111,6 +111,17 @@ impl Netns {
         self.within(|| cookie_of(&UnixDatagram::unbound()?))
     }
 
+    /// What tells this namespace from all others while it is held open: the cookie, or where the kernel
+    /// has none that a socket tells, one that is made of the inode number.
+    pub fn name(&self) -> io::Result<Cookie> {
+        match self.cookie() {
+            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {
+                self.inode().map(Cookie::made)
+            }
+            told => told,
+        }
+    }
+
     /// The inode number: an identity only while the namespace is held open.
     pub fn inode(&self) -> io::Result<u64> {
         Ok(File::from(self.fd.try_clone()?).metadata()?.ino())

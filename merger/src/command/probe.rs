@@ -156,7 +156,7 @@ async fn scrape(
     sockets: &[Socket],
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let cookie = netns.cookie().context("cannot tell the namespace from others")?;
+    let cookie = netns.name().context("cannot tell the namespace from others")?;
     let Timeout(timeout) = arguments.timeout;
     let default = scrape::Limits::default();
     // One namespace has half, and here is no other.

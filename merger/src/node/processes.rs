@@ -19,7 +19,7 @@ use rustix::{
 use crate::{
     identity::{Cookie, Process},
     listeners::Held,
-    netns::Netns,
+    netns::{Identity, Netns},
     node::{
         numbers::Numbers,
         stat::{self, Stat},
@@ -77,7 +77,8 @@ impl Processes {
     /// A process that cannot be looked into (another user's, without `CAP_SYS_PTRACE`) is left out,
     /// like one that has just ended.
     pub fn sweep() -> io::Result<Self> {
-        Self::sweep_for(None)
+        let has_cookies = Identity::here()? == Identity::Cookie;
+        Self::sweep_for((!has_cookies).then(Numbers::default))
     }
 
     /// The same where the kernel may have no cookies: with those of the sweep before.
