@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use merger::identity::Cookie;
+use merger::listeners::Rung;
 use rustix::net::netdevice::name_to_index;
 
 use self::{
@@ -46,7 +46,8 @@ const ALIVE: usize = 24;
 #[derive(Default)]
 struct Wires {
     n_made: usize,
-    alive: HashMap<Cookie, String>,
+    /// By the ids of the pods' processes.
+    alive: HashMap<u32, String>,
     ended: Arc<Mutex<Ended>>,
 }
 
@@ -64,7 +65,7 @@ fn main() {
     println!("{:<10} {:>6} {:>9} {:>9} {:>9}  each", "pods", "n", "p50", "p99", "max");
     let wires = Wires::default();
     let ended = Arc::clone(&wires.ended);
-    let outcome = lives::run(Zygote::start(&[]), n, 0, wires);
+    let outcome = lives::run(Zygote::start(&[]), n, 0, Rung::Ebpf, wires);
     report("scraped", &wait(&ended));
     let ended = untouched();
     report("untouched", &wait(&ended));
@@ -121,11 +122,11 @@ impl Witness for Wires {
         let (name, pid) = (format!("m{}-{}", process::id(), self.n_made), made.pid.to_string());
         let wire = ["link", "add", &name, "type", "veth", "peer", "name", "eth0", "netns", &pid];
         assert!(Command::new("ip").args(wire).status().expect("ip is of any Linux").success());
-        self.alive.insert(made.cookie, name);
+        self.alive.insert(made.pid, name);
     }
 
     fn ended(&mut self, made: Made) {
-        let name = self.alive.remove(&made.cookie).expect("it was made");
+        let name = self.alive.remove(&made.pid).expect("it was made");
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.waiting.push((name, Instant::now()));
         ended.look();

@@ -7,6 +7,8 @@
 
 use std::{env, process::ExitCode};
 
+use merger::listeners::Rung;
+
 #[path = "../tests/support/cgroup.rs"]
 mod cgroup;
 
@@ -22,7 +24,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let lives = env::args().find_map(|argument| argument.parse().ok()).unwrap_or(10_000);
-    let outcome = lives::run(zygote::Zygote::start(&[]), lives, lives / 10, ());
+    let outcome = lives::run(zygote::Zygote::start(&[]), lives, lives / 10, Rung::Ebpf, ());
     println!("{outcome}");
     for crossed in &outcome.crossed {
         println!("{crossed}");

@@ -27,6 +27,9 @@ use tokio::runtime;
 #[path = "../tests/support/cgroup.rs"]
 mod cgroup;
 
+#[path = "../tests/support/namespace.rs"]
+mod namespace;
+
 #[path = "../tests/support/pod.rs"]
 mod pod;
 

@@ -13,7 +13,7 @@ use std::{
 use merger::{
     identity::Cookie,
     listeners::{Held, Rung, proc},
-    netns::{Netns, cookie_of},
+    netns::Netns,
     node::{
         self, Changes, Connect, ConnectError, Node, Options, Refusal, Rungs,
         privileges::{Capability, Rights},
@@ -21,7 +21,16 @@ use merger::{
     },
 };
 
-use self::pod::Pod;
+use self::{
+    namespace::{look, of_socket, own},
+    pod::Pod,
+};
+
+#[path = "support/namespace.rs"]
+mod namespace;
+
+#[path = "support/offered.rs"]
+mod offered;
 
 #[path = "support/pod.rs"]
 mod pod;
@@ -59,52 +68,57 @@ fn is_able() -> bool {
     Rights::own().unwrap().has(Capability::SysAdmin)
 }
 
-fn own_cookie() -> Cookie {
-    Netns::own().unwrap().cookie().unwrap()
-}
-
 fn start() -> (Node, Changes) {
     let options = Options { rung: Rungs::Only(Rung::Proc), ..Options::default() };
     node::start(options).unwrap_or_else(|error| panic!("{error}"))
 }
 
-async fn connect(node: &Node, pod: &Pod, address: SocketAddr) -> Result<TcpStream, ConnectError> {
-    node.connect(Connect { netns: pod.cookie, address, owner: None }).await
+/// What the node calls the namespace of a pod.
+async fn called(node: &Node, pod: &Pod) -> Cookie {
+    namespace::called(&node.snapshot().await.unwrap(), pod.pid())
+}
+
+async fn connect(
+    node: &Node,
+    netns: Cookie,
+    address: SocketAddr,
+) -> Result<TcpStream, ConnectError> {
+    node.connect(Connect { netns, address, owner: None }).await
 }
 
 #[test]
 fn a_socket_made_within_belongs_there_and_the_thread_is_home() {
     check("a_socket_made_within_belongs_there_and_the_thread_is_home", async || {
-        let (pod, home) = (Pod::new(), own_cookie());
+        let (pod, home) = (Pod::new(), own());
         let socket = pod.netns().within(|| TcpListener::bind("127.0.0.1:0")).unwrap();
         assert_ne!(pod.cookie, home);
-        assert_eq!(cookie_of(&socket).unwrap(), pod.cookie);
-        assert_eq!(own_cookie(), home);
+        assert_eq!(of_socket(&socket), pod.cookie);
+        assert_eq!(own(), home);
     });
 }
 
 #[test]
 fn the_thread_is_home_after_a_failure_and_after_a_panic() {
     check("the_thread_is_home_after_a_failure_and_after_a_panic", async || {
-        let (pod, home) = (Pod::new(), own_cookie());
+        let (pod, home) = (Pod::new(), own());
         let failed = pod.netns().within(|| Err::<(), _>(io::Error::from(ErrorKind::Other)));
         assert!(failed.is_err());
-        assert_eq!(own_cookie(), home);
+        assert_eq!(own(), home);
         let netns = pod.netns();
         let panicked = panic::catch_unwind(|| netns.within::<()>(|| panic!("in the pod")));
         assert!(panicked.is_err());
-        assert_eq!(own_cookie(), home);
+        assert_eq!(own(), home);
     });
 }
 
 #[test]
 fn what_is_no_namespace_cannot_be_entered() {
     check("what_is_no_namespace_cannot_be_entered", async || {
-        let home = own_cookie();
+        let home = own();
         let other = Netns::open("/proc/thread-self/ns/uts").unwrap();
         assert_eq!(other.cookie().unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(Netns::of_pid(u32::MAX).unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(own_cookie(), home);
+        assert_eq!(own(), home);
     });
 }
 
@@ -144,13 +158,14 @@ fn a_sweep_knows_the_processes_of_a_pod() {
         let mut pod = Pod::new();
         let second = pod.hand_over(fs::File::open("/dev/null").unwrap());
         let processes = Processes::sweep().unwrap();
-        // The second process was started from here, so it is in the namespace of this one.
-        let within: Vec<u32> = processes.within(pod.cookie).iter().map(|one| one.pid).collect();
+        let known = |pid| processes.get(Held { started: processes::started(pid).unwrap(), pid });
+        let [first, second, this] =
+            [pod.pid(), second, process::id()].map(|pid| known(pid).unwrap());
+        let within: Vec<u32> = processes.within(first.netns).iter().map(|one| one.pid).collect();
         assert_eq!(within, [pod.pid()]);
-        let held = Held { started: processes::started(second).unwrap(), pid: second };
-        assert_eq!(processes.get(held).unwrap().netns, own_cookie());
-        let own = Held { started: processes::started(process::id()).unwrap(), pid: process::id() };
-        assert!(processes.get(own).unwrap().cgroup.starts_with('/'));
+        // The second process was started from here, so it is in the namespace of this one.
+        assert_eq!(second.netns, this.netns);
+        assert!(this.cgroup.starts_with('/'));
     });
 }
 
@@ -171,7 +186,7 @@ fn a_snapshot_shows_listeners_with_their_holders() {
         let pod = Pod::new();
         let (_listener, bound) = pod.listen("127.0.0.1:0");
         let (node, _changes) = start();
-        let snapshot = node.snapshot().await.unwrap();
+        let snapshot = look(&node).await;
         let found = snapshot.listeners.iter().find(|listener| listener.netns == pod.cookie);
         let found = found.unwrap();
         assert_eq!((found.address, found.port.get()), (bound.ip(), bound.port()));
@@ -187,14 +202,14 @@ fn a_connection_is_born_inside_and_carries_bytes() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (listener, bound) = pod.listen(address);
             let (node, _changes) = start();
-            let mut stream = connect(&node, &pod, bound).await.unwrap();
+            let mut stream = connect(&node, called(&node, &pod).await, bound).await.unwrap();
             let (mut accepted, _) = listener.accept().unwrap();
             accepted.write_all(b"pong").unwrap();
             stream.set_nonblocking(false).unwrap();
             let mut answer = [0; 4];
             stream.read_exact(&mut answer).unwrap();
             assert_eq!(&answer, b"pong");
-            assert_eq!(cookie_of(&stream).unwrap(), pod.cookie);
+            assert_eq!(of_socket(&stream), pod.cookie);
             assert_eq!(node.counters().connects, 1);
         }
     });
@@ -206,7 +221,7 @@ fn a_port_that_nobody_listens_on_refuses() {
         let pod = Pod::new();
         let (node, _changes) = start();
         let nobodys = SocketAddr::from(([127, 0, 0, 1], 1));
-        let stream = connect(&node, &pod, nobodys).await.unwrap();
+        let stream = connect(&node, called(&node, &pod).await, nobodys).await.unwrap();
         let stream = tokio::net::TcpStream::from_std(stream).unwrap();
         stream.writable().await.unwrap();
         let error = stream.take_error().unwrap().unwrap();
@@ -221,11 +236,12 @@ fn an_address_of_the_pod_is_connected_to_and_another_refused() {
         pod.run("ip", &["address", "add", "198.18.77.1/32", "dev", "lo"]);
         let (_listener, bound) = pod.listen("198.18.77.1:0");
         let (node, _changes) = start();
-        connect(&node, &pod, bound).await.unwrap();
+        let netns = called(&node, &pod).await;
+        connect(&node, netns, bound).await.unwrap();
         let foreign = SocketAddr::from(([198, 18, 77, 2], bound.port()));
         // The pod may allow itself to bind to any address; that makes none its own.
         pod.run("sh", &["-c", "echo 1 > /proc/sys/net/ipv4/ip_nonlocal_bind"]);
-        let error = connect(&node, &pod, foreign).await.unwrap_err();
+        let error = connect(&node, netns, foreign).await.unwrap_err();
         let refused = Refusal::Foreign(foreign.ip());
         assert!(matches!(error, ConnectError::Refused(why) if why == refused), "{error:?}");
         assert_eq!(node.counters().connects_refused, 1);
@@ -251,9 +267,9 @@ fn a_pod_that_has_gone_is_gone() {
         let pod = Pod::new();
         let (listener, bound) = pod.listen("127.0.0.1:0");
         let (node, _changes) = start();
-        let netns = pod.cookie;
+        let netns = called(&node, &pod).await;
         drop((pod, listener));
-        let error = node.connect(Connect { netns, address: bound, owner: None }).await.unwrap_err();
+        let error = connect(&node, netns, bound).await.unwrap_err();
         assert!(matches!(error, ConnectError::Gone(cookie) if cookie == netns), "{error:?}");
     });
 }
@@ -266,14 +282,15 @@ fn a_process_that_has_moved_leads_nowhere() {
         let moves = format!("read go; exec nsenter --net={path} sleep 600");
         let mut stdin = left.become_process("sh", &["-c", &moves]);
         let (node, _changes) = start();
+        let netns = called(&node, &left).await;
         let (_listener, bound) = entered.listen("127.0.0.1:0");
         stdin.write_all(b"go\n").unwrap();
         let inode = entered.netns().inode().unwrap();
         while left.netns().inode().unwrap() != inode {
             thread::yield_now();
         }
-        let error = connect(&node, &left, bound).await.unwrap_err();
-        assert!(matches!(error, ConnectError::Gone(netns) if netns == left.cookie), "{error:?}");
+        let error = connect(&node, netns, bound).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Gone(gone) if gone == netns), "{error:?}");
     });
 }
 
@@ -284,11 +301,10 @@ fn a_namespace_made_after_the_last_snapshot_is_not_entered_before_the_next() {
         let (node, _changes) = start();
         let pod = Pod::new();
         let (_listener, bound) = pod.listen("127.0.0.1:0");
-        let error = connect(&node, &pod, bound).await.unwrap_err();
+        let error = connect(&node, pod.cookie, bound).await.unwrap_err();
         let refused = Refusal::Unknown(pod.cookie);
         assert!(matches!(error, ConnectError::Refused(why) if why == refused), "{error:?}");
-        node.snapshot().await.unwrap();
-        connect(&node, &pod, bound).await.unwrap();
+        connect(&node, called(&node, &pod).await, bound).await.unwrap();
     });
 }
 
@@ -299,8 +315,7 @@ fn no_namespace_is_held_open_between_requests() {
         let inode = pod.netns().inode().unwrap();
         let (_listener, bound) = pod.listen("127.0.0.1:0");
         let (node, _changes) = start();
-        node.snapshot().await.unwrap();
-        connect(&node, &pod, bound).await.unwrap();
+        connect(&node, called(&node, &pod).await, bound).await.unwrap();
         let files = fs::read_dir("/proc/self/fd").unwrap().flatten();
         let links = files.filter_map(|file| fs::read_link(file.path()).ok());
         let held = format!("net:[{inode}]");

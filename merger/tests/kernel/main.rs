@@ -1,38 +1,35 @@
-//! Rung 1 on the running kernel. Needs `CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_ADMIN`, `CAP_SYS_PTRACE`.
+//! The best rung of the running kernel. Needs `CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_ADMIN`, `CAP_SYS_PTRACE`.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where its world does")]
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
-    io,
-    net::{SocketAddr, TcpListener, TcpStream},
-    os::{fd::OwnedFd, unix::fs::FileExt},
-    process,
-    sync::Arc,
-    thread,
+    fs,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    process, thread,
     time::Duration,
 };
 
 use merger::{
     identity::Cookie,
-    listeners,
     netns::Netns,
-    node::{self, Changes, Node, Options, Rungs, Snapshot, loader},
+    node::{self, Changes, Node, Options, Rungs, Snapshot},
     target::Listener,
 };
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    fs::{MemfdFlags, memfd_create},
-    io::dup,
     net::{
         AddressFamily, Protocol, SocketFlags, SocketType, bind, ipproto, listen, socket_with,
         sockopt,
     },
-    process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit},
+    process::{Pid, Signal, kill_process},
 };
 use tokio::time::timeout;
 
-use self::{offer::rungs, pod::Pod};
+use self::{
+    namespace::look,
+    offered::{has_mptcp, rungs},
+    pod::Pod,
+};
 
 #[path = "../support/cgroup.rs"]
 mod cgroup;
@@ -45,7 +42,14 @@ mod lives;
 
 mod leaks;
 
+#[path = "../support/namespace.rs"]
+mod namespace;
+
+#[path = "../support/offered.rs"]
+mod offered;
+
 mod owners;
+mod part;
 
 #[path = "../support/pod.rs"]
 mod pod;
@@ -96,7 +100,7 @@ async fn until(
 ) -> Snapshot {
     let looks = async {
         loop {
-            let snapshot = node.snapshot().await.unwrap();
+            let snapshot = look(node).await;
             if expected(&snapshot) {
                 return snapshot;
             }
@@ -166,7 +170,7 @@ async fn a_listener_from_before_the_start_is_seen() {
     let pod = Pod::new();
     let (_listener, bound) = pod.listen("127.0.0.1:0");
     let (node, _changes) = start();
-    let snapshot = node.snapshot().await.unwrap();
+    let snapshot = look(&node).await;
     assert!(find(&snapshot, pod.cookie, bound).is_some());
 }
 
@@ -180,7 +184,7 @@ async fn a_socket_that_is_bound_and_does_not_listen_is_not_seen() {
         Ok(bound)
     });
     let (node, mut changes) = start();
-    assert!(node.snapshot().await.unwrap().listeners.iter().all(|seen| seen.netns != pod.cookie));
+    assert!(look(&node).await.listeners.iter().all(|seen| seen.netns != pod.cookie));
     listen(bound.as_ref().unwrap(), 1).unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], 4711));
     until(&node, &mut changes, "now it listens", |seen| find(seen, pod.cookie, address).is_some())
@@ -194,7 +198,7 @@ async fn a_listener_that_a_child_inherits_has_two_holders() {
     let (listener, bound) = pod.listen("127.0.0.1:0");
     let child = pod.hand_over(listener.try_clone().unwrap());
     let (node, _changes) = start();
-    let snapshot = node.snapshot().await.unwrap();
+    let snapshot = look(&node).await;
     let found = find(&snapshot, pod.cookie, bound).unwrap();
     assert_eq!(
         found.holders.iter().map(|holder| holder.pid).collect::<Vec<_>>(),
@@ -220,13 +224,16 @@ async fn two_sockets_that_share_a_port_are_one_listener() {
     let (first, _second) = (sharing(), sharing());
     let child = pod.hand_over(first);
     let (node, _changes) = start();
-    let snapshot = node.snapshot().await.unwrap();
+    let snapshot = look(&node).await;
     let found = find(&snapshot, pod.cookie, address).unwrap();
     assert_eq!(pids(found), BTreeSet::from([process::id(), child]));
 }
 
 #[tokio::test]
 async fn an_mptcp_listener_is_one_listener() {
+    if !has_mptcp() {
+        return;
+    }
     let _alone = world::alone().await;
     let (node, mut changes) = start();
     let pod = Pod::new();
@@ -252,7 +259,7 @@ async fn a_holder_of_another_namespace_is_told_from_the_sockets_namespace() {
     let netns = ztunnel.netns();
     let holder = netns.within(|| Ok(ztunnel.hand_over(listener))).unwrap();
     let (node, _changes) = start();
-    let snapshot = node.snapshot().await.unwrap();
+    let snapshot = look(&node).await;
     assert_eq!(pids(find(&snapshot, pod.cookie, bound).unwrap()), BTreeSet::from([holder]));
 }
 
@@ -280,7 +287,7 @@ async fn a_process_that_moves_and_then_listens_is_seen_where_it_is() {
     let is_in = |snapshot: &Snapshot, netns| {
         snapshot.processes.iter().any(|process| process.pid == pid && process.netns == netns)
     };
-    assert!(is_in(&node.snapshot().await.unwrap(), left.cookie));
+    assert!(is_in(&look(&node).await, left.cookie));
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::USR1).unwrap();
     let inode = entered.netns().inode().unwrap();
     while Netns::of_pid(pid).unwrap().inode().unwrap() != inode {
@@ -309,93 +316,11 @@ async fn changes_that_find_no_room_are_counted_and_seen_nevertheless() {
     let open: Vec<_> = pods.iter().map(|pod| pod.listen("127.0.0.1:0")).collect();
     // Without waiting first: the look that is called for by the one mark finds them all.
     timeout(DEADLINE, changes.changed()).await.expect("one mark was set");
-    let snapshot = node.snapshot().await.unwrap();
+    let snapshot = look(&node).await;
     for (pod, (_, bound)) in pods.iter().zip(&open) {
         assert!(find(&snapshot, pod.cookie, *bound).is_some(), "{bound}");
     }
     assert!(node.counters().changes_lost > 0, "{:?}", node.counters());
-}
-
-/// The kernel part alone, without a thread.
-fn load() -> (listeners::ebpf::Sockets, listeners::ebpf::Changes) {
-    let kernel = loader::load(merger_common::N_MARKS).unwrap_or_else(|error| panic!("{error}"));
-    let parts = listeners::ebpf::Parts::attach(kernel).unwrap();
-    listeners::ebpf::open(parts).unwrap()
-}
-
-#[tokio::test]
-async fn a_namespace_is_marked_by_an_open_and_by_a_close_and_by_nothing_else() {
-    let _alone = world::alone().await;
-    let (_sockets, mut changes) = load();
-    let pod = Pod::new();
-    let mut marks = || changes.clear().iter().filter(|&&netns| netns == pod.cookie).count();
-    let (listener, bound) = pod.listen("127.0.0.1:0");
-    assert_eq!(marks(), 1);
-    let connected = pod.netns().within(|| TcpStream::connect(bound)).unwrap();
-    let accepted = listener.accept().unwrap();
-    drop((connected, accepted));
-    assert_eq!(marks(), 0);
-    drop(listener);
-    assert_eq!(marks(), 1);
-}
-
-#[tokio::test]
-async fn a_loop_of_changes_is_one_mark_until_it_is_taken_away() {
-    let _alone = world::alone().await;
-    let (_sockets, mut changes) = load();
-    let pod = Pod::new();
-    let mut marks = || changes.clear().iter().filter(|&&netns| netns == pod.cookie).count();
-    for _ in 0..2 {
-        for _ in 0..100 {
-            drop(pod.listen("127.0.0.1:0"));
-        }
-        assert_eq!(marks(), 1);
-    }
-}
-
-#[tokio::test]
-async fn a_change_wakes_whoever_waits() {
-    let _alone = world::alone().await;
-    let (_sockets, mut changes) = load();
-    changes.clear();
-    let pod = Pod::new();
-    let _open = pod.listen("127.0.0.1:0");
-    let deadline = Timespec::try_from(DEADLINE).unwrap();
-    let mut polled = [PollFd::new(&changes, PollFlags::IN)];
-    assert_eq!(poll(&mut polled, Some(&deadline)).unwrap(), 1, "a record is in the ring");
-    assert!(changes.clear().contains(&pod.cookie));
-}
-
-/// What is logged while `body` runs.
-fn logged(body: impl FnOnce()) -> String {
-    let log = memfd_create("log", MemfdFlags::CLOEXEC).unwrap();
-    let log = Arc::new(File::from(log));
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_ansi(false)
-        .with_writer(Arc::clone(&log))
-        .finish();
-    tracing::subscriber::with_default(subscriber, body);
-    let mut text = [0; 4096];
-    let n = log.read_at(&mut text, 0).unwrap();
-    String::from_utf8_lossy(&text[..n]).into_owned()
-}
-
-#[test]
-fn what_the_kernel_part_says_is_logged() {
-    world::inside("what_the_kernel_part_says_is_logged", &[], "root", async || {
-        let pod = Pod::new();
-        let mut bound = None;
-        let text = logged(|| {
-            let (_sockets, mut changes) = load();
-            bound = Some(pod.listen("127.0.0.1:0").1);
-            changes.clear();
-        });
-        let bound = bound.unwrap();
-        let port = bound.port();
-        let said = format!("network namespace {} is dirty: port {port}", pod.cookie);
-        assert!(text.contains(&said), "{text}");
-    });
 }
 
 #[tokio::test]
@@ -420,34 +345,11 @@ async fn one_pod_cannot_fill_the_snapshot() {
     let copies: Vec<TcpListener> = (0..900).map(|_| one.try_clone().unwrap()).collect();
     let (_listener, bound) = modest.listen("127.0.0.1:0");
     let (node, _changes) = start();
-    let snapshot = node.snapshot().await.unwrap();
+    let snapshot = look(&node).await;
     assert!(find(&snapshot, modest.cookie, bound).is_some());
     let of_greedy = snapshot.listeners.iter().filter(|seen| seen.netns == greedy.cookie);
     assert_eq!(of_greedy.map(|seen| seen.holders.len()).collect::<Vec<_>>(), [1]);
     drop(copies);
-}
-
-#[test]
-fn millions_of_files_that_are_no_sockets_hide_no_listener() {
-    let test = "millions_of_files_that_are_no_sockets_hide_no_listener";
-    world::inside(test, &[], "root", async || {
-        // The kernel pauses after a million; the first of them may come after a row, and then do not.
-        const N: u64 = 2_200_000;
-        let (mut greedy, modest) = (Pod::new(), Pod::new());
-        let (_listener, bound) = modest.listen("127.0.0.1:0");
-        let (mut sockets, _changes) = load();
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
-        let each = maximum.unwrap_or(1 << 16).min(1 << 16) - 200;
-        // Without `CLOEXEC`, so that each child has them all.
-        let _copies: Vec<_> = (0..each).map(|_| dup(io::stdin()).unwrap()).collect();
-        for _ in 0..=(N / each) {
-            greedy.hand_over(File::open("/dev/null").unwrap());
-        }
-        let rows = sockets.snapshot().unwrap().rows;
-        let of_modest: Vec<_> = rows.iter().filter(|row| row.netns == modest.cookie).collect();
-        assert_eq!(of_modest.iter().map(|row| row.port.get()).collect::<Vec<_>>(), [bound.port()]);
-    });
 }
 
 #[tokio::test]
@@ -461,40 +363,11 @@ async fn every_rung_tells_the_same() {
         let (node, _changes) =
             start_with(Options { rung: Rungs::Only(rung), ..Options::default() });
         assert_eq!(node.rung(), rung);
-        let snapshot = node.snapshot().await.unwrap();
+        let snapshot = look(&node).await;
         let mut of_pod = snapshot.listeners;
         of_pod.retain(|listener| listener.netns == pod.cookie);
         assert_eq!(of_pod.len(), open.len(), "{rung}: {of_pod:?}");
         found.push(of_pod);
     }
     assert!(found.iter().all(|other| *other == found[0]), "{found:?}");
-}
-
-#[tokio::test]
-async fn nothing_of_ours_stays_in_the_kernel() {
-    let _alone = world::alone().await;
-    let (node, changes) = start();
-    node.snapshot().await.unwrap();
-    let kernel_ids: BTreeSet<u32> = program_ids();
-    assert!(kernel_ids.len() >= 2, "{kernel_ids:?}");
-    drop((node, changes));
-    // A program leaves after a grace period of the kernel's.
-    let gone = async {
-        while aya::programs::loaded_programs().flatten().any(|program| {
-            kernel_ids.contains(&program.id()) && !program_ids().contains(&program.id())
-        }) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(DEADLINE, gone).await.expect("the programs of a node that was dropped are gone");
-}
-
-/// The programs that this process has a descriptor of.
-fn program_ids() -> BTreeSet<u32> {
-    let files = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
-    let texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
-    let id = |text: String| {
-        text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
-    };
-    texts.filter_map(id).collect()
 }

@@ -9,13 +9,15 @@ use std::{
 use merger::{
     identity::{self, PodUid, Unclear, cgroup_path},
     inventory,
-    listeners::Rung,
     node::{Connect, ConnectError, Options, Refusal, Rungs},
     pods::Known,
     target::{self, PodRef, State},
 };
 
-use super::{cgroup::Root, find, hostile, pids, pod::Pod, start, start_with, world};
+use super::{
+    cgroup::Root, find, hostile, namespace::look, offered::rungs, pids, pod::Pod, start,
+    start_with, world,
+};
 
 const UID: &str = "6d2d0ed8-5ca4-4d3a-9b3e-0f4a2b6c7d81";
 const ID: &str = "4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c";
@@ -43,7 +45,7 @@ async fn whatever_a_pod_names_below_its_cgroup_its_listeners_are_its_own() {
     drop(netns);
 
     let (node, _changes) = start();
-    let snapshot = node.snapshot().await.unwrap();
+    let snapshot = look(&node).await;
     let mut found = identity::namespaces(&snapshot.processes, snapshot.host);
     found.retain(|uid, _| [UID, hostile::OTHER].contains(&uid.as_str()));
     let expected = [(UID, pod.cookie), (hostile::OTHER, other.cookie)];
@@ -116,7 +118,7 @@ async fn a_listener_of_the_host_is_connected_to_while_one_pod_alone_holds_it() {
     root.container(UID, ID).join(pod.hand_over(listener));
     let owner: PodUid = UID.parse().unwrap();
 
-    let rung = Rungs::Only(Rung::Ebpf);
+    let rung = Rungs::Only(rungs()[0]);
     let (node, _changes) = start_with(Options { rung, host_network: true, ..Options::default() });
     let (closed, _changes) = start_with(Options { rung, ..Options::default() });
     let netns = node.snapshot().await.unwrap().host;
@@ -133,7 +135,9 @@ async fn a_listener_of_the_host_is_connected_to_while_one_pod_alone_holds_it() {
     node.connect(connect).await.unwrap();
     node.confirm(connect).await.unwrap();
     // Not without the option, not without an owner, and not for another pod.
-    assert_eq!(refused(closed.connect(connect).await.unwrap_err()), Refusal::Host);
+    let host = closed.snapshot().await.unwrap().host;
+    let unasked = Connect { netns: host, ..connect };
+    assert_eq!(refused(closed.connect(unasked).await.unwrap_err()), Refusal::Host);
     assert_eq!(refused(node.connect(at(bound, None)).await.unwrap_err()), Refusal::Host);
     let others = at(bound, hostile::OTHER.parse().ok());
     let Refusal::ForeignHolder { pid } = refused(node.connect(others).await.unwrap_err()) else {

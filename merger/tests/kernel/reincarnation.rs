@@ -1,6 +1,6 @@
 //! Pods that end and come back, in small; `cargo bench --bench reincarnation` is the whole.
 
-use super::{lives, world, zygote};
+use super::{lives, offered::rungs, world, zygote};
 
 const TEST: &str = "reincarnation::no_pod_is_given_anothers_samples";
 
@@ -12,7 +12,7 @@ fn no_pod_is_given_anothers_samples() {
     let alone = world::alone();
     let _alone = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(alone);
     let zygote = zygote::Zygote::start(&["--exact", TEST, "--nocapture"]);
-    let outcome = lives::run(zygote, 300, 100, ());
+    let outcome = lives::run(zygote, 300, 100, rungs()[0], ());
     assert!(outcome.crossed.is_empty() && outcome.cookies_reused == 0, "{outcome}");
     // The test is worth something: pods were scraped, and what can come back did.
     let reused = [outcome.inodes_reused, outcome.pids_own, outcome.pids_others];

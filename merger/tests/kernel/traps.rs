@@ -2,7 +2,7 @@
 //! the rung watches, and before it starts.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     fs,
     io::{self, IoSlice},
     mem::MaybeUninit,
@@ -17,9 +17,9 @@ use std::{
 };
 
 use merger::{
-    identity::{Cookie, Process},
+    identity::Cookie,
     listeners::Rung,
-    netns::{Identity, Netns},
+    netns::Identity,
     node::{Changes, Node, Options, Rungs, Snapshot},
 };
 use rustix::{
@@ -31,7 +31,14 @@ use rustix::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{find, mk_socket, pids, pod::Pod, start_with, world};
+use super::{
+    find, mk_socket,
+    namespace::{identities, look},
+    offered::{has_mptcp, rungs},
+    pids,
+    pod::Pod,
+    start_with, world,
+};
 
 const PORT: u16 = 4711;
 
@@ -62,7 +69,7 @@ impl Watch {
         let Self { rung, node, changes } = self;
         let start = Instant::now();
         loop {
-            let snapshot = by_cookies(node.snapshot().await.unwrap());
+            let snapshot = look(node).await;
             if expected(&snapshot) {
                 return snapshot;
             }
@@ -101,26 +108,11 @@ impl Watch {
     }
 }
 
-/// The same snapshot by the kernel's cookies, where it has such as the node made by itself.
-fn by_cookies(mut snapshot: Snapshot) -> Snapshot {
-    let made = snapshot.processes.iter().filter(|process| process.netns.is_made());
-    let cookie = |process: &Process| Netns::of_pid(process.pid).ok()?.cookie().ok();
-    let cookies: HashMap<Cookie, Cookie> =
-        made.filter_map(|process| Some((process.netns, cookie(process)?))).collect();
-    let Snapshot { host, processes, listeners } = &mut snapshot;
-    let of_processes = processes.iter_mut().map(|process| &mut process.netns);
-    let of_listeners = listeners.iter_mut().map(|listener| &mut listener.netns);
-    for netns in of_processes.chain(of_listeners).chain([host]) {
-        *netns = *cookies.get(netns).unwrap_or(netns);
-    }
-    snapshot
-}
-
-/// Lays a trap for each rung, where the kernel has cookies for namespaces and where it has none.
+/// Lays a trap for each rung, by cookies for namespaces where the kernel has them, and without.
 #[track_caller]
 fn on_each_rung(body: impl AsyncFn(Watch)) {
-    for identity in [Identity::Cookie, Identity::Inode] {
-        for rung in Rung::ALL {
+    for identity in identities() {
+        for rung in rungs() {
             world::here(async || body(Watch::start(rung, identity).await).await);
         }
     }
@@ -143,6 +135,9 @@ fn bound(pod: &Pod, prepare: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>) ->
 
 #[test]
 fn an_mptcp_listener_is_one() {
+    if !has_mptcp() {
+        return;
+    }
     on_each_rung(async |mut watch| {
         let pod = Pod::new();
         let listener = pod.netns().within(|| {

@@ -1,35 +1,23 @@
 //! Namespaces told apart by inode number and process, as on kernels that have no cookies for them.
 
-use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-};
+use std::io::{Read, Write};
 
 use merger::{
     identity::Cookie,
     listeners::Rung,
-    netns::{Identity, cookie_of},
-    node::{self, Changes, Connect, ConnectError, Node, Options, Refusal, Rungs, Snapshot},
+    netns::Identity,
+    node::{self, Changes, ConnectError, Node, Options, Refusal, Rungs},
 };
 
-use super::{check, own_cookie, pod::Pod};
+use super::{
+    called, check, connect,
+    namespace::{self, of_socket, own},
+    pod::Pod,
+};
 
 fn start() -> (Node, Changes) {
     let (rung, identity) = (Rungs::Only(Rung::Proc), Some(Identity::Inode));
     node::start(Options { rung, identity, ..Options::default() }).unwrap()
-}
-
-/// What the node calls the namespace of a pod.
-fn called(snapshot: &Snapshot, pod: &Pod) -> Cookie {
-    snapshot.processes.iter().find(|process| process.pid == pod.pid()).unwrap().netns
-}
-
-async fn connect(
-    node: &Node,
-    netns: Cookie,
-    address: SocketAddr,
-) -> Result<TcpStream, ConnectError> {
-    node.connect(Connect { netns, address, owner: None }).await
 }
 
 #[test]
@@ -39,8 +27,8 @@ fn a_connection_is_born_inside() {
         let (listener, bound) = pod.listen("127.0.0.1:0");
         let (node, _changes) = start();
         let snapshot = node.snapshot().await.unwrap();
-        let netns = called(&snapshot, &pod);
-        assert!(netns.is_made() && netns != snapshot.host && netns != called(&snapshot, &other));
+        let [netns, other] = [pod.pid(), other.pid()].map(|pid| namespace::called(&snapshot, pid));
+        assert!(netns.is_made() && netns != snapshot.host && netns != other);
         let found = snapshot.listeners.iter().find(|one| one.netns == netns).unwrap();
         assert_eq!(found.port.get(), bound.port());
         let mut stream = connect(&node, netns, bound).await.unwrap();
@@ -49,8 +37,8 @@ fn a_connection_is_born_inside() {
         stream.set_nonblocking(false).unwrap();
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).unwrap();
-        assert_eq!(cookie_of(&stream).unwrap(), pod.cookie);
-        assert_ne!(pod.cookie, own_cookie());
+        assert_eq!(of_socket(&stream), pod.cookie);
+        assert_ne!(pod.cookie, own());
     });
 }
 
@@ -59,9 +47,9 @@ fn a_namespace_keeps_its_cookie_while_it_lives() {
     check("inodes::a_namespace_keeps_its_cookie_while_it_lives", async || {
         let pod = Pod::new();
         let (node, _changes) = start();
-        let first = called(&node.snapshot().await.unwrap(), &pod);
+        let first = called(&node, &pod).await;
         let _other = Pod::new();
-        assert_eq!(called(&node.snapshot().await.unwrap(), &pod), first);
+        assert_eq!(called(&node, &pod).await, first);
     });
 }
 
@@ -87,10 +75,10 @@ fn an_inode_that_is_used_again_leads_nowhere_and_then_to_another_namespace() {
                 );
                 assert!(is_gone, "{error:?}");
             }
-            let now = called(&node.snapshot().await.unwrap(), &pod);
+            let now = called(&node, &pod).await;
             assert!(before.clone().all(|called| called != now));
             let stream = connect(&node, now, bound).await.unwrap();
-            assert_eq!(cookie_of(&stream).unwrap(), pod.cookie);
+            assert_eq!(of_socket(&stream), pod.cookie);
             old.push((inode, now));
         }
         assert!(n_again > 0, "no number was used again: {old:?}");
@@ -105,7 +93,7 @@ fn a_process_that_has_moved_leads_nowhere() {
         let moves = format!("read go; exec nsenter --net={path} sleep 600");
         let mut stdin = left.become_process("sh", &["-c", &moves]);
         let (node, _changes) = start();
-        let netns = called(&node.snapshot().await.unwrap(), &left);
+        let netns = called(&node, &left).await;
         let (_listener, bound) = entered.listen("127.0.0.1:0");
         stdin.write_all(b"go\n").unwrap();
         let inode = entered.netns().inode().unwrap();

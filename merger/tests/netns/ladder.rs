@@ -5,7 +5,7 @@ use merger::{
     node::{self, Options, Rungs},
 };
 
-use super::{NEEDS, check, is_able, pod::Pod, world};
+use super::{NEEDS, check, is_able, namespace::look, pod::Pod, world};
 use crate::refuse::{Call, refuse};
 
 /// `socket(AF_NETLINK, …, NETLINK_SOCK_DIAG)` and `bpf`, of which the second also stands for the
@@ -52,7 +52,7 @@ fn without_both_proc_is_read_and_each_is_told() {
             "{reason}"
         );
         assert!(reason.ends_with("modprobe tcp_diag"), "{reason}");
-        let listeners = node.snapshot().await.unwrap().listeners;
+        let listeners = look(&node).await.listeners;
         let of_pod: Vec<_> = listeners.iter().filter(|one| one.netns == pod.cookie).collect();
         assert_eq!(of_pod.iter().map(|one| one.port.get()).collect::<Vec<_>>(), [bound.port()]);
     });
@@ -81,7 +81,7 @@ fn a_node_tells_the_same_by_sock_diag_and_by_proc() {
         for rung in [Rung::SockDiag, Rung::Proc] {
             let (node, _changes) = node::start(only(rung)).unwrap();
             assert_eq!((node.rung(), node.fallback()), (rung, Some("asked for")));
-            let mut listeners = node.snapshot().await.unwrap().listeners;
+            let mut listeners = look(&node).await.listeners;
             listeners.retain(|one| pods.iter().any(|pod| pod.cookie == one.netns));
             let n_holders: usize = listeners.iter().map(|one| one.holders.len()).sum();
             assert_eq!((listeners.len(), n_holders), (8, 9), "{rung}: {listeners:?}");

@@ -11,9 +11,12 @@ use std::{
 use merger::{identity::Cookie, netns::Netns};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+use super::namespace;
+
 /// Ends, with its namespace, when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Pod {
+    /// What tells its namespace from others here; see [`namespace::identity`].
     pub(crate) cookie: Cookie,
     children: Vec<Child>,
 }
@@ -31,7 +34,7 @@ impl Pod {
             let mut pause = Command::new("sleep");
             let pause = pause.arg("600").stdin(Stdio::null()).stdout(Stdio::null());
             let pause = pause.stderr(Stdio::null()).spawn()?;
-            Ok((pause, Netns::own()?.cookie()?))
+            Ok((pause, namespace::identity(&Netns::own()?)?))
         });
         match made.join().expect("the thread does not panic: `ip` sets loopback up") {
             Ok((pause, cookie)) => Self { cookie, children: vec![pause] },

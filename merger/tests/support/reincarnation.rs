@@ -98,11 +98,13 @@ pub(crate) trait Witness {
 
 impl Witness for () {}
 
-/// Lets pods live `lives` times, of which `forced` get a process id that was a pod's before.
+/// Lets pods live `lives` times, of which `forced` get a process id that was a pod's before, while a
+/// node looks by that rung.
 pub(crate) fn run(
     zygote: Zygote,
     lives: usize,
     forced: usize,
+    rung: Rung,
     mut witness: impl Witness + Send + 'static,
 ) -> Outcome {
     let world = Arc::new(World::default());
@@ -116,7 +118,7 @@ pub(crate) fn run(
         })
     };
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.expect("a runtime needs no right").block_on(watch(&world));
+    runtime.expect("a runtime needs no right").block_on(watch(&world, rung));
     fate.join().expect("the thread does not panic");
     let mut outcome = std::mem::take(&mut *lock(&world.outcome));
     outcome.lives = lives;
@@ -166,7 +168,8 @@ fn fate(world: &World, mut zygote: Zygote, [lives, forced]: [usize; 2], witness:
         {
             let mut outcome = lock(&world.outcome);
             outcome.inodes_reused += usize::from(!inodes.insert(made.inode));
-            outcome.cookies_reused += usize::from(!cookies.insert(made.cookie));
+            let again = made.cookie.is_some_and(|cookie| !cookies.insert(cookie));
+            outcome.cookies_reused += usize::from(again);
             let got = is_forced && made.pid == pid;
             n_back += usize::from(got);
             outcome.pids_own += usize::from(got && pid == own);
@@ -192,8 +195,8 @@ fn mk_pod(slot: usize, uid: &str) -> Pod {
 }
 
 /// Looks and scrapes as the agent does, as fast as it goes.
-async fn watch(world: &Arc<World>) {
-    let options = Options { rung: Rungs::Only(Rung::Ebpf), ..Options::default() };
+async fn watch(world: &Arc<World>, rung: Rung) {
+    let options = Options { rung: Rungs::Only(rung), ..Options::default() };
     let (node, _changes) = node::start(options).unwrap_or_else(|error| panic!("{error}"));
     let scraper = Scraper::new(Arc::new(node.clone()), Limits::default()).expect("TLS works");
     let room = Arc::new(Semaphore::new(IN_FLIGHT));

@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use merger::{identity::Cookie, netns::Netns};
+use merger::{
+    identity::Cookie,
+    netns::{Identity, Netns},
+};
 use rustix::{
     process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid},
     thread::{UnshareFlags, unshare_unsafe},
@@ -46,7 +49,8 @@ pub(crate) struct Made {
     pub(crate) pid: u32,
     /// The inode number of its namespace, which the kernel uses again.
     pub(crate) inode: u64,
-    pub(crate) cookie: Cookie,
+    /// None where the kernel has none that a socket tells: below 5.14.
+    pub(crate) cookie: Option<Cookie>,
 }
 
 // === impl Zygote ===
@@ -71,7 +75,8 @@ impl Zygote {
         let mut numbers = answer.split(' ').map(|word| word.parse().expect("a number"));
         let mut number = || numbers.next().expect("three numbers");
         let pid = u32::try_from(number()).expect("ids of processes are small");
-        Made { pid, inode: number(), cookie: Cookie(number()) }
+        let (inode, cookie) = (number(), number());
+        Made { pid, inode, cookie: (cookie != 0).then_some(Cookie(cookie)) }
     }
 
     /// Kills a pod, waits for its process, and removes its cgroup.
@@ -161,7 +166,11 @@ fn become_pod(page: &str, mut tell: impl Write) -> io::Result<()> {
     loopback_up()?;
     let listener = TcpListener::bind(("0.0.0.0", PORT))?;
     let own = Netns::own()?;
-    write!(tell, "{} {}", own.inode()?, own.cookie()?)?;
+    let cookie = match Identity::here()? {
+        Identity::Cookie => own.cookie()?.0,
+        Identity::Inode => 0,
+    };
+    write!(tell, "{} {cookie}", own.inode()?)?;
     // Whoever holds it would keep the namespace, but this process lives as long.
     drop((tell, own));
     let answer = format!(
