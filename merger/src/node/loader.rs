@@ -29,6 +29,9 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("MERGER_EBPF_OBJECT"));
 /// What loading and iterating needs.
 const WANTED: [Capability; 2] = [Capability::Bpf, Capability::Perfmon];
 
+/// What it needs below 5.11, where maps are locked memory, which is scarce: aya raises the limit.
+const WANTED_FOR_MEMORY: [Capability; 1] = [Capability::SysResource];
+
 /// The one helper that is younger than the hooks, and what the verifier of a kernel without it says.
 const SOCK_FROM_FILE: &str = "bpf_sock_from_file";
 const UNKNOWN_SOCK_FROM_FILE: &str = "invalid func unknown#162";
@@ -191,8 +194,11 @@ fn refused(error: io::Error) -> Result<Error, io::Error> {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return Err(error);
     }
-    let lacking = Rights::own().map(|rights| rights.lacking(&WANTED)).unwrap_or_default();
-    Ok(if lacking.is_empty() { Error::Refused(error) } else { Error::Rights(lacking) })
+    let rights = Rights::own().ok();
+    let lacking = |wanted: &[_]| rights.map(|rights| rights.lacking(wanted)).unwrap_or_default();
+    let lacking = [lacking(&WANTED), lacking(&WANTED_FOR_MEMORY)];
+    let lacking = lacking.into_iter().find(|lacking| !lacking.is_empty());
+    Ok(lacking.map_or(Error::Refused(error), Error::Rights))
 }
 
 fn tail(log: &str) -> String {

@@ -18,6 +18,8 @@ pub enum Capability {
     SysPtrace = 19,
     /// To enter network namespaces.
     SysAdmin = 21,
+    /// To lock the memory of maps, below 5.11.
+    SysResource = 24,
     /// To load programs that read kernel memory.
     Perfmon = 38,
     /// To load programs and make maps.
@@ -39,6 +41,7 @@ impl Capability {
             Self::SetUid => "CAP_SETUID",
             Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
+            Self::SysResource => "CAP_SYS_RESOURCE",
             Self::Perfmon => "CAP_PERFMON",
             Self::Bpf => "CAP_BPF",
         }
@@ -51,6 +54,7 @@ impl Capability {
             Self::SetGid | Self::SetUid => "to give up root for what reads metrics",
             Self::SysPtrace => "to open the namespaces and descriptors of other users' processes",
             Self::SysAdmin => "to enter the network namespaces of pods",
+            Self::SysResource => "to lock the memory of maps on kernels below 5.11",
             Self::Perfmon => "to load programs that read sockets and processes",
             Self::Bpf => "to load the kernel part and make its maps",
         }

@@ -5,7 +5,10 @@ use merger::{
     node::{self, Options, Rungs, loader, offsets},
 };
 
-use super::{offered::has_walk, start_with, world};
+use super::{
+    offered::{has_walk, locks_maps, rungs},
+    start_with, world,
+};
 
 #[test]
 fn offsets_are_found_through_anonymous_members_and_typedefs() {
@@ -65,6 +68,18 @@ fn a_missing_right_is_named() {
         assert!(error.contains("CAP_BPF") && error.contains("CAP_PERFMON"), "{error}");
         let error = node::start(Options::default()).err().unwrap().to_string();
         assert!(error.contains("CAP_SYS_ADMIN"), "{error}");
+    });
+}
+
+#[test]
+fn the_right_to_the_memory_of_maps_is_named_where_it_is_one() {
+    let test = "start_up::the_right_to_the_memory_of_maps_is_named_where_it_is_one";
+    let without = "ulimit -l 64 && exec setpriv --bounding-set -sys_resource \"$@\"";
+    world::inside(test, &["sh", "-c", without, "sh"], "root", async || {
+        let options = Options { rung: Rungs::Only(rungs()[0]), ..Options::default() };
+        let error = node::start(options).err().map(|error| error.to_string());
+        assert_eq!(error.is_some(), locks_maps(), "{error:?}");
+        assert!(error.is_none_or(|error| error.contains("CAP_SYS_RESOURCE")));
     });
 }
 

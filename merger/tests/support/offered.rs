@@ -20,6 +20,11 @@ pub(crate) fn has_walk() -> bool {
     release() >= (5, 11)
 }
 
+/// Whether maps are locked memory, of which a process may have little: until Linux 5.11 they were.
+pub(crate) fn locks_maps() -> bool {
+    release() < (5, 11)
+}
+
 /// Whether there are MPTCP sockets. Where there are none, the kernel is 5.10 or older: Debian switched
 /// `CONFIG_MPTCP` on later than that.
 #[track_caller]
