@@ -2,10 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
+    io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -18,7 +23,7 @@ use merger::{
     target::{Container, PodRef, State},
 };
 
-use super::{cgroup::Root, hostile, pod::Pod, start, world};
+use super::{cgroup::Root, hostile, namespace::called, pod::Pod, start, world};
 
 const ID: &str = "4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c";
 
@@ -31,26 +36,40 @@ const COUNT: &str = "table inet merger { \
     chain in { type filter hook input priority 0; \
         iifname != \"lo\" meta l4proto { tcp, udp } counter name leaves; }; }";
 
-/// Listens where it is told and says in each answer how many connections there were until then.
-const APPLICATION: &str = "
-import selectors, socket, sys
-listeners = selectors.DefaultSelector()
-for address in sys.argv[1:]:
-    host, port = address.rsplit(':', 1)
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    server = socket.create_server((host.strip('[]'), int(port)), family=family)
-    listeners.register(server, selectors.EVENT_READ)
-n = 0
-while True:
-    for key, _ in listeners.select():
-        connection, _ = key.fileobj.accept()
-        n += 1
-        connection.recv(65536)
-        page = b'connections %d\\n' % n
-        head = b'HTTP/1.1 200 OK\\r\\nContent-Type: text/plain\\r\\nContent-Length: %d\\r\\n\\r\\n'
-        connection.sendall(head % len(page) + page)
-        connection.close()
-";
+/// Set in the copy of this program that is the pod's application: where it listens.
+const APPLICATION: &str = "MERGER_TEST_APPLICATION";
+
+/// Listens at these addresses and says in each answer how many connections there were until then.
+fn serve(addresses: &str) {
+    let n_connections = AtomicU64::new(0);
+    let answer = |mut stream: TcpStream| -> io::Result<()> {
+        let n = n_connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let n_read = stream.read(&mut [0; 4096])?;
+        assert_ne!(n_read, 0, "a request comes");
+        let page = format!("connections {n}\n");
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close";
+        write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{page}", page.len())
+    };
+    thread::scope(|scope| {
+        for address in addresses.split(' ') {
+            let listener = TcpListener::bind(address).unwrap();
+            scope.spawn(move || {
+                for stream in listener.incoming() {
+                    // A client that goes away early is no reason to end.
+                    let _ = stream.and_then(answer);
+                }
+            });
+        }
+    });
+}
+
+/// Runs a test with its pod on this machine, or is the pod's application.
+fn check(test: &str, body: impl AsyncFnOnce()) {
+    match env::var_os(APPLICATION) {
+        Some(addresses) => serve(addresses.to_str().unwrap()),
+        None => world::inside(test, &["unshare", "--net", "--"], "root, nft, ip", body),
+    }
+}
 
 /// Of each copy of this program its own: two of them may run at one time.
 fn uid() -> String {
@@ -94,7 +113,7 @@ fn mk_container(name: &str) -> Container {
 }
 
 /// A pod with an address of its own and a way out, in whose neighbourhood everybody listens.
-fn mk_world(root: &Root) -> (Pod, impl Sized + use<>) {
+fn mk_world(root: &Root, test: &str) -> (Pod, impl Sized + use<>) {
     let mut pod = Pod::new();
     let pid = pod.pid().to_string();
     let outside = |arguments: &[&str]| {
@@ -115,12 +134,15 @@ fn mk_world(root: &Root) -> (Pod, impl Sized + use<>) {
         .iter()
         .map(|port| TcpListener::bind(("0.0.0.0", *port)).unwrap())
         .collect();
-    let application = ["-c", APPLICATION, "0.0.0.0:8080", "198.18.0.2:8081", "127.0.0.1:80"];
-    let application = [&application[..], &["0.0.0.0:15090", "127.0.0.1:1", "[::1]:65535"]].concat();
-    let stdin = pod.become_process("python3", &application[..]);
+    let addresses =
+        "0.0.0.0:8080 198.18.0.2:8081 127.0.0.1:80 0.0.0.0:15090 127.0.0.1:1 [::1]:65535";
+    let becomes =
+        format!("export {APPLICATION}='{addresses}'; exec \"$0\" --exact {test} --nocapture");
+    let program = env::current_exe().unwrap();
+    let stdin = pod.become_process("sh", &["-c", &becomes, program.to_str().unwrap()]);
     root.container(&uid(), ID).join(pod.pid());
     while fs::read_to_string(format!("/proc/{}/net/tcp", pod.pid())).unwrap().lines().count() < 6 {
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     (pod, (around, stdin))
 }
@@ -128,11 +150,12 @@ fn mk_world(root: &Root) -> (Pod, impl Sized + use<>) {
 #[test]
 fn no_packet_leaves_for_any_address_but_the_pods_own() {
     let test = "leaks::no_packet_leaves_for_any_address_but_the_pods_own";
-    world::inside(test, &["unshare", "--net", "--"], "root, nft, ip, python3", async || {
+    check(test, async || {
         let root = Root::new(usize::MAX);
-        let (pod, _around) = mk_world(&root);
+        let (pod, _around) = mk_world(&root, test);
         let (node, _changes) = start();
         let snapshot = node.snapshot().await.unwrap();
+        let netns = called(&snapshot, pod.pid());
         let scraper = Scraper::new(Arc::new(node), Limits::default()).unwrap();
         let (mut n_bodies, mut n_refused, mut n_asked) = (0, 0, 0);
         let annotations = hostile::annotations();
@@ -142,12 +165,12 @@ fn no_packet_leaves_for_any_address_but_the_pods_own() {
             let known = Known { pods, problems: vec![] };
             let targets = inventory::targets(&known, &snapshot, "node", false);
             let target = targets.values().next().unwrap();
-            assert_eq!(target.netns, Ok(pod.cookie));
+            assert_eq!(target.netns, Ok(netns));
             n_refused += target.plan.notes.len();
             for source in &target.plan.sources {
                 n_asked += usize::from(matches!(source.state, State::Ready(_)));
                 let patience = Duration::from_secs(2);
-                let scraped = scraper.scrape(pod.cookie, source, Format::Text, patience).await;
+                let scraped = scraper.scrape(netns, source, Format::Text, patience).await;
                 // Each connection that was made has arrived at the pod's own listener, and no other.
                 if let Ok(page) = scraped.page {
                     n_bodies += 1;
@@ -183,12 +206,13 @@ const PASS_ON: &str = "cd /proc/sys/net/ipv4; echo 1 > ip_forward; cd conf; \
 #[test]
 fn a_pod_that_redirects_its_own_loopback_leads_nowhere() {
     let test = "leaks::a_pod_that_redirects_its_own_loopback_leads_nowhere";
-    world::inside(test, &["unshare", "--net", "--"], "root, nft, ip, python3", async || {
+    check(test, async || {
         let root = Root::new(usize::MAX);
-        let (pod, _around) = mk_world(&root);
+        let (pod, _around) = mk_world(&root, test);
         pod.run("sh", &["-c", PASS_ON]);
         let (node, _changes) = start();
         let snapshot = node.snapshot().await.unwrap();
+        let netns = called(&snapshot, pod.pid());
         let patience = Duration::from_millis(500);
         let limits = Limits { timeout: patience, ..Limits::default() };
         let scraper = Scraper::new(Arc::new(node), limits).unwrap();
@@ -198,7 +222,7 @@ fn a_pod_that_redirects_its_own_loopback_leads_nowhere() {
         let source = &targets.values().next().unwrap().plan.sources[0];
         for redirect in REDIRECTS {
             nft(Some(&pod), redirect);
-            let scraped = scraper.scrape(pod.cookie, source, Format::Text, patience).await;
+            let scraped = scraper.scrape(netns, source, Format::Text, patience).await;
             assert!(scraped.page.is_err(), "{redirect}");
             assert_eq!((n_packets(Some(&pod)), n_packets(None)), (0, 0), "{redirect}");
             // Another client is led away by it.

@@ -20,10 +20,28 @@ use super::{
 use crate::shell;
 
 /// What the tests call: see `Command::new` and `Pod` in `merger/tests`.
-const PROGRAMS: &[&str] = &["ip", "mount", "nsenter", "setpriv", "sh", "sleep", "unshare"];
+const PROGRAMS: &[&str] = &["ip", "mount", "nft", "nsenter", "setpriv", "sh", "sleep", "unshare"];
 
-/// What a node has loaded, in the order of dependency. 5.10 has no MPTCP.
-const MODULES: &[&str] = &["inet_diag", "tcp_diag", "mptcp_diag"];
+/// What a node has loaded, and what the tests count and redirect packets with, in the order of
+/// dependency. 5.10 has no MPTCP, and what came later has parts of nftables in `nf_tables` itself.
+const MODULES: &[&str] = &[
+    "inet_diag",
+    "tcp_diag",
+    "mptcp_diag",
+    "veth",
+    "libcrc32c",
+    "nfnetlink",
+    "nf_tables",
+    "nft_counter",
+    "nft_objref",
+    "nf_defrag_ipv4",
+    "nf_defrag_ipv6",
+    "nf_conntrack",
+    "nf_nat",
+    "nft_chain_nat",
+    "nft_nat",
+    "nft_masq",
+];
 
 /// PID 1.
 const INIT: &str = include_str!("init.sh");
@@ -105,7 +123,7 @@ fn add_modules(archive: &mut Archive, kernel: &Kernel) -> anyhow::Result<()> {
         } else {
             fs::read(path).with_context(|| path.display().to_string())?
         };
-        archive.add(format!("/modules/{n}-{module}.ko"), bytes);
+        archive.add(format!("/modules/{n:02}-{module}.ko"), bytes);
     }
     Ok(())
 }

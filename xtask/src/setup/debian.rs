@@ -31,6 +31,7 @@ pub(super) const GUEST_PROGRAMS: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("ip", "iproute2"),
     ("mount", "mount"),
+    ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
