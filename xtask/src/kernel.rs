@@ -48,7 +48,7 @@ pub(crate) struct Options {
     jobs: Option<usize>,
 
     /// How many minutes a guest may take
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 20)]
     deadline: u64,
 
     /// Fetch the newest kernel of each series, instead of using what was fetched before

@@ -103,8 +103,7 @@ const CLIENTS: &[&str] = &[
 const DOCS: &[&str] = &["cargo", "doc", "--workspace", EXCLUDE, "--no-deps"];
 
 /// The kernels that merger promises to run on: `README.md`.
-const OTHER_KERNELS: &[&str] =
-    &["xtask", "kernel", "--only", "6.1", "--only", "6.1-lockdown", "--only", "6.12"];
+const OTHER_KERNELS: &[&str] = &["xtask", "kernel"];
 
 /// The kernel part is compiled for another machine.
 const EXCLUDE: &str = "--exclude=merger-ebpf";
