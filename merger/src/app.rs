@@ -1,7 +1,7 @@
 //! Builds each part of the agent, hands it what it needs, spawns, waits.
 
 use std::{
-    net::SocketAddr,
+    net::{self, SocketAddr},
     process::ExitCode,
     sync::Arc,
     thread,
@@ -39,7 +39,8 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
     match part {
         None if config.single_process => {
             info!("one process holds all rights, as --single-process asks");
-            serve(config, || node::start(options))
+            let listener = serve::bind(config.listen)?;
+            serve(config, listener, || node::start(options))
         }
         None => {
             // What a person gets wrong most easily is told before anything is loaded.
@@ -58,9 +59,11 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
         Some(Part::Loader) => bail!("built without the feature ebpf"),
         Some(Part::Agent) => {
             let channel = supervisor::inherited().context("no channel to the broker")?;
+            // Afterwards it makes no socket.
+            let listener = serve::bind(config.listen)?;
             let confinement = confinement::become_agent()?;
             info!(%confinement, "the agent holds no right");
-            serve(config, || node::attach(channel))
+            serve(config, listener, || node::attach(channel))
         }
     }
 }
@@ -78,11 +81,12 @@ fn until_free(listen: SocketAddr) -> Result<(), serve::Error> {
 
 fn serve(
     config: Config,
+    listener: net::TcpListener,
     node: impl FnOnce() -> Result<(Node, Changes), node::Error>,
 ) -> anyhow::Result<ExitCode> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
-    runtime.block_on(async { Agent::build(config, node)?.run().await })?;
+    runtime.block_on(async { Agent::build(config, listener, node)?.run().await })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -102,11 +106,12 @@ impl Agent {
     /// To be called in a tokio runtime.
     fn build(
         config: Config,
+        listener: net::TcpListener,
         node: impl FnOnce() -> Result<(Node, Changes), node::Error>,
     ) -> anyhow::Result<Self> {
         let Config {
             pods,
-            listen,
+            listen: _,
             node_name,
             listeners: _,
             single_process: _,
@@ -117,7 +122,7 @@ impl Agent {
         } = config;
         let PodSource::Manifests(dir) = pods;
         let (pods, read_manifests) = manifests::watch(dir)?;
-        let listener = TcpListener::from_std(serve::bind(listen)?).context("cannot listen")?;
+        let listener = TcpListener::from_std(listener).context("cannot listen")?;
         let (node, changes) = node()?;
         tell(&node);
 

@@ -170,6 +170,9 @@ pub enum Error {
     /// Memory cannot be given back.
     #[error("cannot give back the memory that the start took")]
     Footprint(#[source] io::Error),
+    /// Whose descriptors are which cannot be told.
+    #[error("cannot close inherited descriptors to the parts of merger")]
+    Descriptors(#[source] io::Error),
     /// Signals cannot be heard.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),

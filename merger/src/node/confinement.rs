@@ -4,12 +4,17 @@
 //! later begin with what it has left.
 #![expect(unsafe_code, reason = "the proof makes system calls that no wrapper lets fail")]
 
-use std::{ffi::CStr, fmt, fs, io};
+use std::{
+    ffi::CStr,
+    fmt, fs, io,
+    os::fd::{BorrowedFd, RawFd},
+};
 
 use rustix::{
+    io::{Errno, FdFlags, fcntl_setfd},
     process::{
-        DumpableBehavior, Gid, Signal, Uid, getgid, getuid, set_dumpable_behavior,
-        set_parent_process_death_signal,
+        DumpableBehavior, Gid, Signal, Uid, geteuid, getgid, getgroups, getuid,
+        set_dumpable_behavior, set_parent_process_death_signal,
     },
     thread::{
         CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
@@ -20,11 +25,14 @@ use rustix::{
 
 use crate::node::{privileges::Rights, seccomp};
 
-/// The user and the group of the agent: nobody's on any system, and no mesh's.
+/// The user and the group of the agent: no mesh's. It is that of many images that do not run as root,
+/// and a process is protected from others of its user by what it is confined to alone.
 pub const AGENT: u32 = 65532;
 
-/// What the broker works with.
-const BROKER: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_PTRACE);
+/// What the broker works with. An agent is another user, so that to end it is a right, too: with the
+/// broker the kernel ends it in the broker's name.
+const BROKER: CapabilitySet =
+    CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_PTRACE).union(CapabilitySet::KILL);
 
 /// What it has in store, for the agents that it starts: they become another user.
 const FOR_AGENTS: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID);
@@ -74,8 +82,10 @@ pub enum Error {
 /// system calls. It ends with its parent.
 pub fn become_agent() -> Result<Confinement, Error> {
     call(c"merger-agent")?;
-    if getuid().is_root() || getgid().is_root() {
-        let user = |error: rustix::io::Errno| Error::User(error.into());
+    let is_root = [getuid().as_raw(), geteuid().as_raw(), getgid().as_raw()].contains(&0);
+    let has_groups = getgroups().is_ok_and(|groups| !groups.is_empty());
+    if is_root || has_groups {
+        let user = |error: Errno| Error::User(error.into());
         let (uid, gid) = (Uid::from_raw(AGENT), Gid::from_raw(AGENT));
         set_thread_groups(&[]).map_err(user)?;
         set_thread_res_gid(gid, gid, gid).map_err(user)?;
@@ -83,7 +93,7 @@ pub fn become_agent() -> Result<Confinement, Error> {
     }
     keep(CapabilitySet::empty(), CapabilitySet::empty())?;
     // Both are forgotten with a change of user. Nobody else may look into the agent.
-    let rights = |error: rustix::io::Errno| Error::Rights(error.into());
+    let rights = |error: Errno| Error::Rights(error.into());
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(rights)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(rights)?;
     seccomp::apply().map_err(Error::Seccomp)?;
@@ -109,6 +119,25 @@ pub fn become_loader() -> Result<(), Error> {
 /// The name in lists of processes, of fifteen bytes at most.
 fn call(name: &CStr) -> Result<(), Error> {
     set_name(name).map_err(|error| Error::Rights(error.into()))
+}
+
+/// Sees to it that no program that is started from here inherits a descriptor but its input and outputs:
+/// whoever started this one may have left it others.
+pub fn keep_descriptors() -> io::Result<()> {
+    let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > 2)
+        .collect();
+    for number in numbers {
+        // SAFETY: it was open a moment ago, as nobody else runs in this process but this thread, and
+        // where it was that of the directory the call fails.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        match fcntl_setfd(descriptor, FdFlags::CLOEXEC) {
+            Ok(()) | Err(Errno::BADF) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn held() -> Result<CapabilitySets, Error> {

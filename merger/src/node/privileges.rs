@@ -10,6 +10,8 @@ use std::{fmt, fs, io};
 /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/capability.h>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
+    /// To end a process of another user.
+    Kill = 5,
     /// To become another group.
     SetGid = 6,
     /// To become another user.
@@ -37,6 +39,7 @@ impl Capability {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Kill => "CAP_KILL",
             Self::SetGid => "CAP_SETGID",
             Self::SetUid => "CAP_SETUID",
             Self::SysPtrace => "CAP_SYS_PTRACE",
@@ -51,6 +54,7 @@ impl Capability {
     #[must_use]
     pub fn purpose(self) -> &'static str {
         match self {
+            Self::Kill => "to end what reads metrics, which is another user",
             Self::SetGid | Self::SetUid => "to give up root for what reads metrics",
             Self::SysPtrace => "to open the namespaces and descriptors of other users' processes",
             Self::SysAdmin => "to enter the network namespaces of pods",

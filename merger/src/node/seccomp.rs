@@ -1,8 +1,9 @@
 //! The system calls that the agent may make: those of a server that reads files and speaks over
-//! sockets. Everything else fails with `EPERM`, as a right that is missing does.
+//! sockets that it was given. Everything else fails with `EPERM`, as a right that is missing does.
 //!
-//! It starts no program, enters no namespace, traces nobody, loads nothing into the kernel, writes
-//! no file and makes no memory executable. ARCHITECTURE.md has the list for readers.
+//! It makes no socket and leads none elsewhere, since one that was born in a pod would take it along;
+//! its own server listens before the filter is there. It starts no program, enters no namespace,
+//! traces nobody, writes no file and makes no memory executable. ARCHITECTURE.md has the list for readers.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ pub enum Error {
     Kernel(#[from] seccompiler::Error),
 }
 
-/// A system call, and what its arguments have to be; one of these alternatives, if there are any.
+/// A system call, and what each of these arguments has to be.
 type Call = (&'static str, c_long, &'static [Bits]);
 
 /// Of the argument at this position, these bits have to be this.
@@ -31,8 +32,8 @@ type Bits = (u8, u64, u64);
 
 /// Names as the C library has them, so that one that this machine has not is no program.
 macro_rules! calls {
-    ($($name:ident $(($bits:expr))?),* $(,)?) => {
-        &[$((stringify!($name), libc::$name, &[$($bits)?].as_slice())),*]
+    ($($name:ident $(($($bits:expr),+))?),* $(,)?) => {
+        &[$((stringify!($name), libc::$name, &[$($($bits),+)?].as_slice())),*]
     };
 }
 
@@ -53,6 +54,13 @@ const NAMESPACES: u64 = bits(
 const READ_ONLY: Bits = (2, bits(libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC), 0);
 
 const NOT_EXECUTABLE: Bits = (2, bits(libc::PROT_EXEC), 0);
+
+/// Fast Open connects, and with it a socket goes elsewhere.
+const NO_FAST_OPEN: Bits = (3, bits(libc::MSG_FASTOPEN), 0);
+const NO_FAST_OPEN_MESSAGE: Bits = (2, bits(libc::MSG_FASTOPEN), 0);
+
+/// A socket sends to whom it is connected to.
+const NO_DESTINATION: Bits = (4, u64::MAX, 0);
 
 /// The limit is asked for and not set.
 const NO_NEW_LIMIT: Bits = (2, u64::MAX, 0);
@@ -77,22 +85,18 @@ const CALLS: &[Call] = calls![
     SYS_inotify_add_watch,
     SYS_inotify_rm_watch,
     // Sockets, and the logs.
-    SYS_bind,
-    SYS_listen,
     SYS_accept4,
-    SYS_connect,
     SYS_getsockopt,
     SYS_setsockopt,
     SYS_getsockname,
     SYS_getpeername,
-    SYS_sendto,
+    SYS_sendto(NO_FAST_OPEN, NO_DESTINATION),
     SYS_recvfrom,
-    SYS_sendmsg,
+    SYS_sendmsg(NO_FAST_OPEN_MESSAGE),
     SYS_recvmsg,
     SYS_shutdown,
     SYS_write,
     SYS_writev,
-    SYS_fcntl,
     SYS_dup,
     SYS_pipe2,
     // Waiting.
@@ -124,12 +128,11 @@ const CALLS: &[Call] = calls![
     SYS_gettid,
     SYS_exit,
     SYS_exit_group,
-    // Signals; to a thread of its own, since a user without rights reaches nobody else's.
+    // Signals.
     SYS_rt_sigaction,
     SYS_rt_sigprocmask,
     SYS_rt_sigreturn,
     SYS_sigaltstack,
-    SYS_tgkill,
     // What it is and where it runs.
     SYS_getpid,
     SYS_getppid,
@@ -162,14 +165,21 @@ const OLD_CALLS: &[Call] = &[];
 
 /// The calls of which one argument, a number of 32 bits, may have some values: its position, and which.
 const CHOICES: &[(&str, c_long, u8, &[u64])] = &[
-    // TCP to applications and to readers, and the socket to the broker.
-    (
-        "SYS_socket",
-        libc::SYS_socket,
-        0,
-        &[bits(libc::AF_INET), bits(libc::AF_INET6), bits(libc::AF_UNIX)],
-    ),
+    // By which signals come to the runtime.
     ("SYS_socketpair", libc::SYS_socketpair, 0, &[bits(libc::AF_UNIX)]),
+    // Flags, and copies; not who is sent signals about a descriptor.
+    (
+        "SYS_fcntl",
+        libc::SYS_fcntl,
+        1,
+        &[
+            bits(libc::F_GETFD),
+            bits(libc::F_SETFD),
+            bits(libc::F_GETFL),
+            bits(libc::F_SETFL),
+            bits(libc::F_DUPFD_CLOEXEC),
+        ],
+    ),
     // Whether the log is a terminal, and that a socket does not block.
     ("SYS_ioctl", libc::SYS_ioctl, 1, &[0x5401, 0x5421]),
     ("SYS_prctl", libc::SYS_prctl, 0, &[bits(libc::PR_SET_NAME), bits(libc::PR_GET_NAME)]),
@@ -180,7 +190,7 @@ const CHOICES: &[(&str, c_long, u8, &[u64])] = &[
 pub fn allowed() -> Vec<&'static str> {
     let named = |name: &'static str| name.strip_prefix("SYS_").unwrap_or(name);
     let plain = CALLS.iter().chain(OLD_CALLS).map(|(name, ..)| named(name));
-    plain.chain(CHOICES.iter().map(|(name, ..)| named(name))).collect()
+    plain.chain(CHOICES.iter().map(|(name, ..)| named(name))).chain(["tgkill"]).collect()
 }
 
 /// Confines the calling thread, and those that it starts, for as long as they live.
@@ -203,21 +213,28 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 fn rules() -> Result<Rules, BackendError> {
     let mut rules = Rules::new();
-    for (_, number, alternatives) in CALLS.iter().chain(OLD_CALLS) {
-        let alternatives = alternatives.iter().map(|bits| rule(*bits));
-        rules.insert(*number, alternatives.collect::<Result<_, _>>()?);
+    for (_, number, all) in CALLS.iter().chain(OLD_CALLS) {
+        let rule = if all.is_empty() { vec![] } else { vec![rule(all)?] };
+        rules.insert(*number, rule);
     }
+    // To abort a program sends itself a signal; this user may be somebody else's, too.
+    let own = (0, u64::MAX, u64::from(std::process::id()));
+    rules.insert(libc::SYS_tgkill, vec![rule(&[own])?]);
     for (_, number, argument, values) in CHOICES {
         let alternatives =
-            values.iter().map(|value| rule((*argument, u64::from(u32::MAX), *value)));
+            values.iter().map(|value| rule(&[(*argument, u64::from(u32::MAX), *value)]));
         rules.insert(*number, alternatives.collect::<Result<_, _>>()?);
     }
     Ok(rules)
 }
 
-fn rule((argument, mask, value): Bits) -> Result<SeccompRule, BackendError> {
-    let (length, operator) = (SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask));
-    SeccompRule::new(vec![SeccompCondition::new(argument, length, operator, value)?])
+/// All of these have to be so.
+fn rule(all: &[Bits]) -> Result<SeccompRule, BackendError> {
+    let condition = |&(argument, mask, value): &Bits| {
+        let (length, operator) = (SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask));
+        SeccompCondition::new(argument, length, operator, value)
+    };
+    SeccompRule::new(all.iter().map(condition).collect::<Result<_, _>>()?)
 }
 
 /// What is done with a call that no rule is about, and with one that one is.
@@ -257,6 +274,10 @@ mod tests {
             "perf_event_open",
             "io_uring_setup",
             "keyctl",
+            "socket",
+            "connect",
+            "bind",
+            "listen",
             "init_module",
             "finit_module",
             "pidfd_getfd",

@@ -6,6 +6,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     io::{self, Read as _},
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
@@ -46,8 +47,8 @@ const STEADY: Duration = Duration::from_secs(1);
 /// How long the next waits where the last did not live that long.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long an agent may take to end after its channel was closed. One that is told to stop may
-/// take as long as its readers do.
+/// How long an agent may take to end after its channel was closed; then it is killed. One that is told
+/// to stop may take as long as its readers do.
 const END: Duration = Duration::from_secs(5);
 
 /// Which part of merger a process is.
@@ -68,6 +69,7 @@ struct Stop {
 
 /// Starts agents and serves each until it is gone. Gives the exit code of the program.
 pub fn run(options: Options) -> Result<u8, Error> {
+    confinement::keep_descriptors().map_err(Error::Descriptors)?;
     let mut stop = Stop::listen().map_err(Error::Signals)?;
     let mut broker = Broker::open(Options { loads_apart: true, ..options })?;
     confinement::become_broker()?;
@@ -99,8 +101,15 @@ pub fn inherited() -> io::Result<OwnedFd> {
 pub(crate) fn start_part(part: &str) -> io::Result<(Child, OwnedFd)> {
     let [here, there] = channel::pair()?;
     let arguments = env::args_os().skip(1);
+    // What else is in there is nobody's business who parses what pods wrote.
+    let is_ours = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with("MERGER_") || name.starts_with("RUST_")
+    };
+    let variables = env::vars_os().filter(|(name, _)| is_ours(name));
     let mut command = Command::new(PROGRAM);
-    command.args(arguments).args([PART, part]).stdin(Stdio::from(there));
+    command.args(arguments).args([PART, part]).env_clear().envs(variables);
+    command.stdin(Stdio::from(there));
     Ok((command.spawn()?, here))
 }
 
@@ -108,17 +117,24 @@ fn start_agent() -> io::Result<(Child, OwnedFd)> {
     start_part("agent")
 }
 
-/// Waits for a process that has no reason to go on. One that does cannot be ended by a broker without
-/// the right to; but it ends with the broker.
+/// Waits for a process that has no reason to go on, and ends one that does.
 fn wait(mut child: Child) -> io::Result<ExitStatus> {
     let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
     let mut polled = [PollFd::new(&ended, PollFlags::IN)];
-    // A signal only shortens the wait.
-    let _ = poll(&mut polled, Timespec::try_from(END).ok().as_ref());
-    child.try_wait()?.ok_or_else(|| {
-        let message = format!("it does not end within {END:?} and takes everything with it");
-        io::Error::new(io::ErrorKind::TimedOut, message)
-    })
+    let deadline = Instant::now() + END;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // A signal interrupts the wait, and does not end it.
+        let polled = poll(&mut polled, Timespec::try_from(left).ok().as_ref());
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if polled == Ok(0) {
+            tracing::warn!("the agent does not end within {END:?} and is killed");
+            child.kill()?;
+            return child.wait();
+        }
+    }
 }
 
 // === impl Stop ===

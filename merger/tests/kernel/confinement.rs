@@ -2,18 +2,17 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    os::fd::OwnedFd,
     process::Command,
     thread,
 };
 
-use merger::{
-    netns::Netns,
-    node::{confinement, loader},
+use merger::node::confinement;
+use rustix::{
+    net::{AddressFamily, SendFlags, SocketType, bind, connect, listen, sendto, socket},
+    process::{Pid, Signal, kill_process},
 };
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::world;
 
@@ -21,31 +20,41 @@ use super::world;
 fn an_agent_serves_and_reads_and_does_nothing_else() {
     let test = "confinement::an_agent_serves_and_reads_and_does_nothing_else";
     world::inside(test, &[], "root", async || {
-        let own = Netns::own().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut dialled = TcpStream::connect(address).unwrap();
+        let unused = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         let left = confinement::become_agent().unwrap();
         assert!(left.is_complete(), "{left}");
 
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        dialled.write_all(b"it speaks").unwrap();
+        let mut heard = [0; 9];
+        accepted.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"it speaks");
         fs::read_to_string("/proc/self/status").unwrap();
         thread::spawn(|| ()).join().unwrap();
 
-        let refused = |what: &str, error: Option<io::Error>| {
-            let error = error.unwrap_or_else(|| panic!("{what} is not refused"));
-            assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{what}: {error}");
-        };
+        // Whoever has no right would be refused none of these.
+        refused("to make a socket", TcpListener::bind("127.0.0.1:0").err());
+        refused("to lead one elsewhere", connect(&dialled, &address).err());
+        refused("to connect one", connect(&unused, &address).err());
+        refused("to name one", bind(&unused, &address).err());
+        refused("to listen", listen(&unused, 1).err());
+        let flags = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.cast_unsigned());
+        refused("to connect by sending", sendto(&unused, b"x", flags, &address).err());
         refused("to start a program", Command::new("true").spawn().err());
         refused("to make a file", File::create("/tmp/merger-agent").err());
         refused("to remove a file", fs::remove_file("/tmp/merger-agent").err());
-        refused("to enter a namespace", own.within(|| Ok(())).err());
-        refused("to make a raw socket", packet_socket().err());
-        assert!(loader::load(1).is_err());
+        let other = Pid::from_raw(1);
+        refused("to signal another", kill_process(other.unwrap(), Signal::CONT).err());
     });
 }
 
-/// A packet socket would hear the whole node.
-fn packet_socket() -> io::Result<OwnedFd> {
-    Ok(socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?)
+#[track_caller]
+fn refused(what: &str, error: Option<impl Into<io::Error>>) {
+    let error = error.unwrap_or_else(|| panic!("{what} is not refused")).into();
+    assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{what}: {error}");
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt as _,
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -54,9 +56,9 @@ fn the_agent_holds_no_right_and_the_broker_what_namespaces_take() {
                 ("Seccomp", "2"),
             ],
         );
-        // CAP_SYS_ADMIN and CAP_SYS_PTRACE; CAP_SETUID and CAP_SETGID in store.
+        // CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_KILL; CAP_SETUID and CAP_SETGID in store.
         let broker = status(running.broker());
-        let (effective, permitted) = ("0000000000280000", "00000000002800c0");
+        let (effective, permitted) = ("0000000000280020", "00000000002800e0");
         let expected =
             [("CapInh", none), ("CapPrm", permitted), ("CapEff", effective), ("NoNewPrivs", "1")];
         check(&broker, &expected);
@@ -97,6 +99,8 @@ fn everything_ends_with_the_broker() {
             loaded.any(|one| one.id().to_string() == *program)
         };
         assert!(programs.iter().all(is_loaded));
+        // One that does not do as it is told ends as well.
+        signal(agent, Signal::STOP);
         signal(running.broker(), Signal::KILL);
         running.end();
         until("the agent is gone", || !is_there(agent));
@@ -120,7 +124,22 @@ fn a_signal_to_the_broker_drains_the_agent_and_ends_both() {
 }
 
 #[test]
-fn an_agent_that_cannot_begin_is_not_started_again() {
+fn a_second_signal_ends_both_at_once() {
+    world::here(async || {
+        let pods = directory();
+        let mut running = Running::start(pods.path());
+        let agent = running.agent().unwrap();
+        signal(agent, Signal::STOP);
+        signal(running.broker(), Signal::TERM);
+        thread::sleep(Duration::from_millis(50));
+        signal(running.broker(), Signal::TERM);
+        assert_eq!(running.end().code(), Some(130));
+        until("the agent is gone", || !is_there(agent));
+    });
+}
+
+#[test]
+fn a_port_that_is_taken_ends_it_before_anything_is_loaded() {
     world::here(async || {
         let pods = directory();
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
