@@ -39,8 +39,9 @@ enum Verb {
     /// Runs the agent of this node
     ///
     /// It needs CAP_SYS_ADMIN and CAP_SYS_PTRACE to enter network namespaces, and CAP_BPF and
-    /// CAP_PERFMON to learn of listeners from the kernel, below Linux 5.11 with CAP_SYS_RESOURCE; as
-    /// root it has them all.
+    /// CAP_PERFMON to learn of listeners from the kernel, below Linux 5.11 with CAP_SYS_RESOURCE,
+    /// and CAP_SETUID, CAP_SETGID and CAP_KILL to run what reads metrics as a user without any right;
+    /// as root it has them all.
     #[command(
         after_help = "Example:\n  merger run --pods manifests:/etc/merger/pods\n\nThe server's paths are listed at http://127.0.0.1:15990/"
     )]

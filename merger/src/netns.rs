@@ -7,7 +7,7 @@
 //! request or one sweep.
 #![expect(
     unsafe_code,
-    reason = "SO_NETNS_COOKIE, SO_BINDTOIFINDEX and getifaddrs have no safe wrapper in rustix"
+    reason = "SO_NETNS_COOKIE and SO_BINDTOIFINDEX have no safe wrapper in rustix"
 )]
 
 use std::{
@@ -20,7 +20,7 @@ use std::{
         unix::{fs::MetadataExt, net::UnixDatagram},
     },
     path::Path,
-    process, ptr,
+    process,
 };
 
 use rustix::{
@@ -30,6 +30,8 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Cookie;
+
+mod route;
 
 /// `SO_NETNS_COOKIE` in <https://github.com/torvalds/linux/blob/v6.12/include/uapi/asm-generic/socket.h>,
 /// since 5.14. The number is the same on every machine that Kubernetes runs on.
@@ -56,9 +58,6 @@ struct Entered {
     /// Namespaces belong to threads: the guard is dropped on the thread that made it.
     _not_send: PhantomData<*mut ()>,
 }
-
-/// A list that the C library allocated.
-struct Interfaces(*mut libc::ifaddrs);
 
 // === impl Identity ===
 
@@ -120,6 +119,12 @@ impl Netns {
             }
             told => told,
         }
+    }
+
+    /// Whether an address is the namespace's own. Needs `CAP_SYS_ADMIN`.
+    pub fn owns(&self, address: IpAddr) -> io::Result<bool> {
+        let socket = self.within(route::create)?;
+        route::is_local(&socket, address)
     }
 
     /// The inode number: an identity only while the namespace is held open.
@@ -192,55 +197,4 @@ pub fn bind_to_loopback(socket: &impl AsFd) -> io::Result<()> {
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Whether an interface of the calling thread's namespace has this address.
-///
-/// Not asked by binding to it: a namespace may allow binding to any (`ip_nonlocal_bind`).
-pub fn has_address(address: IpAddr) -> io::Result<bool> {
-    Ok(addresses()?.contains(&address.to_canonical()))
-}
-
-fn addresses() -> io::Result<Vec<IpAddr>> {
-    let mut list = Interfaces(ptr::null_mut());
-    // SAFETY: the pointer is to a place for the list's head, which `Interfaces` frees.
-    if unsafe { libc::getifaddrs(&raw mut list.0) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut addresses = vec![];
-    let mut next = list.0;
-    // SAFETY: the C library ends its list with null, and `list` keeps every entry alive.
-    while let Some(interface) = unsafe { next.as_ref() } {
-        addresses.extend(address_of(interface));
-        next = interface.ifa_next;
-    }
-    Ok(addresses)
-}
-
-fn address_of(interface: &libc::ifaddrs) -> Option<IpAddr> {
-    // SAFETY: null, or an address of the family that it says, in memory of that family's size.
-    unsafe {
-        match i32::from(interface.ifa_addr.as_ref()?.sa_family) {
-            libc::AF_INET => {
-                let address = interface.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned();
-                Some(IpAddr::from(address.sin_addr.s_addr.to_ne_bytes()))
-            }
-            libc::AF_INET6 => {
-                let address = interface.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned();
-                Some(IpAddr::from(address.sin6_addr.s6_addr))
-            }
-            _ => None,
-        }
-    }
-}
-
-// === impl Interfaces ===
-
-impl Drop for Interfaces {
-    fn drop(&mut self) {
-        if !self.0.is_null() {
-            // SAFETY: the head of a list that getifaddrs gave and nobody else frees.
-            unsafe { libc::freeifaddrs(self.0) };
-        }
-    }
 }

@@ -187,7 +187,8 @@ pub enum Error {
     Processes(#[source] io::Error),
     /// Whose a namespace is cannot be told.
     #[error(
-        "{n_hidden} processes are hidden, and with them whose a network namespace is: missing {}",
+        "{n_hidden} processes are hidden, and with them whose a network namespace is: missing {}, or \
+         a security module such as AppArmor refuses it",
         privileges::Capability::SysPtrace
     )]
     Hidden {

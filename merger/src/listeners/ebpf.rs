@@ -12,6 +12,7 @@ use std::{
     net::IpAddr,
     num::NonZeroU16,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
 };
 
 use aya::{
@@ -27,6 +28,10 @@ use crate::{
 };
 
 pub use self::parts::Parts;
+
+/// What one walk may take: processes that share a table of files have it walked once for each. The
+/// kernel pauses after a million files at the latest, so it is ended soon after.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Records that one read of the iterator asks for: more than the 32 KiB that the kernel gives at a
 /// time, `PAGE_SIZE << 3` in <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/bpf_iter.c>.
@@ -69,6 +74,11 @@ pub enum Error {
     /// A program was loaded and does not say what it is.
     #[error("a program of the kernel part cannot be used")]
     Program(#[from] ProgramError),
+    /// The tables of files are too large to be walked.
+    #[error(
+        "a walk over open files takes longer than {DEADLINE:?}: choose --listeners ebpf_sock_diag"
+    )]
+    Deadline,
     /// Something could not be attached, or a walk not be begun or read.
     #[error("the kernel part cannot be read")]
     Read(#[from] io::Error),
@@ -98,7 +108,11 @@ impl Sockets {
         let mut buffer = vec![0; RECORDS_PER_READ * size_of::<Record>()];
         let mut rows = Rows::default();
         let mut filled = 0;
+        let deadline = Instant::now() + DEADLINE;
         loop {
+            if Instant::now() > deadline {
+                return Err(Error::Deadline);
+            }
             match walk.read(&mut buffer[filled..]) {
                 Ok(0) => return Ok(rows),
                 Ok(n) => filled += n,

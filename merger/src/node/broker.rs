@@ -27,10 +27,10 @@ use crate::{
         agenda::Agenda,
         channel,
         counters::{Atomics, add},
-        dial::{caller, dial},
+        dial::{begin, caller},
         hints::Hints,
         owner,
-        policy::{self, Permit},
+        policy::{self, Permit, Refusal},
         protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, Wish},
         rung,
         sight::{Sight, Step},
@@ -236,19 +236,25 @@ impl Broker {
     }
 
     fn connect(&mut self, request: Connect) -> Result<TcpStream, ConnectError> {
-        let (permit, netns) = self.permit(request)?;
-        netns.within(|| Ok(dial(request, permit))).map_err(ConnectError::Namespace)?
+        let netns = self.permit(request)?;
+        let begun = netns.within(|| Ok(begin(request.netns, request.address)));
+        begun.map_err(ConnectError::Namespace)?
     }
 
     /// Whether it may be begun now, and in which namespace.
-    fn permit(&self, request: Connect) -> Result<(Permit, Netns), ConnectError> {
+    fn permit(&self, request: Connect) -> Result<Netns, ConnectError> {
         let known = self.sight.known();
         let permit = policy::permit(request, known, caller(), self.host_network)?;
         let netns = self.sight.open(request.netns)?;
+        if let Permit::OwnAddress(ip) = permit
+            && !netns.owns(ip).map_err(ConnectError::Connect)?
+        {
+            return Err(Refusal::Foreign(ip).into());
+        }
         if let Some(owner) = request.owner {
             owner::check(&netns, request.address, owner, self.sight.processes())?;
         }
-        Ok((permit, netns))
+        Ok(netns)
     }
 }
 

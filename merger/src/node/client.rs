@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, Read as _},
+    mem,
     net::TcpStream,
     os::fd::OwnedFd,
     sync::{
@@ -20,7 +21,7 @@ use rustix::{
 use tokio::{
     io::Interest,
     net::UnixDatagram,
-    sync::{Semaphore, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -61,14 +62,24 @@ struct Shared {
     /// Of `SOCK_SEQPACKET`, which keeps messages apart as this type expects it.
     socket: UnixDatagram,
     /// Whoever waits, by the number of the request. None once nobody will be answered.
-    waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>,
+    waiting: Mutex<Option<HashMap<u64, Waiting>>>,
     next: AtomicU64,
-    room: Semaphore,
+    room: Arc<Semaphore>,
     /// As the last snapshot came with them.
     counters: Mutex<Counters>,
     /// When that was.
     looked: Mutex<Option<Instant>>,
     connects: Connects,
+}
+
+/// Whoever waits for an answer, with the room that the request takes until it is there: a request that
+/// nobody waits for any more is under way all the same.
+type Waiting = (oneshot::Sender<Answer>, OwnedSemaphorePermit);
+
+/// A request that was not sent yet. It is nobody's if it never is.
+struct Unsent<'s> {
+    shared: &'s Shared,
+    id: u64,
 }
 
 /// An answer, with what came along.
@@ -99,7 +110,7 @@ impl Client {
             socket: UnixDatagram::from_std(socket).map_err(Error::Channel)?,
             waiting: Mutex::new(Some(HashMap::new())),
             next: AtomicU64::new(0),
-            room: Semaphore::new(UNDER_WAY),
+            room: Arc::new(Semaphore::new(UNDER_WAY)),
             counters: Mutex::default(),
             looked: Mutex::default(),
             connects: Connects::default(),
@@ -174,11 +185,13 @@ impl Drop for Client {
 impl Shared {
     /// Asks, and waits for the answer. Nothing where the broker is gone.
     async fn ask(&self, wish: Wish) -> Option<Answer> {
-        let _room = self.room.acquire().await.ok()?;
+        let room = Arc::clone(&self.room).acquire_owned().await.ok()?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        lock(&self.waiting).as_mut()?.insert(id, answer);
+        lock(&self.waiting).as_mut()?.insert(id, (answer, room));
+        let unsent = Unsent { shared: self, id };
         self.send(&Request { id, wish }.to_bytes()).await.ok()?;
+        mem::forget(unsent);
         answered.await.ok()
     }
 
@@ -224,9 +237,17 @@ impl Shared {
     /// Whoever asked may have gone; then the answer is for nobody, and what came along is closed.
     fn hand_over(&self, id: u64, answer: Answer) {
         let asked = lock(&self.waiting).as_mut().and_then(|waiting| waiting.remove(&id));
-        if let Some(asked) = asked {
+        if let Some((asked, _room)) = asked {
             let _ = asked.send(answer);
         }
+    }
+}
+
+// === impl Unsent ===
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        lock(&self.shared.waiting).as_mut().and_then(|waiting| waiting.remove(&self.id));
     }
 }
 

@@ -14,26 +14,12 @@ use rustix::{
 use crate::{
     identity::Cookie,
     netns,
-    node::{
-        Connect, ConnectError,
-        policy::{Caller, Permit, Refusal},
-    },
+    node::{ConnectError, policy::Caller},
 };
 
 /// As whom the connections of this process are made.
 pub(crate) fn caller() -> Caller {
     Caller { uid: geteuid().as_raw(), gid: getegid().as_raw() }
-}
-
-/// Begins a permitted connection in the namespace that the thread is in now.
-pub(crate) fn dial(request: Connect, permit: Permit) -> Result<TcpStream, ConnectError> {
-    let Connect { netns, address, owner: _ } = request;
-    if let Permit::OwnAddress(ip) = permit
-        && !netns::has_address(ip).map_err(ConnectError::Connect)?
-    {
-        return Err(Refusal::Foreign(ip).into());
-    }
-    begin(netns, address)
 }
 
 /// Begins a connection in the namespace that the thread is in now, if it is `netns`.

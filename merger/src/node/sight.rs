@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
+    fs, io,
     net::IpAddr,
     num::NonZeroU16,
     sync::Arc,
@@ -274,18 +274,25 @@ impl Sight {
 /// Whether it is all right that so many processes cannot be looked into.
 ///
 /// The host's own namespace is that of its first process, and whose a namespace is, its oldest one
-/// decides: who cannot see them would take the host's for a pod's. With the right to see them, those
-/// that remain are of a user namespace around this one, which has no pods of ours.
+/// decides: who cannot see them would take the host's for a pod's. The right to see them may be there
+/// and be refused by a security module; inside a user namespace it says nothing of those outside,
+/// which has no pods of ours. A single one may be hidden from everybody by what contains this machine.
 fn admit_hidden(n_hidden: usize) -> Result<(), Error> {
     if n_hidden == 0 {
         return Ok(());
     }
-    if !Rights::own().is_ok_and(|rights| rights.has(Capability::SysPtrace)) {
+    let has_right = Rights::own().is_ok_and(|rights| rights.has(Capability::SysPtrace));
+    let is_outermost = fs::read_link("/proc/self/ns/user").is_ok_and(|user| *user == *OUTERMOST);
+    if !has_right || (is_outermost && n_hidden > 1) {
         return Err(Error::Hidden { n_hidden });
     }
-    tracing::warn!(n_hidden, "processes of another user namespace cannot be looked into");
+    tracing::warn!(n_hidden, "processes cannot be looked into, and are nobody's");
     Ok(())
 }
+
+/// The first user namespace: `PROC_USER_INIT_INO` in
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h>.
+const OUTERMOST: &str = "user:[4026531837]";
 
 fn holder_of(row: &Row) -> Option<Holder> {
     Some((row.held_by?, row.netns))
