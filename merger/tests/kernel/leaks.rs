@@ -63,7 +63,7 @@ fn serve(addresses: &str) {
     });
 }
 
-/// Runs a test with its pod on this machine, or is the pod's application.
+/// Runs a test in a network namespace of its own, or is the application of its pod.
 fn check(test: &str, body: impl AsyncFnOnce()) {
     match env::var_os(APPLICATION) {
         Some(addresses) => serve(addresses.to_str().unwrap()),

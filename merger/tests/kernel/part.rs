@@ -157,10 +157,14 @@ pub(crate) fn n_programs() -> usize {
 
 /// The programs that this process has a descriptor of.
 fn program_ids() -> BTreeSet<u32> {
+    ids("prog_id:")
+}
+
+/// The numbers of this name that the kernel tells of this process' descriptors.
+pub(crate) fn ids(name: &str) -> BTreeSet<u32> {
     let files = fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
     let texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
-    let id = |text: String| {
-        text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
-    };
+    let id =
+        |text: String| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     texts.filter_map(id).collect()
 }

@@ -14,8 +14,8 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// How long anything of it is waited for.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+/// How long anything of it is waited for: a guest that shares its cores loads the kernel part in seconds.
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// What `merger run` started. It ends when this is dropped.
 pub(crate) struct Running {
