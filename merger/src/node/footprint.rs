@@ -56,8 +56,8 @@ mod tests {
         let before = "7f0000000000-7f0000001000 rw-p 00000000 00:00 0 [heap]\nAnonymous: 4 kB\n";
         let smaps =
             format!("{before}{mapping}\nRss: 8 kB\nAnonymous:  {anonymous}\nVmFlags: rd mr\n");
-        let expected: &[Range<usize>] = if is_clean { &[0x5000..0x9000] } else { &[] };
-        assert_eq!(clean(&smaps), expected, "{smaps}");
+        let expected = is_clean.then_some(0x5000..0x9000);
+        assert_eq!(clean(&smaps), Vec::from_iter(expected), "{smaps}");
     }
 
     #[test]

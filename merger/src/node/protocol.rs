@@ -34,9 +34,9 @@ pub struct Request {
 /// What the agent asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wish {
-    /// A [`Reply::Snapshot`].
+    /// A `Reply::Snapshot`.
     Snapshot,
-    /// A [`Reply::Connected`].
+    /// A `Reply::Connected`.
     Connect {
         /// [`Connect::netns`].
         netns: Cookie,
@@ -45,7 +45,7 @@ pub enum Wish {
         /// [`Connect::owner`].
         owner: Option<PodUid>,
     },
-    /// A [`Reply::Confirmed`] where the same connection would be begun now.
+    /// A `Reply::Confirmed` where the same connection would be begun now.
     Confirm {
         /// [`Connect::netns`].
         netns: Cookie,

@@ -36,7 +36,10 @@ use crate::{
 };
 
 pub(crate) mod comparison;
-#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "nobody tells of changes"))]
+#[cfg_attr(
+    all(not(feature = "ebpf"), not(test)),
+    expect(dead_code, reason = "nobody tells of changes")
+)]
 mod marks;
 mod memory;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "everything is read at each look"))]
