@@ -9,7 +9,7 @@
 //! [`Changes::changed`].
 
 use std::{
-    io,
+    future, io,
     net::{SocketAddr, TcpStream},
     os::fd::OwnedFd,
     sync::Arc,
@@ -303,7 +303,7 @@ impl Node {
         self.client().hello().fallback.as_deref()
     }
 
-    /// What was done and refused until the last snapshot.
+    /// What was done until the last snapshot, and what became of the connections until now.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.client().counters()
@@ -339,8 +339,10 @@ impl Node {
     /// Returns when the broker says that nobody needs the agent any more.
     pub async fn told_to_stop(&self) {
         let mut news = self.client().news();
-        // A broker that is gone says it in its own way.
-        let _ = news.wait_for(|news| news.is_over).await;
+        if news.wait_for(|news| news.is_over).await.is_err() {
+            // A broker that is gone has told nothing, and the next request says that it is.
+            future::pending::<()>().await;
+        }
     }
 
     #[expect(clippy::expect_used, reason = "the proof is beside it")]

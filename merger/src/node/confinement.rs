@@ -157,8 +157,8 @@ fn keep(effective: CapabilitySet, permitted: CapabilitySet) -> Result<(), Error>
 
 /// Tries what must not be possible, and asks the kernel what is left.
 fn prove() -> Result<Confinement, Error> {
-    // Each of these would fail otherwise, too, but not as refused: there is no descriptor -1, no
-    // process 0, and no command of that number.
+    // Each of these would fail without a filter, too, and mostly not as refused: there is no descriptor
+    // -1, no process 0, and no command of that number. That there is a filter the kernel says below.
     let forbidden = [
         ("setns", libc::SYS_setns, [-1, 0, 0]),
         ("ptrace", libc::SYS_ptrace, [0x4200, 0, 0]),

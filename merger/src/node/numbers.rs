@@ -5,8 +5,8 @@
 //! own, which stays its own while at least one of the processes that were in it at the last sweep is
 //! in it at the next. Where none is, whatever has that inode number now is taken for another.
 //!
-//! Not told is a process that left its namespace, and came back into another of the same number.
-//! That takes `CAP_SYS_ADMIN` over both.
+//! Not told is a process that left its namespace, and came back into another of the same number: a
+//! pod may do that with namespaces of its own, and both are the pod's.
 
 use std::collections::{HashMap, HashSet};
 

@@ -10,9 +10,8 @@ use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
+    time::{Duration, Instant},
 };
-
-use std::time::{Duration, Instant};
 
 use crate::{identity::Cookie, listeners::Socket};
 

@@ -3,9 +3,10 @@
 //! A change is told before the socket's state is stored. So what is read because of it is read once
 //! more at the first look that comes some time later: whoever calls for looks makes sure of one.
 
-use std::collections::{HashMap, HashSet};
-
-use std::time::{Duration, Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use crate::identity::Cookie;
 
