@@ -7,6 +7,7 @@
 use std::{
     fs::File,
     io::{self, Write as _},
+    mem,
     net::TcpStream,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::Arc,
@@ -28,6 +29,7 @@ use crate::{
         channel,
         counters::{Atomics, add},
         dial::{begin, caller},
+        footprint,
         hints::Hints,
         owner,
         policy::{self, Permit, Refusal},
@@ -227,7 +229,10 @@ impl Broker {
         });
         match written {
             Ok(file) => {
-                self.has_shown = true;
+                if !mem::replace(&mut self.has_shown, true) {
+                    // What began this agent is not needed before the next.
+                    footprint::forget_files().map_err(Ended::Unanswered)?;
+                }
                 let reply = Reply::Snapshot { id, counters: self.counters.load() };
                 tell(agent, &reply, Some(file.as_fd()))
             }
