@@ -10,6 +10,9 @@ use memchr::{memchr, memchr3};
 
 use crate::exposition::scan;
 
+/// How many labels most samples have at most.
+pub const N_USUAL: usize = 16;
+
 /// A checked label set, in the order of the source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Labels<'a> {

@@ -24,6 +24,18 @@ type Block = [u8; BLOCK];
 
 const BLOCK: usize = 16;
 
+/// The beginning of a text, about which many questions are answered by one look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window<'a> {
+    text: &'a [u8; WINDOW],
+    /// A bit for each byte that is not plain, and for all behind the last one.
+    strange: u64,
+    /// A bit for each byte that is a digit.
+    digits: u64,
+}
+
+const WINDOW: usize = 2 * BLOCK;
+
 /// How many bytes at the beginning are the same, at most `len`. The texts may go on behind that, and
 /// better do, so that blocks are all that is looked at.
 #[inline]
@@ -110,6 +122,53 @@ fn strange(word: [u8; 8]) -> u64 {
     (word | word.wrapping_sub(u64::from_le_bytes([1; 8]))) & u64::from_le_bytes([0x80; 8])
 }
 
+// === impl Window ===
+
+impl<'a> Window<'a> {
+    /// Looks at the first bytes of `text`, if there are as many.
+    #[inline]
+    pub(super) fn new(text: &'a [u8]) -> Option<Self> {
+        let text: &[u8; WINDOW] = text.first_chunk()?;
+        let [first, second] = text.as_chunks().0 else { return None };
+        let both = |of: fn(&Block) -> u32| u64::from(of(first) | of(second) << BLOCK);
+        let (strange, digits) = (both(block::strange), both(block::digits));
+        Some(Self { text, strange: strange | u64::MAX << WINDOW, digits })
+    }
+
+    /// The offset of the first byte for which [`is_plain`] does not hold; at the latest the end.
+    #[inline]
+    pub(super) fn plain_end(&self) -> usize {
+        self.strange.trailing_zeros() as usize
+    }
+
+    /// The offset of the first byte from `from` on that is no digit; at the latest the end.
+    #[inline]
+    pub(super) fn digits_end(&self, from: usize) -> usize {
+        (!self.digits & at_or_behind(from)).trailing_zeros() as usize
+    }
+
+    /// Whether the first `len` bytes are digits, maybe with a point among them but not before them.
+    #[inline]
+    pub(super) fn is_number(&self, len: usize) -> bool {
+        let others = !self.digits & !at_or_behind(len);
+        let is_point = || self.text[others.trailing_zeros() as usize % WINDOW] == b'.';
+        let is_one = others & others.wrapping_sub(1) == 0;
+        self.digits & 1 == 1 && len > 0 && is_one && (others == 0 || is_point())
+    }
+
+    /// The bytes from `from` on.
+    #[inline]
+    pub(super) fn from(&self, from: usize) -> &'a [u8] {
+        tail(self.text, from)
+    }
+}
+
+/// A bit for each place from this one on.
+#[inline]
+fn at_or_behind(place: usize) -> u64 {
+    u64::MAX << place.min(WINDOW)
+}
+
 /// Where the bytes from `from` on end that are of one kind; `n_of` says how many the first ones of
 /// a block are.
 #[inline]
@@ -173,6 +232,22 @@ mod tests {
             assert_eq!(block::n_plain(a), portable::n_plain(a), "{a:?}");
             assert_eq!(block::n_digits(a), portable::n_digits(a), "{a:?}");
             assert_eq!(block::n_name(a), portable::n_name(a), "{a:?}");
+            assert_eq!(block::strange(a), portable::strange(a), "{a:?}");
+            assert_eq!(block::digits(a), portable::digits(a), "{a:?}");
+        }
+        if let Some(window) = Window::new(a) {
+            let text = &a[..WINDOW];
+            assert_eq!(window.plain_end(), plain_end(text, 0).unwrap_or(WINDOW), "{a:?}");
+            for at in 0..=WINDOW {
+                assert_eq!(window.digits_end(at), digits_end(text, at), "{a:?} {at}");
+                assert_eq!(window.from(at), &text[at..], "{a:?} {at}");
+                let (whole, number) = (digits_end(&text[..at], 0), &text[..at]);
+                let mut parts = number.split(|byte| *byte == b'.');
+                let is_digits = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
+                let is_number =
+                    whole > 0 && parts.by_ref().take(2).all(is_digits) && parts.next().is_none();
+                assert_eq!(window.is_number(at), is_number, "{a:?} {at}");
+            }
         }
         for from in 0..=a.len() {
             let plain = a[from..].iter().position(|b| !is_plain(*b)).map(|n| from + n);

@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
             n_samples: 0,
             n_metadata: 0,
             is_whole: dialect == Dialect::Text,
-            before: sample::Before::default(),
+            before: sample::Before::new(),
             sample: Sample::default(),
             family: b"",
         }

@@ -1,6 +1,6 @@
 //! Blocks by words of eight bytes: what any processor has.
 
-use super::{BLOCK, Block, is_in_name};
+use super::{BLOCK, Block, is_in_name, is_plain};
 
 /// Eight bytes, the first one lowest.
 ///
@@ -30,9 +30,24 @@ pub(super) fn n_digits(block: &Block) -> usize {
     n_of(block.as_chunks().0.iter().map(|word| Word::new(*word).n_digits()))
 }
 
+/// A bit for each byte that is not plain.
+pub(super) fn strange(block: &Block) -> u32 {
+    bits(block, |byte| !is_plain(byte))
+}
+
+/// A bit for each byte that is a digit.
+pub(super) fn digits(block: &Block) -> u32 {
+    bits(block, |byte| byte.is_ascii_digit())
+}
+
 /// How many bytes stand before the first that may not stand in a label name.
 pub(super) fn n_name(block: &Block) -> usize {
     block.iter().take_while(|byte| is_in_name(**byte)).count()
+}
+
+/// A bit for each byte of which it is so, the lowest for the first one.
+fn bits(block: &Block, is: impl Fn(u8) -> bool) -> u32 {
+    block.iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(is(*byte)))
 }
 
 /// The sum of what the words say, up to the first that says less than it could.

@@ -30,6 +30,12 @@ pub(super) fn n_equal(a: &Block, b: &Block) -> usize {
 /// How many bytes stand before the first that is not plain.
 #[inline]
 pub(super) fn n_plain(block: &Block) -> usize {
+    n_before(strange(block))
+}
+
+/// A bit for each byte that is not plain.
+#[inline]
+pub(super) fn strange(block: &Block) -> u32 {
     // SAFETY: SSE2 is there on every x86-64.
     let strange = unsafe {
         let block = load(block);
@@ -39,18 +45,24 @@ pub(super) fn n_plain(block: &Block) -> usize {
         let backslash = _mm_cmpeq_epi8(block, all(b'\\'));
         _mm_or_si128(low, _mm_or_si128(quote, backslash))
     };
-    n_before(answers(strange))
+    answers(strange)
 }
 
 /// How many bytes stand before the first that is no digit.
 #[inline]
 pub(super) fn n_digits(block: &Block) -> usize {
+    n_before(!digits(block))
+}
+
+/// A bit for each byte that is a digit.
+#[inline]
+pub(super) fn digits(block: &Block) -> u32 {
     // SAFETY: SSE2 is there on every x86-64.
     let digits = unsafe {
         let above_zero = _mm_sub_epi8(load(block), all(b'0'));
         _mm_cmpeq_epi8(_mm_max_epu8(above_zero, all(9)), all(9))
     };
-    n_before(!answers(digits))
+    answers(digits)
 }
 
 /// How many bytes stand before the first that may not stand in a label name.

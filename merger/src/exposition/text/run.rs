@@ -6,7 +6,7 @@
 
 use crate::exposition::{
     Label, Limits, number,
-    scan::plain_end,
+    scan::{Window, plain_end},
     text::sample::{Before, number_alone},
 };
 
@@ -35,7 +35,13 @@ pub struct Line {
     pub len: usize,
     /// The offset in the line behind the last label.
     pub labels_end: usize,
+    /// The value of that label was seen to be a number.
+    is_number: bool,
 }
+
+/// Where in a line the value of its last label ends and where the line ends, and whether that value was seen to
+/// be a number.
+type Ends = (usize, usize, bool);
 
 // === impl Run ===
 
@@ -88,8 +94,39 @@ impl<'a> Run<'a> {
     #[inline]
     #[must_use]
     pub fn is_number(&self, line: &Line) -> bool {
-        let (text, start, end) = (&self.body[line.at..], self.prefix.len(), line.labels_end - 1);
-        number::is_plain(text, start, end) || number::is_float(&text[start..end])
+        line.is_number || number::is_float(self.label(line).value)
+    }
+
+    /// The ends of the line at the beginning of `text`, where behind its prefix little is left of it.
+    #[inline]
+    fn short(&self, text: &[u8]) -> Option<Ends> {
+        let start = self.prefix.len();
+        let window = Window::new(text.get(start..)?)?;
+        let quote = window.plain_end();
+        let number = match window.from(quote) {
+            [b'"', b'}', b' ', ..] if !self.has_comma => quote + 3,
+            [b'"', b',', b'}', b' ', ..] if self.has_comma => quote + 4,
+            _ => return None,
+        };
+        let end = window.digits_end(number);
+        if end == number || window.from(end).first() != Some(&b'\n') {
+            return None;
+        }
+        Some((start + quote, start + end, window.is_number(quote)))
+    }
+
+    /// The ends of the line at the beginning of `text`.
+    #[inline(never)]
+    fn long(&self, text: &[u8]) -> Option<Ends> {
+        let quote = plain_end(text, self.prefix.len())?;
+        let behind = match text[quote..] {
+            [b'"', b'}', ref behind @ ..] if !self.has_comma => behind,
+            [b'"', b',', b'}', ref behind @ ..] if self.has_comma => behind,
+            _ => return None,
+        };
+        let len = text.len() - behind.len() + number_alone(behind)?;
+        let is_number = number::is_plain(text, self.prefix.len(), quote);
+        Some((quote, len, is_number))
     }
 }
 
@@ -98,24 +135,22 @@ impl Iterator for Run<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Line> {
-        let Self { body, at, prefix, has_comma, limits, .. } = *self;
+        let Self { body, at, prefix, limits, .. } = *self;
         let text = &body[at..];
         if self.n_lines >= limits.samples || !text.starts_with(prefix) {
             return None;
         }
-        let quote = plain_end(text, prefix.len())?;
-        let behind = match text[quote..] {
-            [b'"', b'}', ref behind @ ..] if !has_comma => behind,
-            [b'"', b',', b'}', ref behind @ ..] if has_comma => behind,
-            _ => return None,
+        // As values: by way of memory they are written as bytes and read as words, which stalls.
+        let (quote, len, is_number) = match self.short(text) {
+            Some((quote, len, is_number)) => (quote, len, is_number),
+            None => self.long(text)?,
         };
-        let len = text.len() - behind.len() + number_alone(behind)?;
         if quote - prefix.len() > limits.value || len > limits.line {
             return None;
         }
         self.at = at + len + usize::from(len < text.len());
         self.n_lines += 1;
-        self.last = Line { at, len, labels_end: quote + 1 };
+        self.last = Line { at, len, labels_end: quote + 1, is_number };
         Some(self.last)
     }
 }
@@ -125,9 +160,18 @@ mod tests {
     use super::*;
     use crate::exposition::text::{Dialect, Reader};
 
-    /// Reads a run behind the first line, and goes on behind it: each line says what it says alone.
+    /// Reads a run behind the first line, at the end of a body and before much more.
     #[track_caller]
     fn check(body: &str, n_lines: usize) {
+        check_run(body, n_lines);
+        if body.ends_with('\n') {
+            check_run(&format!("{body}# {}\n", "x".repeat(40)), n_lines);
+        }
+    }
+
+    /// Reads a run behind the first line, and goes on behind it: each line says what it says alone.
+    #[track_caller]
+    fn check_run(body: &str, n_lines: usize) {
         let limits = Limits { value: 8, line: 50, samples: 20, ..Limits::default() };
         let reader = |body| Reader::new(body, Dialect::Text, &limits);
         let mut lines = reader(body.as_bytes());

@@ -6,7 +6,7 @@ use crate::exposition::{
     Defect, Label, Limit, Limits, Sample,
     labels::{self, skip_blanks},
     number::{self, MOST_DIGITS},
-    scan::{check_text, common_prefix, digits_end},
+    scan::{Window, check_text, common_prefix, digits_end},
     text::{Dialect, recent::Recent, set::Set},
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Before<'a> {
 #[inline(always)]
 pub(super) fn read<'a>(
     text: &'a [u8],
-    (dialect, family): (Dialect, &[u8]),
+    (dialect, family): (Dialect, &'a [u8]),
     limits: &Limits,
     before: &mut Before<'a>,
     sample: &mut Sample<'a>,
@@ -56,11 +56,11 @@ pub(super) fn read<'a>(
     let expected = if is_same_name { None } else { before.recent.expected(text) };
     // Its line says nothing more of the set, which is now that of this line.
     (before.len, before.is_plain) = (before.name_len, false);
-    let name = &text[..match expected {
-        Some((len, _)) => len,
-        None if is_same_name => before.name_len,
-        None => name_len(text, same.unwrap_or(0), family),
-    }];
+    let name = match expected {
+        Some((len, _)) => &text[..len],
+        None if is_same_name => &text[..before.name_len],
+        None => name(text, same.unwrap_or(0), family),
+    };
     if name.len() > limits.name {
         return Err(Error::Limit(Limit::Name, limits.name));
     }
@@ -129,7 +129,7 @@ pub(super) fn read<'a>(
 #[inline]
 pub(super) fn read_lone<'a>(
     text: &'a [u8],
-    family: &[u8],
+    family: &'a [u8],
     limits: &Limits,
     before: &mut Before<'a>,
     sample: &mut Sample<'a>,
@@ -137,14 +137,14 @@ pub(super) fn read_lone<'a>(
     if text.get(family.len()) != Some(&b' ') || family.is_empty() || !text.starts_with(family) {
         return None;
     }
-    let (name, rest) = text.split_at(family.len());
-    let len = name.len() + number_alone(rest).filter(|len| name.len() + len <= limits.line)?;
-    let value = &text[name.len() + 1..len];
-    *sample = Sample { name, value, strict: true, ..Sample::default() };
+    let rest = &text[family.len()..];
+    let len = family.len() + number_alone(rest).filter(|len| family.len() + len <= limits.line)?;
+    let value = &text[family.len() + 1..len];
+    *sample = Sample { name: family, value, strict: true, ..Sample::default() };
     before.set.clear();
     before.is_plain = false;
-    before.keep_name((name, family), false, None);
-    before.keep(text, name.len(), true);
+    before.keep_name((family, family), false, None);
+    before.keep(text, family.len(), true);
     Some(len)
 }
 
@@ -177,14 +177,14 @@ pub(super) fn read_again<'a>(
     Some(behind + len)
 }
 
-/// How long the name at the beginning is, of which the first `known` bytes are the beginning of one. It may
-/// well be that of the `family`.
-fn name_len(text: &[u8], known: usize, family: &[u8]) -> usize {
+/// The name at the beginning, of which the first `known` bytes are the beginning of one. It may well be that of
+/// the `family`, which then is given again.
+fn name<'a>(text: &'a [u8], known: usize, family: &'a [u8]) -> &'a [u8] {
     let ends_there = matches!(text.get(family.len()), Some(b' ' | b'{'));
     if ends_there && !family.is_empty() && text.starts_with(family) {
-        family.len()
+        family
     } else {
-        labels::metric_name_len(text, known)
+        &text[..labels::metric_name_len(text, known)]
     }
 }
 
@@ -192,23 +192,31 @@ fn name_len(text: &[u8], known: usize, family: &[u8]) -> usize {
 /// digits, maybe a point among them, and maybe an exponent.
 #[inline]
 pub(super) fn number_alone(text: &[u8]) -> Option<usize> {
-    let whole = digits_end(text, 1);
-    if text.first() != Some(&b' ') || !(2..=MOST_DIGITS).contains(&whole) {
-        return None;
-    }
-    if text.get(whole) == Some(&b'\n') { Some(whole) } else { fraction_alone(text, whole) }
+    // Mostly one look is enough for all of it.
+    let window = Window::new(text);
+    let short = window.and_then(|window| number_end(text, |from| window.digits_end(from)));
+    short.or_else(|| long_number_alone(text))
 }
 
-/// The same, where the digits end before the line does.
-fn fraction_alone(text: &[u8], whole: usize) -> Option<usize> {
-    let mut end = whole;
+#[inline(never)]
+fn long_number_alone(text: &[u8]) -> Option<usize> {
+    number_end(text, |from| digits_end(text, from))
+}
+
+/// The same, where `digits_end` says how far digits go.
+#[inline]
+fn number_end(text: &[u8], digits_end: impl Fn(usize) -> usize) -> Option<usize> {
+    let mut end = digits_end(1);
+    if text.first() != Some(&b' ') || !(2..=MOST_DIGITS).contains(&end) {
+        return None;
+    }
     if text.get(end) == Some(&b'.') {
-        end = digits_end(text, end + 1);
+        end = digits_end(end + 1);
     }
     if let Some(b'e' | b'E') = text.get(end) {
         let start = end + 1 + usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
-        end = digits_end(text, start);
-        if !(1..=2).contains(&(end - start)) {
+        end = digits_end(start);
+        if !(1..=2).contains(&end.saturating_sub(start)) {
             return None;
         }
     }
@@ -276,6 +284,11 @@ fn exemplar(text: &[u8]) -> Result<Option<&[u8]>, Defect> {
 // === impl Before ===
 
 impl<'a> Before<'a> {
+    /// No sample.
+    pub(super) fn new() -> Self {
+        Self { set: Set::new(), ..Self::default() }
+    }
+
     /// How many bytes the line at the beginning of `text` shares with the one before, if it may have its name.
     #[inline]
     fn n_same(&self, text: &[u8]) -> Option<usize> {
@@ -347,5 +360,36 @@ impl<'a> Before<'a> {
 impl From<Defect> for Error {
     fn from(what: Defect) -> Self {
         Self::Defect(what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_found_alone_wherever_the_line_ends() {
+        let digits = "1".repeat(40);
+        let dots = format!("{digits}.{digits}e+06");
+        for number in
+            ["1", "12345", "1.5", "1.", "1e5", "1.5e+06", "2E-07", &digits, &dots, &digits[..31]]
+        {
+            let line = format!(" {number}");
+            for end in
+                ["", "\n", "\nm 1\n", "\n# a line that is longer than what is seen at once\n"]
+            {
+                let text = format!("{line}{end}");
+                assert_eq!(number_alone(text.as_bytes()), Some(line.len()), "{text}");
+            }
+        }
+        for other in [
+            "", " ", " x", "1", "  1", " -1", " NaN", " .5", " 1e", " 1e+", " 1e123", " 1 2",
+            " 1.5x",
+        ] {
+            for end in ["", "\n", "\n# a line that is longer than what is seen at once\n"] {
+                assert_eq!(number_alone(format!("{other}{end}").as_bytes()), None, "{other}{end}");
+            }
+        }
+        assert_eq!(number_alone(format!(" {}", "1".repeat(MOST_DIGITS)).as_bytes()), None);
     }
 }

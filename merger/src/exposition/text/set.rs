@@ -72,6 +72,13 @@ struct Found<'a> {
 // === impl Set ===
 
 impl<'a> Set<'a> {
+    /// No labels, with room for as many as most samples have.
+    pub(super) fn new() -> Self {
+        let (labels, ends) =
+            (Vec::with_capacity(labels::N_USUAL), Vec::with_capacity(labels::N_USUAL));
+        Self { labels, ends, ..Self::default() }
+    }
+
     pub(super) fn labels(&self) -> &[Label<'a>] {
         &self.labels
     }
