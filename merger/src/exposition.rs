@@ -113,6 +113,9 @@ pub struct Metadata<'a> {
     pub family: &'a [u8],
     /// What is said of it.
     pub said: Said<'a>,
+    /// The name is an identifier, and nothing in a help is escaped in any format: it is all plain bytes,
+    /// without a quote or a backslash.
+    pub is_plain: bool,
 }
 
 /// What can be said of a family.

@@ -326,7 +326,7 @@ impl<'a> Reader<'a> {
             return Err(self.exceeded(Limit::Name, self.limits.name));
         }
         let said = metadata::read(word, rest, self.dialect).map_err(Fault::Line)?;
-        Ok(said.map(|said| Metadata { family, said }))
+        Ok(said.map(|said| Metadata { family, said, is_plain: false }))
     }
 
     /// Goes behind the line at the beginning of `rest`, and gives it without its end.

@@ -15,9 +15,9 @@ const PART: usize = 64;
 /// Bytes that are put in again and again.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// Behind the bytes stand as many zeros as a copy may take with it.
-    padded: Vec<u8>,
-    len: usize,
+    bytes: Vec<u8>,
+    /// The same, and zeros behind them, if they are short enough.
+    padded: Option<[u8; PART]>,
 }
 
 /// Writes lines to a page.
@@ -33,30 +33,32 @@ pub(super) struct Lines<'o, 'b> {
 // === impl Part ===
 
 impl Part {
-    pub(super) fn new(mut bytes: Vec<u8>) -> Self {
-        let len = bytes.len();
-        bytes.resize(len + PART, 0);
-        Self { padded: bytes, len }
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        let mut padded = [0; PART];
+        let is_short = bytes.len() <= PART;
+        if is_short {
+            padded[..bytes.len()].copy_from_slice(&bytes);
+        }
+        Self { bytes, padded: is_short.then_some(padded) }
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.padded[..self.len]
+        &self.bytes
     }
 
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.bytes.len()
     }
 
     #[inline]
     fn push(&self, out: &mut Vec<u8>) {
-        match self.padded.first_chunk::<PART>() {
-            Some(chunk) if self.len <= PART => {
-                let end = out.len() + self.len;
-                out.extend_from_slice(chunk);
-                out.truncate(end);
-            }
-            _ => out.extend_from_slice(self.as_bytes()),
+        if let Some(padded) = &self.padded {
+            let end = out.len() + self.len();
+            out.extend_from_slice(padded);
+            out.truncate(end);
+        } else {
+            out.extend_from_slice(&self.bytes);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     exposition::{Defect, Format, Kind, Place, Said, family::Type},
     merge::{
         conflict,
-        names::{Declared, Mark, Names},
+        names::{Declared, Help, Mark, Names},
         report::Report,
     },
 };
@@ -18,7 +18,7 @@ use crate::{
 /// The declarations of one source, in their order: of which name, as the source says it, and what.
 #[derive(Debug, Default)]
 pub(super) struct Declarations<'a> {
-    helps: Vec<(u32, Cow<'a, [u8]>)>,
+    helps: Vec<(u32, Help<'a>)>,
     units: Vec<(u32, &'a [u8], Place<'a>)>,
     kinds: Vec<(u32, Kind, Place<'a>)>,
 }
@@ -31,22 +31,29 @@ impl<'a> Declarations<'a> {
         Self { helps: Vec::with_capacity(n), kinds: Vec::with_capacity(n), units: Vec::new() }
     }
 
-    /// Takes in what is said of the family whose name has this number.
-    pub(super) fn add(&mut self, family: u32, said: Said<'a>, place: Place<'a>) {
+    /// Takes in what is said of the family whose name has this number; `is_plain` is that of the
+    /// [metadata](crate::exposition::Metadata).
+    #[inline]
+    pub(super) fn add(
+        &mut self,
+        family: u32,
+        (said, is_plain): (Said<'a>, bool),
+        place: impl Fn() -> Place<'a>,
+    ) {
         match said {
-            Said::Help(help) => self.add_help(family, help),
-            Said::Unit(unit) => self.units.push((family, unit, place)),
-            Said::Type(kind) => self.kinds.push((family, kind, place)),
+            Said::Help(text) => self.add_help(family, Help { text, is_plain }),
+            Said::Unit(unit) => self.units.push((family, unit, place())),
+            Said::Type(kind) => self.kinds.push((family, kind, place())),
         }
     }
 
-    fn add_help(&mut self, family: u32, help: Cow<'a, [u8]>) {
-        let help = match help {
-            Cow::Borrowed(help) => Cow::Borrowed(trimmed(help)),
-            Cow::Owned(help) => Cow::Owned(trimmed(&help).to_vec()),
+    fn add_help(&mut self, family: u32, help: Help<'a>) {
+        let text = match help.text {
+            Cow::Borrowed(text) => Cow::Borrowed(trimmed(text)),
+            Cow::Owned(text) => Cow::Owned(trimmed(&text).to_vec()),
         };
-        if !help.is_empty() {
-            self.helps.push((family, help));
+        if !text.is_empty() {
+            self.helps.push((family, Help { text, ..help }));
         }
     }
 

@@ -44,7 +44,8 @@ impl Name<'_> {
             Type::Lost => Some(Kind::Untyped),
         };
         let unit = self.unit.as_deref().map(|(unit, _)| *unit);
-        Header { name: &self.bytes, kind, help: self.help.as_deref(), unit }
+        let help = self.help.as_ref().map(|help| &*help.text);
+        Header { name: &self.bytes, kind, help, unit }
     }
 }
 

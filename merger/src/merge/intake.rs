@@ -122,7 +122,8 @@ impl<'a> Intake<'a> {
     pub(super) fn new(output: Output) -> Self {
         let speller = Speller::new(output);
         let names = Names::new(speller.escaping());
-        let (rows, hashes, hasher, sampled, place, copied, known) = Default::default();
+        let (rows, hashes, hasher, sampled, place, copied) = Default::default();
+        let known = Vec::with_capacity(labels::N_USUAL);
         let format = output.format;
         Self { names, rows, hashes, hasher, speller, format, sampled, place, copied, known }
     }
@@ -215,7 +216,7 @@ impl<'a> Intake<'a> {
                 {
                     report.problems.add(place().line, Defect::ReservedName, place().text);
                 }
-                Step::Metadata(metadata) => self.declare(metadata, declarations, place()),
+                Step::Metadata(metadata) => self.declare(metadata, declarations, place),
                 Step::Fault(Fault::Line(what)) => {
                     report.problems.add(place().line, what, place().text);
                 }
@@ -310,15 +311,15 @@ impl<'a> Intake<'a> {
     /// Takes in what is said of a family.
     fn declare(
         &mut self,
-        Metadata { family, said }: Metadata<'a>,
+        Metadata { family, said, is_plain }: Metadata<'a>,
         declarations: &mut Declarations<'a>,
-        place: Place<'a>,
+        place: impl Fn() -> Place<'a>,
     ) {
-        let name = self.names.number(Cow::Borrowed(family));
+        let name = self.names.number(Cow::Borrowed(family), is_plain);
         if let Said::Type(kind) = said {
             self.names.list[name as usize].said_by = Some((self.names.source, kind));
         }
-        declarations.add(name, said, place);
+        declarations.add(name, (said, is_plain), place);
     }
 
     /// What is known of these labels, of which the first `n_shared` are those of the sample before.
@@ -359,8 +360,8 @@ impl<'a> Intake<'a> {
         report: &mut Report,
     ) {
         let Known { sum, flags, .. } = known;
-        let Sample { name, timestamp, .. } = *reader.sample();
-        let name = self.sampled_name(reading.position, name);
+        let Sample { name, timestamp, is_quoted, .. } = *reader.sample();
+        let name = self.sampled_name(reading.position, name, !is_quoted);
         let flags = flags | when(timestamp.is_some(), HAS_MORE);
         let timestamp = timestamp.and_then(|t| self.format.dialect().milliseconds(t));
         let hash = self.hasher.series(name, timestamp, sum.wrapping_add(reading.sum));
@@ -390,11 +391,11 @@ impl<'a> Intake<'a> {
 
     /// The number of the name of a sample, which mostly is known by its place.
     #[inline]
-    fn sampled_name(&mut self, position: u32, bytes: &'a [u8]) -> u32 {
+    fn sampled_name(&mut self, position: u32, bytes: &'a [u8], is_identifier: bool) -> u32 {
         if let Some(number) = self.place.and_then(|place| self.sampled[place]) {
             return number;
         }
-        let number = self.names.number(Cow::Borrowed(bytes));
+        let number = self.names.number(Cow::Borrowed(bytes), is_identifier);
         self.names.list[number as usize].sampled_by = Some(position);
         if let Some(place) = self.place {
             self.sampled[place] = Some(number);
@@ -431,7 +432,7 @@ impl<'a> Intake<'a> {
         if let Some(what) = lost {
             report.problems.add(place.line, what, place.text);
         }
-        let name = self.sampled_name(position, sample.name);
+        let name = self.sampled_name(position, sample.name, !sample.is_quoted);
         let spelled = &*self.names.list[name as usize].bytes;
         let written = &mut self.rows.origins[position as usize].written;
         let start = begin_line(written, place.line);

@@ -81,7 +81,7 @@ impl<'a> Intake<'a> {
             match step {
                 Step::Sample => self.take_metric(reading, &reader, &mut before, report)?,
                 Step::Metadata(said) => match self.family(reading, &mut before, said.family) {
-                    Some(name) => declarations.add(name, said.said, place()),
+                    Some(name) => declarations.add(name, (said.said, said.is_plain), place),
                     None => {
                         report.problems.add(place().line, Defect::ReservedName, place().text);
                     }
@@ -132,7 +132,7 @@ impl<'a> Intake<'a> {
         let name = labels::escaped(plain);
         let is_reserved =
             reading.has_reserved() && reading.is_reserved(&self.speller.metric_name(&name));
-        let number = (!is_reserved).then(|| self.names.number(name));
+        let number = (!is_reserved).then(|| self.names.number(name, false));
         before.family = Some((plain, number));
         number
     }
@@ -347,7 +347,7 @@ impl Lines<'_, '_> {
     fn name(&mut self, family: &[u8], kind: Kind, suffix: &str) -> u32 {
         let is_created = kind == Kind::Counter && suffix == "_created";
         let base = family.strip_suffix(b"_total").filter(|_| is_created).unwrap_or(family);
-        let name = self.names.number(Cow::Owned([base, suffix.as_bytes()].concat()));
+        let name = self.names.number(Cow::Owned([base, suffix.as_bytes()].concat()), false);
         self.names.list[name as usize].sampled_by = Some(self.position);
         name
     }

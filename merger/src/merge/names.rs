@@ -20,8 +20,8 @@ pub(super) struct Name<'a> {
     pub bytes: Cow<'a, [u8]>,
     /// It is no identifier.
     pub is_quoted: bool,
-    /// The first help text that is not empty, plain.
-    pub help: Option<Cow<'a, [u8]>>,
+    /// The first help that is not empty.
+    pub help: Option<Help<'a>>,
     /// The first unit, and where it was said. Few families have one.
     pub unit: Option<Box<(&'a [u8], Mark<'a>)>>,
     /// What all declarations come to.
@@ -34,6 +34,15 @@ pub(super) struct Name<'a> {
     pub said_by: Option<(u32, Kind)>,
     /// The name that followed it when it was last asked for.
     next: u32,
+}
+
+/// What a family is for.
+#[derive(Debug)]
+pub(super) struct Help<'a> {
+    /// Without escapes.
+    pub text: Cow<'a, [u8]>,
+    /// Nothing in it is escaped in any format.
+    pub is_plain: bool,
 }
 
 /// A TYPE line.
@@ -108,9 +117,10 @@ impl<'a> Names<'a> {
         list.reserve(n);
     }
 
-    /// The number of a name as its source escaped it, which is new where the name is.
+    /// The number of a name as its source escaped it, which is new where the name is. Who knows that it
+    /// is an identifier says so.
     #[inline]
-    pub(super) fn number(&mut self, bytes: Cow<'a, [u8]>) -> u32 {
+    pub(super) fn number(&mut self, bytes: Cow<'a, [u8]>, is_identifier: bool) -> u32 {
         let last = self.last;
         if let Some(last) = last {
             if self.is(last, &bytes) {
@@ -123,7 +133,8 @@ impl<'a> Names<'a> {
             }
         }
         let hash = self.hasher.hash_one(&*bytes);
-        let number = self.find_by(hash, &bytes).unwrap_or_else(|| self.add(bytes, hash));
+        let number =
+            self.find_by(hash, &bytes).unwrap_or_else(|| self.add(bytes, is_identifier, hash));
         if let Some(last) = last {
             self.list[last as usize].next = number;
         }
@@ -132,7 +143,9 @@ impl<'a> Names<'a> {
     }
 
     fn is(&self, number: u32, bytes: &[u8]) -> bool {
-        self.list.get(number as usize).is_some_and(|name| *name.bytes == *bytes)
+        let name = self.list.get(number as usize).map(|name| &*name.bytes);
+        // A reader gives a name that it has just given as the same bytes in the same place.
+        name.is_some_and(|name| std::ptr::eq(name, bytes) || name == bytes)
     }
 
     /// The number of a name that is there.
@@ -182,8 +195,8 @@ impl<'a> Names<'a> {
 
     /// Adds a name that was not found, unless it is there in the spelling of the page.
     #[cold]
-    fn add(&mut self, bytes: Cow<'a, [u8]>, hash: u64) -> u32 {
-        let (bytes, hash, is_quoted) = if labels::is_metric_name(&bytes) {
+    fn add(&mut self, bytes: Cow<'a, [u8]>, is_identifier: bool, hash: u64) -> u32 {
+        let (bytes, hash, is_quoted) = if is_identifier || labels::is_metric_name(&bytes) {
             (bytes, hash, false)
         } else {
             let spelled = self.spell(&bytes).into_owned();

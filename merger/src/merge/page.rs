@@ -6,22 +6,28 @@
 use std::borrow::Cow;
 
 use crate::{
-    exposition::{Defect, Header, Kind, openmetrics, point::Part, protobuf, text::line},
+    exposition::{
+        Defect, Header, Kind, openmetrics,
+        point::Part,
+        protobuf,
+        text::line::{self, Needs},
+    },
     merge::{
         copy::{self, SLACK},
         draft::Draft,
         names::Name,
         points,
         report::Report,
+        rows::{Origin, Placed},
     },
 };
 
 /// What stands before the lines of a family, without the rest that was known of its name.
 struct Heading<'a> {
     name: Cow<'a, [u8]>,
-    is_quoted: bool,
     kind: Option<Kind>,
     help: Option<Cow<'a, [u8]>>,
+    needs: Needs,
 }
 
 // === impl Heading ===
@@ -29,12 +35,14 @@ struct Heading<'a> {
 impl<'a> Heading<'a> {
     fn take(name: &mut Name<'a>) -> Self {
         let Header { kind, .. } = name.header();
-        let (is_quoted, help) = (name.is_quoted, name.help.take());
-        Self { name: std::mem::take(&mut name.bytes), is_quoted, kind, help }
+        let (help, is_plain) =
+            name.help.take().map_or((None, true), |help| (Some(help.text), help.is_plain));
+        let needs = Needs { quotes: name.is_quoted, escapes: !is_plain };
+        Self { name: std::mem::take(&mut name.bytes), kind, help, needs }
     }
 
     fn header(&self) -> Header<'_> {
-        let Self { name, is_quoted: _, kind, help } = self;
+        let Self { name, kind, help, needs: _ } = self;
         Header { name, kind: *kind, help: help.as_deref(), unit: None }
     }
 }
@@ -50,23 +58,30 @@ pub(super) fn write_text(draft: Draft<'_>, out: &mut Vec<u8>) {
     let spans = ends.into_iter().map(|end| std::mem::replace(&mut start, end)..end);
     // What is said of a family without samples says nothing.
     let written = families.order.iter().zip(spans).filter(|(_, span)| !span.is_empty());
-    let mut written: Vec<_> = written
-        .map(|(family, span)| (Heading::take(&mut names.list[*family as usize]), span))
-        .collect();
+    let headings =
+        written.map(|(family, span)| (Heading::take(&mut names.list[*family as usize]), span));
+    let mut written = Vec::with_capacity(families.order.len());
+    written.extend(headings);
     written.shrink_to_fit();
     drop((names, families));
 
-    let most_of_headers: usize =
-        written.iter().map(|(heading, _)| line::most_of_header(&heading.header())).sum();
+    let most = |heading: &Heading<'_>| line::most_of_header(&heading.header(), heading.needs);
+    let most_of_headers: usize = written.iter().map(|(heading, _)| most(heading)).sum();
     out.reserve_exact(most_of_headers + n_bytes + SLACK);
     for (heading, span) in written {
-        line::push_header(out, &heading.header(), heading.is_quoted);
-        let mut copy = copy::Lines::new(out);
-        for line in &lines[span] {
-            origins[line.source()].push_line(&mut copy, line.row());
-        }
-        copy.flush();
+        line::push_header(out, &heading.header(), heading.needs);
+        push_placed(out, &origins, &lines[span]);
     }
+}
+
+/// Copies lines that are in their place. By itself it has the registers for what a line needs.
+#[inline(never)]
+fn push_placed(out: &mut Vec<u8>, origins: &[Origin<'_>], lines: &[Placed]) {
+    let mut copy = copy::Lines::new(out);
+    for line in lines {
+        origins[line.source()].push_line(&mut copy, line.row());
+    }
+    copy.flush();
 }
 
 /// Writes a page of `OpenMetrics` without its last line. Exemplars that have no place are told to the

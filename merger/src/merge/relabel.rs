@@ -13,7 +13,7 @@ use crate::{
         Kind, Labels, labels, openmetrics,
         protobuf::{self, Metric},
     },
-    merge::copy::{Part, SLACK},
+    merge::copy::Part,
 };
 
 const EXPORTED: &[u8] = b"exported_";
@@ -49,8 +49,8 @@ pub fn is_source_label(name: &str) -> bool {
 impl Relabel {
     pub(super) fn new(labels: &[(&str, &str)]) -> Self {
         let len = labels.iter().map(|(name, value)| name.len() + value.len());
-        // Enough for both spellings where little is escaped.
-        let len = len.sum::<usize>() + AROUND * labels.len() + SLACK;
+        // Enough for each spelling where little is escaped.
+        let len = len.sum::<usize>() + AROUND * labels.len();
         let (mut joined, mut fields) = (Vec::with_capacity(len), Vec::with_capacity(len));
         let mut names = Vec::with_capacity(labels.len());
         for (name, value) in labels {

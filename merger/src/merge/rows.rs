@@ -257,7 +257,11 @@ impl<'a> Rows<'a> {
     pub(super) fn n_bytes(&self) -> usize {
         let of_source = |(source, span): (u32, Range<usize>)| {
             let relabel = &self.origins[source as usize].relabel;
-            self.list[span].iter().map(|row| row.len_with(relabel)).sum::<usize>()
+            let [bare, more] = [false, true].map(|has_labels| relabel.part(has_labels).len() + 1);
+            let len = |row: &Row| {
+                row.len() - row.n_left_out() + if row.has_labels() { more } else { bare }
+            };
+            self.list[span].iter().map(len).sum::<usize>()
         };
         spans(&self.origins, self.list.len()).map(of_source).sum()
     }

@@ -10,7 +10,7 @@ use hashbrown::{HashTable, hash_table::Entry};
 
 use crate::{
     exposition::{Defect, Label, labels},
-    merge::rows::{Origin, Row, Rows, index},
+    merge::rows::{Origin, Row, Rows},
 };
 
 /// Makes the hashes. Seeded, since labels come from pods; it decides no order.
@@ -69,12 +69,16 @@ impl Hasher {
     /// The hash of one strict label. One with an empty value is none in the data model of Prometheus.
     #[inline]
     pub(super) fn label(&self, label: &Label<'_>) -> u64 {
-        if label.value.is_empty() { 0 } else { self.0.hash_one(label.bytes) }
+        if label.value.is_empty() { 0 } else { self.bytes(label.bytes) }
     }
 
     /// The hash of what spells a strict label, whatever its value.
+    #[inline]
     pub(super) fn bytes(&self, label: &[u8]) -> u64 {
-        self.0.hash_one(label)
+        // Nothing else is hashed with it, so nothing has to tell where it ends.
+        let mut state = self.0.build_hasher();
+        state.write(label);
+        state.finish()
     }
 
     /// The hash of a plain label of a metric.
@@ -97,7 +101,7 @@ impl Hasher {
         bytes.extend_from_slice(b"=\"");
         labels::push_escaped(&mut bytes, value, true);
         bytes.push(b'"');
-        if value.is_empty() { 0 } else { self.0.hash_one(&*bytes) }
+        if value.is_empty() { 0 } else { self.bytes(&bytes) }
     }
 
     /// The hash of a label set.
@@ -119,6 +123,32 @@ impl Hasher {
 /// Which rows have a series that an earlier one has; `hashes` has that of each row. Of a series the
 /// first row stays.
 pub(super) fn duplicates(rows: &Rows<'_>, hashes: &[u32]) -> Vec<(u32, Defect)> {
+    let mut found = Vec::new();
+    let suspects = suspects(hashes);
+    let mut firsts: HashTable<u32> = HashTable::with_capacity(suspects.len());
+    let mut origins = rows.origins();
+    for at in suspects {
+        let (row, hash) = (rows.list[at as usize], hashes[at as usize]);
+        let is_same = |other: &u32| {
+            let other = *other as usize;
+            hashes[other] == hash
+                && rows.list[other].name == row.name
+                && is_same_series(
+                    (origins.of(at as usize), row),
+                    (rows.origin_of(other), rows.list[other]),
+                )
+        };
+        match firsts.entry(spread(hash), is_same, |other| spread(hashes[*other as usize])) {
+            Entry::Occupied(_) => found.push((at, Defect::Duplicate)),
+            Entry::Vacant(entry) => _ = entry.insert(at),
+        }
+    }
+    found
+}
+
+/// The positions of all hashes that are there more than once, and of few others.
+#[inline(never)]
+fn suspects(hashes: &[u32]) -> Vec<u32> {
     let (mut once, mut again) = (Seen::new(hashes.len()), Seen::new(hashes.len()));
     let mut n_again = 0;
     for hash in hashes {
@@ -127,27 +157,11 @@ pub(super) fn duplicates(rows: &Rows<'_>, hashes: &[u32]) -> Vec<(u32, Defect)> 
             n_again += 1;
         }
     }
-    let mut found = Vec::new();
     if n_again == 0 {
-        return found;
+        return Vec::new();
     }
-    // What remains are duplicates, and few others.
-    let mut firsts: HashTable<u32> = HashTable::with_capacity(n_again);
-    let mut origins = rows.origins();
-    for (at, hash) in hashes.iter().enumerate().filter(|(_, hash)| again.contains(**hash)) {
-        let row = rows.list[at];
-        let is_same = |other: &u32| {
-            let other = *other as usize;
-            hashes[other] == *hash
-                && rows.list[other].name == row.name
-                && is_same_series((origins.of(at), row), (rows.origin_of(other), rows.list[other]))
-        };
-        match firsts.entry(spread(*hash), is_same, |other| spread(hashes[*other as usize])) {
-            Entry::Occupied(_) => found.push((index(at), Defect::Duplicate)),
-            Entry::Vacant(entry) => _ = entry.insert(index(at)),
-        }
-    }
-    found
+    let suspects = (0..).zip(hashes).filter(|(_, hash)| again.contains(**hash));
+    suspects.map(|(at, _)| at).collect()
 }
 
 /// A hash as the table wants it: random in its highest bits and in its lowest.

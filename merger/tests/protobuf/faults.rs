@@ -71,7 +71,7 @@ fn check_limit(limits: &Limits, families: &[MetricFamily], exceeded: Option<(Lim
 }
 
 fn said<'a>(family: &'a [u8], said: Said<'a>) -> Entry<'a> {
-    Entry::Metadata(Metadata { family, said })
+    Entry::Metadata(Metadata { family, said, is_plain: false })
 }
 
 #[test]

@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
             let is_good = self.verifier.check_line(unit).map_err(|error| self.fault(error));
             (Said::Unit(unit), is_good)
         };
-        Some(is_good.map(|()| Metadata { family, said }))
+        Some(is_good.map(|()| Metadata { family, said, is_plain: false }))
     }
 
     /// The next metric of the open family, once the header was given out.

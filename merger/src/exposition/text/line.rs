@@ -26,12 +26,20 @@ pub struct Tail<'a> {
     pub exemplar: Option<&'a [u8]>,
 }
 
-/// Writes the HELP and TYPE lines of a family in text; a kind without a word in text is left out. The
-/// name is quoted if it is no identifier.
-pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>, is_quoted: bool) {
+/// What a header needs that is not in its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Quotes around its name, which is no identifier.
+    pub quotes: bool,
+    /// Escapes in its help, in which a backslash or the end of a line may stand.
+    pub escapes: bool,
+}
+
+/// Writes the HELP and TYPE lines of a family in text; a kind without a word in text is left out.
+pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>, needs: Needs) {
     let Header { name, kind, help, unit: _ } = header;
     let push_family = |out: &mut Vec<u8>| {
-        if is_quoted {
+        if needs.quotes {
             push_quoted(out, name);
         } else {
             out.extend_from_slice(name);
@@ -41,8 +49,12 @@ pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>, is_quoted: bool) {
     if let Some(help) = help {
         out.extend_from_slice(b"# HELP ");
         push_family(out);
-        // expfmt knows two escapes in a help text; `\"` is an error there.
-        labels::push_escaped(out, help, false);
+        if needs.escapes {
+            // expfmt knows two escapes in a help text; `\"` is an error there.
+            labels::push_escaped(out, help, false);
+        } else {
+            out.extend_from_slice(help);
+        }
         out.push(b'\n');
     }
     if let Some(kind) = kind.filter(|kind| kind.is_said_in_text()) {
@@ -55,12 +67,14 @@ pub fn push_header(out: &mut Vec<u8>, header: &Header<'_>, is_quoted: bool) {
 
 /// How many bytes [`push_header`] writes, or a few less than this.
 #[must_use]
-pub fn most_of_header(header: &Header<'_>) -> usize {
+pub fn most_of_header(header: &Header<'_>, needs: Needs) -> usize {
     let Header { name, kind, help, unit: _ } = header;
     // Both lines have a word, a name in quotes, a blank and an end; the longest kind in text is
     // `histogram`.
     let line = "# HELP ".len() + name.len() + 4;
-    let n_escaped = |help: &[u8]| memchr2_iter(b'\\', b'\n', help).count();
+    let n_escaped = |help: &[u8]| {
+        if needs.escapes { memchr2_iter(b'\\', b'\n', help).count() } else { 0 }
+    };
     let help = help.map_or(0, |help| line + help.len() + n_escaped(help));
     help + kind.map_or(0, |_| line + "histogram".len())
 }
@@ -146,6 +160,8 @@ mod tests {
     use super::*;
     use crate::exposition::Kind;
 
+    const ESCAPES: Needs = Needs { quotes: false, escapes: true };
+
     #[track_caller]
     fn check(name: &str, labels: &[(&str, &str)], expected: &str, insert: usize) {
         let mut out = b"before ".to_vec();
@@ -183,7 +199,7 @@ mod tests {
         let check = |kind, expected: &str| {
             let mut out = Vec::new();
             let help = Some(&b"a\nb\\c\"d"[..]);
-            push_header(&mut out, &Header { name: b"m", kind, help, unit: Some(b"s") }, false);
+            push_header(&mut out, &Header { name: b"m", kind, help, unit: Some(b"s") }, ESCAPES);
             assert_eq!(String::from_utf8_lossy(&out), expected);
         };
         check(Some(Kind::Gauge), "# HELP m a\\nb\\\\c\"d\n# TYPE m gauge\n");
@@ -200,8 +216,9 @@ mod tests {
                 let help = help.map(str::as_bytes);
                 let header = Header { name: name.as_bytes(), kind, help, unit: None };
                 let mut out = Vec::new();
-                push_header(&mut out, &header, name.contains('.'));
-                let most = most_of_header(&header);
+                let needs = Needs { quotes: name.contains('.'), ..ESCAPES };
+                push_header(&mut out, &header, needs);
+                let most = most_of_header(&header, needs);
                 assert!(out.len() <= most, "{header:?}: {} are more than {most}", out.len());
             }
         }

@@ -11,15 +11,17 @@ use crate::exposition::{
 
 /// The line at the beginning, if it is one of HELP or TYPE with a name without quotes, one blank between
 /// words and nothing but plain bytes up to a line end: that is the same in every format. Gives how long it
-/// is without its end, too. Mostly it is for the `family` of the line before.
-pub(super) fn read_plain<'a>(text: &'a [u8], family: &[u8]) -> Option<(Metadata<'a>, usize)> {
+/// is without its end, too. Mostly it is for the family of the line `before`, which then is given again: the
+/// same bytes in the same place need no second look.
+pub(super) fn read_plain<'a>(text: &'a [u8], before: &'a [u8]) -> Option<(Metadata<'a>, usize)> {
     let (word, rest) = text.split_first_chunk()?;
     let is_help = word == b"# HELP ";
     if !is_help && word != b"# TYPE " {
         return None;
     }
-    let known = if rest.starts_with(family) { family.len() } else { 0 };
+    let known = if rest.starts_with(before) { before.len() } else { 0 };
     let (family, rest) = rest.split_at(labels::metric_name_len(rest, known));
+    let family = if known > 0 && family.len() == known { before } else { family };
     let [b' ', said @ ..] = rest else { return None };
     let said = &said[..plain_end(said, 0).filter(|end| said[*end] == b'\n')?];
     let len = word.len() + family.len() + 1 + said.len();
@@ -29,7 +31,7 @@ pub(super) fn read_plain<'a>(text: &'a [u8], family: &[u8]) -> Option<(Metadata<
         help if is_help => Said::Help(Cow::Borrowed(help)),
         word => Said::Type(Kind::from_word(word)?),
     };
-    Some((Metadata { family, said }, len))
+    Some((Metadata { family, said, is_plain: true }, len))
 }
 
 /// The name at the beginning, maybe in quotes, and what follows it.
@@ -78,7 +80,7 @@ mod tests {
             let (family, rest) = family(rest).unwrap();
             for dialect in [Dialect::Text, Dialect::OpenMetrics] {
                 let said = read(word, rest, dialect).unwrap().unwrap();
-                assert_eq!(metadata, Metadata { family, said });
+                assert_eq!(metadata, Metadata { family, said, is_plain: true });
             }
         }
     }

@@ -13,7 +13,7 @@ fn read_in(dialect: Dialect, body: &[u8], limits: &Limits) -> Vec<String> {
     while let Some(item) = reader.next() {
         let Place { line, text, .. } = reader.place();
         said.push(match item {
-            Ok(Entry::Metadata(Metadata { family, said })) => match said {
+            Ok(Entry::Metadata(Metadata { family, said, is_plain: _ })) => match said {
                 Said::Help(help) => format!("help {}: {}", lossy(family), lossy(&help)),
                 Said::Type(kind) => format!("type {}: {kind:?}", lossy(family)),
                 Said::Unit(unit) => format!("unit {}: {}", lossy(family), lossy(unit)),
