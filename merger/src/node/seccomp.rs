@@ -27,8 +27,15 @@ pub enum Error {
 /// A system call, and what each of these arguments has to be.
 type Call = (&'static str, c_long, &'static [Bits]);
 
-/// Of the argument at this position, these bits have to be this.
-type Bits = (u8, u64, u64);
+/// What an argument of a call has to be.
+struct Bits {
+    /// The position of the argument, from 0.
+    argument: u8,
+    /// The bits that are looked at.
+    mask: u64,
+    /// What they have to be.
+    value: u64,
+}
 
 /// Names as the C library has them, so that one that this machine has not is no program.
 macro_rules! calls {
@@ -38,7 +45,11 @@ macro_rules! calls {
 }
 
 /// A thread of this process, in no new namespace.
-const THREAD: Bits = (0, bits(libc::CLONE_THREAD) | NAMESPACES, bits(libc::CLONE_THREAD));
+const THREAD: Bits = Bits {
+    argument: 0,
+    mask: bits(libc::CLONE_THREAD) | NAMESPACES,
+    value: bits(libc::CLONE_THREAD),
+};
 
 const NAMESPACES: u64 = bits(
     libc::CLONE_NEWNS
@@ -51,19 +62,19 @@ const NAMESPACES: u64 = bits(
 );
 
 /// Nothing is written to the file, or made where there is none.
-const READ_ONLY: Bits = (2, bits(libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC), 0);
+const READ_ONLY: Bits = Bits::none(2, bits(libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC));
 
-const NOT_EXECUTABLE: Bits = (2, bits(libc::PROT_EXEC), 0);
+const NOT_EXECUTABLE: Bits = Bits::none(2, bits(libc::PROT_EXEC));
 
 /// Fast Open connects, and with it a socket goes elsewhere.
-const NO_FAST_OPEN: Bits = (3, bits(libc::MSG_FASTOPEN), 0);
-const NO_FAST_OPEN_MESSAGE: Bits = (2, bits(libc::MSG_FASTOPEN), 0);
+const NO_FAST_OPEN: Bits = Bits::none(3, bits(libc::MSG_FASTOPEN));
+const NO_FAST_OPEN_MESSAGE: Bits = Bits::none(2, bits(libc::MSG_FASTOPEN));
 
 /// A socket sends to whom it is connected to.
-const NO_DESTINATION: Bits = (4, u64::MAX, 0);
+const NO_DESTINATION: Bits = Bits::none(4, u64::MAX);
 
 /// The limit is asked for and not set.
-const NO_NEW_LIMIT: Bits = (2, u64::MAX, 0);
+const NO_NEW_LIMIT: Bits = Bits::none(2, u64::MAX);
 
 /// The calls of every machine.
 const CALLS: &[Call] = calls![
@@ -150,7 +161,7 @@ const CALLS: &[Call] = calls![
 /// The same under the names that only x86-64 still has.
 #[cfg(target_arch = "x86_64")]
 const OLD_CALLS: &[Call] = calls![
-    SYS_open((1, READ_ONLY.1, 0)),
+    SYS_open(Bits::none(1, READ_ONLY.mask)),
     SYS_stat,
     SYS_lstat,
     SYS_readlink,
@@ -185,6 +196,15 @@ const CHOICES: &[(&str, c_long, u8, &[u64])] = &[
     ("SYS_prctl", libc::SYS_prctl, 0, &[bits(libc::PR_SET_NAME), bits(libc::PR_GET_NAME)]),
 ];
 
+// === impl Bits ===
+
+impl Bits {
+    /// None of these may be set.
+    const fn none(argument: u8, mask: u64) -> Self {
+        Self { argument, mask, value: 0 }
+    }
+}
+
 /// The names of all calls that are allowed, without what is asked of their arguments.
 #[must_use]
 pub fn allowed() -> Vec<&'static str> {
@@ -218,11 +238,11 @@ fn rules() -> Result<Rules, BackendError> {
         rules.insert(*number, rule);
     }
     // To abort a program sends itself a signal; this user may be somebody else's, too.
-    let own = (0, u64::MAX, u64::from(std::process::id()));
+    let own = Bits { argument: 0, mask: u64::MAX, value: u64::from(std::process::id()) };
     rules.insert(libc::SYS_tgkill, vec![rule(&[own])?]);
     for (_, number, argument, values) in CHOICES {
-        let alternatives =
-            values.iter().map(|value| rule(&[(*argument, u64::from(u32::MAX), *value)]));
+        let is = |&value| Bits { argument: *argument, mask: u64::from(u32::MAX), value };
+        let alternatives = values.iter().map(|value| rule(&[is(value)]));
         rules.insert(*number, alternatives.collect::<Result<_, _>>()?);
     }
     Ok(rules)
@@ -230,7 +250,7 @@ fn rules() -> Result<Rules, BackendError> {
 
 /// All of these have to be so.
 fn rule(all: &[Bits]) -> Result<SeccompRule, BackendError> {
-    let condition = |&(argument, mask, value): &Bits| {
+    let condition = |&Bits { argument, mask, value }: &Bits| {
         let (length, operator) = (SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask));
         SeccompCondition::new(argument, length, operator, value)
     };

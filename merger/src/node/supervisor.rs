@@ -64,7 +64,8 @@ pub enum Part {
 struct Stop {
     /// A byte for each signal.
     signals: UnixStream,
-    n: usize,
+    /// Those that have come so far.
+    n_signals: usize,
 }
 
 /// Starts agents and serves each until it is gone. Gives the exit code of the program.
@@ -82,7 +83,7 @@ pub fn run(options: Options) -> Result<u8, Error> {
         drop(end);
         let status = wait(agent).map_err(Error::Agent)?;
         let has_begun = broker.has_shown();
-        if stop.n > 0 || (!has_begun && status.code().is_some()) {
+        if stop.n_signals > 0 || (!has_begun && status.code().is_some()) {
             return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
         }
         tracing::warn!(%status, why = chain(&ended), "the agent has ended and is started again");
@@ -146,7 +147,7 @@ impl Stop {
         for signal in [SIGTERM, SIGINT] {
             pipe::register(signal, written.try_clone()?)?;
         }
-        Ok(Self { signals, n: 0 })
+        Ok(Self { signals, n_signals: 0 })
     }
 }
 
@@ -157,8 +158,8 @@ impl Signals for Stop {
 
     fn take(&mut self) -> bool {
         let n = self.signals.read(&mut [0; 8]).unwrap_or_default();
-        let before = self.n;
-        self.n += n;
+        let before = self.n_signals;
+        self.n_signals += n;
         if before > 0 && n > 0 {
             tracing::info!("a second signal: the agent ends with the broker, at once");
             std::process::exit(130);
