@@ -194,9 +194,10 @@ impl Page {
 
     /// What this process is held back by. Left out where `/proc` does not say.
     fn confinement(&mut self) {
-        let Ok(Confinement { rights, no_new_privs, seccomp }) = Confinement::own() else { return };
+        let Ok(left) = Confinement::own() else { return };
+        let Confinement { effective, no_new_privs, seccomp, .. } = left;
         for (name, help, value) in [
-            ("merger_agent_capabilities", "Effective capabilities of the agent.", rights.n()),
+            ("merger_agent_capabilities", "Effective capabilities of the agent.", effective.n()),
             (
                 "merger_agent_no_new_privs",
                 "Whether the agent can gain no rights.",

@@ -6,15 +6,14 @@
 
 use std::{
     ffi::CStr,
-    fmt, fs, io,
+    fs, io,
     os::fd::{BorrowedFd, RawFd},
 };
 
 use rustix::{
     io::{Errno, FdFlags, fcntl_setfd},
     process::{
-        DumpableBehavior, Gid, Signal, Uid, geteuid, getgid, getgroups, getuid,
-        set_dumpable_behavior, set_parent_process_death_signal,
+        DumpableBehavior, Gid, Signal, Uid, set_dumpable_behavior, set_parent_process_death_signal,
     },
     thread::{
         CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
@@ -23,7 +22,10 @@ use rustix::{
     },
 };
 
-use crate::node::{privileges::Rights, seccomp};
+pub use self::status::Confinement;
+use crate::node::seccomp;
+
+mod status;
 
 /// The user and the group of the agent: no mesh's. It is that of many images that do not run as root,
 /// and a process is protected from others of its user by what it is confined to alone.
@@ -40,17 +42,6 @@ const FOR_AGENTS: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SET
 /// What the loader works with. To lock the memory of maps is a right of its own below 5.11.
 const LOADER: CapabilitySet =
     CapabilitySet::BPF.union(CapabilitySet::PERFMON).union(CapabilitySet::SYS_RESOURCE);
-
-/// What a process is held back by, as the kernel says it in `/proc/<pid>/status`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Confinement {
-    /// `CapEff`.
-    pub rights: Rights,
-    /// `NoNewPrivs`.
-    pub no_new_privs: bool,
-    /// `Seccomp`: 0 is none, 2 is a filter.
-    pub seccomp: u8,
-}
 
 /// Why a process could not give up what it has.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +73,13 @@ pub enum Error {
 /// system calls. It ends with its parent.
 pub fn become_agent() -> Result<Confinement, Error> {
     call(c"merger-agent")?;
-    let is_root = [getuid().as_raw(), geteuid().as_raw(), getgid().as_raw()].contains(&0);
-    let has_groups = getgroups().is_ok_and(|groups| !groups.is_empty());
-    if is_root || has_groups {
+    let before = Confinement::own().map_err(Error::Status)?;
+    if !before.is_one_user() {
         let user = |error: Errno| Error::User(error.into());
         let (uid, gid) = (Uid::from_raw(AGENT), Gid::from_raw(AGENT));
-        set_thread_groups(&[]).map_err(user)?;
+        if !before.groups.is_empty() {
+            set_thread_groups(&[]).map_err(user)?;
+        }
         set_thread_res_gid(gid, gid, gid).map_err(user)?;
         set_thread_res_uid(uid, uid, uid).map_err(user)?;
     }
@@ -178,74 +170,4 @@ fn is_refused(number: libc::c_long, [a, b, c]: [i64; 3]) -> bool {
     // refused by the filter, or fails before it reads a pointer.
     let result = unsafe { libc::syscall(number, a, b, c) };
     result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
-}
-
-// === impl Confinement ===
-
-impl Confinement {
-    /// That of the calling thread.
-    pub fn own() -> io::Result<Self> {
-        let status = fs::read_to_string("/proc/thread-self/status")?;
-        Self::parse(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-
-    /// Reads the lines of `/proc/<pid>/status`.
-    #[must_use]
-    pub fn parse(status: &str) -> Option<Self> {
-        let number = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line?.trim().parse::<u8>().ok()
-        };
-        Some(Self {
-            rights: Rights::parse(status)?,
-            no_new_privs: number("NoNewPrivs:")? == 1,
-            seccomp: number("Seccomp:")?,
-        })
-    }
-
-    /// Whether nothing is left that an agent must not have.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        let Self { rights, no_new_privs, seccomp } = self;
-        rights.n() == 0 && *no_new_privs && *seccomp == 2
-    }
-}
-
-impl fmt::Display for Confinement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rights, no_new_privs, seccomp } = self;
-        let no_new_privs = u8::from(*no_new_privs);
-        write!(f, "CapEff {rights}, NoNewPrivs {no_new_privs}, Seccomp {seccomp}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(rights: &str, no_new_privs: u8, seccomp: u8, is_complete: bool) {
-        let status = format!(
-            "Name:\tx\nCapEff:\t{rights}\nNoNewPrivs:\t{no_new_privs}\nSeccomp:\t{seccomp}\n\
-             Seccomp_filters:\t1\n"
-        );
-        let left = Confinement::parse(&status).unwrap();
-        assert_eq!(left.is_complete(), is_complete, "{left}");
-        let shown = format!("CapEff {rights}, NoNewPrivs {no_new_privs}, Seccomp {seccomp}");
-        assert_eq!(left.to_string(), shown);
-    }
-
-    #[test]
-    fn whatever_is_left_is_too_much() {
-        check("0000000000000000", 1, 2, true);
-        check("0000000000200000", 1, 2, false);
-        check("0000000000000000", 0, 2, false);
-        check("0000000000000000", 1, 0, false);
-        check("0000000000000000", 1, 1, false);
-    }
-
-    #[test]
-    fn a_status_that_does_not_say_it_is_none() {
-        assert_eq!(Confinement::parse("CapEff:\t0\nNoNewPrivs:\t1\n"), None);
-    }
 }

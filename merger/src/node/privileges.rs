@@ -28,7 +28,7 @@ pub enum Capability {
     Bpf = 39,
 }
 
-/// The effective capabilities, as a set of bits.
+/// Capabilities, as a set of bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights(u64);
 
@@ -83,8 +83,13 @@ impl Rights {
     /// Reads the line `CapEff` of `/proc/<pid>/status`.
     #[must_use]
     pub fn parse(status: &str) -> Option<Self> {
-        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-        u64::from_str_radix(line.trim(), 16).ok().map(Self)
+        Self::of_set(status.lines().find_map(|line| line.strip_prefix("CapEff:"))?)
+    }
+
+    /// Reads a set as the kernel writes it: a hexadecimal number.
+    #[must_use]
+    pub fn of_set(words: &str) -> Option<Self> {
+        u64::from_str_radix(words.trim(), 16).ok().map(Self)
     }
 
     /// How many there are.

@@ -11,7 +11,8 @@ use std::{
 use merger::node::confinement;
 use rustix::{
     net::{AddressFamily, SendFlags, SocketType, bind, connect, listen, sendto, socket},
-    process::{Pid, Signal, kill_process},
+    process::{Gid, Pid, Signal, Uid, kill_process},
+    thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
 use super::world;
@@ -48,6 +49,20 @@ fn an_agent_serves_and_reads_and_does_nothing_else() {
         refused("to remove a file", fs::remove_file("/tmp/merger-agent").err());
         let other = Pid::from_raw(1);
         refused("to signal another", kill_process(other.unwrap(), Signal::CONT).err());
+    });
+}
+
+#[test]
+fn an_agent_keeps_no_id_that_it_could_go_back_to() {
+    let test = "confinement::an_agent_keeps_no_id_that_it_could_go_back_to";
+    world::inside(test, &[], "root", async || {
+        let (uid, gid) = (Uid::from_raw(confinement::AGENT), Gid::from_raw(confinement::AGENT));
+        set_thread_groups(&[]).unwrap();
+        set_thread_res_gid(gid, gid, gid).unwrap();
+        set_thread_res_uid(uid, uid, Uid::ROOT).unwrap();
+        let left = confinement::become_agent().unwrap();
+        assert_eq!(left.uids, [confinement::AGENT; 4]);
+        assert!(left.is_complete(), "{left}");
     });
 }
 
