@@ -1,16 +1,18 @@
 //! The socket between agent and broker: whole messages, and at most one descriptor with each.
 //!
-//! `SOCK_SEQPACKET` keeps messages apart, so nobody has to find where one ends. Nobody waits here:
-//! whether the other side is ready is asked by poll or by the runtime.
+//! `SOCK_SEQPACKET` keeps messages apart, so nobody has to find where one ends. To send and to receive
+//! waits for nobody: whether the other side is ready is asked by poll or by the runtime.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Instant,
 };
 
 use rustix::{
-    io::Errno,
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{Errno, retry_on_intr},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
         SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
@@ -30,6 +32,17 @@ pub(crate) fn pair() -> io::Result<[OwnedFd; 2]> {
     let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
     let (one, other) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
     Ok([one, other])
+}
+
+/// Waits until something can be received, be it the end. `TimedOut` where nothing came until then; a
+/// signal ends no wait.
+pub(crate) fn await_message(socket: impl AsFd, deadline: Instant) -> io::Result<()> {
+    let mut polled = [PollFd::new(&socket, PollFlags::IN)];
+    let n_ready = retry_on_intr(|| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        poll(&mut polled, Timespec::try_from(left).ok().as_ref())
+    })?;
+    if n_ready == 0 { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
 }
 
 /// Sends a message. `WouldBlock` where the other side has not read what came before.
@@ -94,7 +107,15 @@ mod tests {
         fs::File,
         io::{Read as _, Write as _},
         os::fd::AsRawFd as _,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        thread,
+        time::Duration,
     };
+
+    use signal_hook::{consts::SIGUSR1, low_level};
 
     use super::*;
 
@@ -124,6 +145,44 @@ mod tests {
         while send(&here, &[0; 4096], None).is_ok() {}
         drop(there);
         assert!(receive(&here, &mut [0; 8]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_wait_ends_with_a_message_or_the_end_or_its_time() {
+        let [here, there] = pair().unwrap();
+        let soon = || Instant::now() + Duration::from_millis(1);
+        let late = await_message(&here, soon()).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        send(&there, b"x", None).unwrap();
+        await_message(&here, soon()).unwrap();
+        receive(&here, &mut [0; 8]).unwrap();
+        drop(there);
+        await_message(&here, soon()).unwrap();
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "no wrapper sends a signal to one thread")]
+    fn no_signal_ends_a_wait() {
+        let n_signals = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&n_signals);
+        let handler = move || _ = count.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: to add to a number is all that the handler does.
+        unsafe { low_level::register(SIGUSR1, handler) }.unwrap();
+        let [here, there] = pair().unwrap();
+        let patience = Duration::from_secs(10);
+        let (tell, told) = std::sync::mpsc::channel();
+        let waits = thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            await_message(&here, Instant::now() + patience)
+        });
+        let (pid, thread) = (std::process::id().cast_signed(), told.recv().unwrap());
+        while n_signals.load(Ordering::Relaxed) < 20 && !waits.is_finished() {
+            // SAFETY: the arguments are numbers.
+            unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, SIGUSR1) };
+            thread::yield_now();
+        }
+        send(&there, b"x", None).unwrap();
+        waits.join().unwrap().unwrap();
     }
 
     #[test]

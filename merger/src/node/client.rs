@@ -14,10 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    net::{Shutdown, shutdown},
-};
+use rustix::net::{Shutdown, shutdown};
 use tokio::{
     io::Interest,
     net::UnixDatagram,
@@ -90,9 +87,7 @@ type Answer = (Reply, Option<OwnedFd>);
 impl Client {
     /// Waits for the first words of the broker at the other end.
     pub(crate) fn greeted(socket: OwnedFd) -> Result<Self, Error> {
-        let patience = Timespec::try_from(PATIENCE).ok();
-        let mut polled = [PollFd::new(&socket, PollFlags::IN)];
-        poll(&mut polled, patience.as_ref()).map_err(|error| Error::Channel(error.into()))?;
+        channel::await_message(&socket, Instant::now() + PATIENCE).map_err(Error::Channel)?;
         let mut buffer = [0; LONGEST_REPLY];
         let first = channel::receive(&socket, &mut buffer).map_err(Error::Channel)?;
         let first = first.ok_or(Error::Ended)?;

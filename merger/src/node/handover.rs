@@ -6,10 +6,9 @@
 use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -23,8 +22,8 @@ use crate::{
     },
 };
 
-/// How long either side waits for the other. To load takes a tenth of a second, on a slow machine a
-/// few of them.
+/// How long either side waits for the other, for all that it has to say. To load takes a tenth of a
+/// second, on a slow machine a few of them.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is to be loaded.
@@ -54,12 +53,12 @@ enum Handed {
 /// Loads the kernel part in a process of its own, which has ended when this returns.
 pub(crate) fn load(order: Order) -> Result<Parts, String> {
     let failed = |error: io::Error| format!("the loader cannot be started: {error}");
-    let (mut loader, channel) = supervisor::start_part("loader").map_err(failed)?;
+    let (loader, channel) = supervisor::start_part("loader").map_err(failed)?;
     let sent = channel::send(&channel, &protocol::to_bytes(&order), None).map_err(failed);
     let parts = sent.and_then(|()| receive(&channel));
     drop(channel);
     // Its last words have come over the channel, and are better than its exit code.
-    loader.wait().map_err(failed)?;
+    supervisor::wait(loader, "loader", supervisor::END).map_err(failed)?;
     parts
 }
 
@@ -67,7 +66,7 @@ pub(crate) fn load(order: Order) -> Result<Parts, String> {
 pub fn serve(channel: &OwnedFd) -> anyhow::Result<()> {
     confinement::become_loader()?;
     let mut buffer = [0; LONGEST_REPLY];
-    await_message(channel)?;
+    channel::await_message(channel, Instant::now() + PATIENCE)?;
     let Some(order) = channel::receive_bytes(channel, &mut buffer)? else { return Ok(()) };
     let loaded = protocol::read(order.bytes).map_err(|error| chain(&error)).and_then(make);
     match loaded {
@@ -107,8 +106,9 @@ fn tell(channel: &OwnedFd, what: &Handed, part: Option<BorrowedFd<'_>>) -> io::R
 fn receive(channel: &OwnedFd) -> Result<Parts, String> {
     let [mut changes, mut dirty, mut lost, mut hook, mut walk] = [const { None }; 5];
     let mut buffer = [0; LONGEST_REPLY];
+    let deadline = Instant::now() + PATIENCE;
     let program = loop {
-        await_message(channel).map_err(|error| chain(&error))?;
+        channel::await_message(channel, deadline).map_err(|error| chain(&error))?;
         let received = channel::receive(channel, &mut buffer).map_err(|error| chain(&error))?;
         let received = received.ok_or("the loader has ended without a word")?;
         let part = received.descriptor;
@@ -125,12 +125,4 @@ fn receive(channel: &OwnedFd) -> Result<Parts, String> {
     let parts = changes.zip(dirty).zip(lost.zip(hook));
     let ((changes, dirty), (lost, hook)) = parts.ok_or("the loader has handed over too little")?;
     Ok(Parts { changes, dirty, lost, hook, walk, program })
-}
-
-fn await_message(channel: &OwnedFd) -> io::Result<()> {
-    let mut polled = [PollFd::new(channel, PollFlags::IN)];
-    match poll(&mut polled, Timespec::try_from(PATIENCE).ok().as_ref())? {
-        0 => Err(io::ErrorKind::TimedOut.into()),
-        _ => Ok(()),
-    }
 }

@@ -47,9 +47,9 @@ const STEADY: Duration = Duration::from_secs(1);
 /// How long the next waits where the last did not live that long.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long an agent may take to end after its channel was closed; then it is killed. One that is told
-/// to stop may take as long as its readers do.
-const END: Duration = Duration::from_secs(5);
+/// How long a part may take to end after its channel was closed; then it is killed. An agent that is
+/// told to stop may take as long as its readers do before.
+pub(crate) const END: Duration = Duration::from_secs(5);
 
 /// Which part of merger a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -81,7 +81,7 @@ pub fn run(options: Options) -> Result<u8, Error> {
         tracing::info!(pid = agent.id(), "the agent is started");
         let ended = broker.serve(&end, Some(&mut stop));
         drop(end);
-        let status = wait(agent).map_err(Error::Agent)?;
+        let status = wait(agent, "agent", END).map_err(Error::Agent)?;
         let has_begun = broker.has_shown();
         if stop.n_signals > 0 || (!has_begun && status.code().is_some()) {
             return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
@@ -118,11 +118,11 @@ fn start_agent() -> io::Result<(Child, OwnedFd)> {
     start_part("agent")
 }
 
-/// Waits for a process that has no reason to go on, and ends one that does.
-fn wait(mut child: Child) -> io::Result<ExitStatus> {
+/// Waits for a part that has no reason to go on, and ends one that does for longer than `limit`.
+pub(crate) fn wait(mut child: Child, part: &str, limit: Duration) -> io::Result<ExitStatus> {
     let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
     let mut polled = [PollFd::new(&ended, PollFlags::IN)];
-    let deadline = Instant::now() + END;
+    let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         // A signal interrupts the wait, and does not end it.
@@ -131,7 +131,7 @@ fn wait(mut child: Child) -> io::Result<ExitStatus> {
             return Ok(status);
         }
         if polled == Ok(0) {
-            tracing::warn!("the agent does not end within {END:?} and is killed");
+            tracing::warn!("the {part} does not end within {limit:?} and is killed");
             child.kill()?;
             return child.wait();
         }
@@ -165,5 +165,29 @@ impl Signals for Stop {
             std::process::exit(130);
         }
         n > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(program: &str, arguments: &[&str], limit: Duration) -> ExitStatus {
+        let child = Command::new(program).args(arguments).spawn().unwrap();
+        wait(child, "loader", limit).unwrap()
+    }
+
+    #[test]
+    fn a_part_that_ends_is_waited_for() {
+        assert_eq!(check("sh", &["-c", "exit 7"], END).code(), Some(7));
+    }
+
+    #[test]
+    fn one_that_does_not_is_killed() {
+        let status = check("sleep", &["600"], Duration::from_millis(10));
+        assert_eq!(status.signal(), Some(libc::SIGKILL));
     }
 }
