@@ -14,8 +14,8 @@ use tokio::{
 /// Set in the copy.
 const INSIDE: &str = "MERGER_TEST_INSIDE";
 
-/// Runs a test's body in a copy of this program that `command` starts; an empty one starts it as
-/// it is. `needs` is what a person should look at when that fails.
+/// Runs a test's body in a copy of this program that `command` starts, while no other test runs; an
+/// empty one starts it as it is. `needs` is what a person should look at when that fails.
 #[track_caller]
 pub(crate) fn inside(test: &str, command: &[&str], needs: &str, body: impl AsyncFnOnce()) {
     if env::var_os(INSIDE).is_some() {
@@ -31,6 +31,9 @@ pub(crate) fn inside(test: &str, command: &[&str], needs: &str, body: impl Async
             copy
         }
     };
+    // What is in another program is on the same machine: one of the copies opens two million files,
+    // and every look at the node then takes seconds.
+    let _alone = ALONE.blocking_lock();
     let output = copy.args(arguments).env(INSIDE, "1").output().expect("the copy starts");
     let Output { status, stdout, stderr } = output;
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
@@ -47,11 +50,13 @@ pub(crate) fn here(body: impl AsyncFnOnce()) {
     });
 }
 
+/// Whoever has it is the only test of the program that runs.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 /// While this lives, no other test of the program runs.
 ///
 /// A child that another test forks has every descriptor of this program until its exec, and is
 /// then, truly, a holder of every listener.
 pub(crate) async fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::const_new(());
     ALONE.lock().await
 }
