@@ -47,6 +47,9 @@ mod inodes;
 #[path = "netns/ladder.rs"]
 mod ladder;
 
+#[path = "netns/pace.rs"]
+mod pace;
+
 #[path = "netns/probe.rs"]
 mod probe;
 

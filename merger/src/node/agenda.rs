@@ -8,8 +8,16 @@
 //! [`SHARE`] times what the last one took, and the node spends at most a fifth of one core on it.
 //! Sweeps over `/proc` are paced apart, with a fifth of their own: a look that has to wait for one
 //! is repeated when it may be.
+//!
+//! The pause holds for looks that nobody called for as well. Whoever asks for one waits until it is
+//! over, and all who wait have the same: an agent that asks without end has no more of the node's time.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
+
+use crate::node::protocol::UNDER_WAY;
 
 /// From an event to the look.
 const SETTLE: Duration = Duration::from_millis(2);
@@ -38,7 +46,14 @@ pub(crate) struct Agenda {
     last: Option<Look>,
     /// The look is called for, and was not taken yet.
     is_called: bool,
+    /// The requests for a look that wait for it.
+    asked: Vec<u64>,
 }
+
+/// Nobody who keeps to the protocol has so many requests under way.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {UNDER_WAY} snapshots are asked for at once")]
+pub(crate) struct TooMany;
 
 /// The last snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +71,8 @@ impl Agenda {
     /// From `now` on. Where there are hints the clock alone calls rarely.
     pub(crate) fn new(now: Instant, has_hints: bool) -> Self {
         let interval = if has_hints { RESYNC } else { SWEEP };
-        Self { interval, hinted: None, due: now + interval, last: None, is_called: false }
+        let (due, last, is_called, asked) = (now + interval, None, false, vec![]);
+        Self { interval, hinted: None, due, last, is_called, asked }
     }
 
     /// Whether a hint would say something new. One that came stands until the look that follows it.
@@ -69,8 +85,30 @@ impl Agenda {
         self.hinted.get_or_insert(now);
     }
 
+    /// Somebody wants a look, called for or not, and waits for it by this number.
+    pub(crate) fn ask(&mut self, id: u64) -> Result<(), TooMany> {
+        if self.asked.len() >= UNDER_WAY {
+            return Err(TooMany);
+        }
+        self.asked.push(id);
+        Ok(())
+    }
+
+    /// Those who are to have a look now, one for all.
+    pub(crate) fn take_asked(&mut self, now: Instant) -> Vec<u64> {
+        let is_rested = self.rested().is_none_or(|rested| rested <= now);
+        if is_rested { mem::take(&mut self.asked) } else { vec![] }
+    }
+
+    /// When the next look is to be called for, or taken.
+    pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
+        let is_asked = !self.asked.is_empty();
+        let asked = is_asked.then(|| self.rested().unwrap_or(now));
+        [asked, self.next_call()].into_iter().flatten().min()
+    }
+
     /// When [`Self::call`] will call for a look; nothing while the last call was not followed.
-    pub(crate) fn next(&self) -> Option<Instant> {
+    fn next_call(&self) -> Option<Instant> {
         if self.is_called {
             return None;
         }
@@ -83,7 +121,7 @@ impl Agenda {
     /// Whether it is time for a look. If so, it is taken for called for: take the marks away, and
     /// say so to whoever looks.
     pub(crate) fn call(&mut self, now: Instant) -> bool {
-        if self.next().is_none_or(|next| now < next) {
+        if self.next_call().is_none_or(|next| now < next) {
             return false;
         }
         self.is_called = true;
@@ -101,9 +139,10 @@ impl Agenda {
         self.is_called = false;
     }
 
-    /// Whoever looks is another by now, and has not heard of any call.
+    /// Whoever looks is another by now: has not heard of any call, and has not asked.
     pub(crate) fn begin_again(&mut self) {
         self.is_called = false;
+        self.asked.clear();
     }
 
     /// When the pause after the last look ends.
@@ -125,9 +164,9 @@ mod tests {
     /// Calls for the look at the moment that the agenda names, and takes it in no time.
     #[track_caller]
     fn follow(agenda: &mut Agenda) -> Instant {
-        let next = agenda.next().unwrap();
+        let next = agenda.next_call().unwrap();
         assert!(!agenda.call(next.checked_sub(MS).unwrap()) && agenda.call(next));
-        assert_eq!(agenda.next(), None, "it is called for once");
+        assert_eq!(agenda.next_call(), None, "it is called for once");
         agenda.looked(look(next, Duration::ZERO));
         next
     }
@@ -161,9 +200,9 @@ mod tests {
         agenda.hint(start);
         assert!(agenda.call(start + SETTLE));
         agenda.hint(start + 3 * MS);
-        assert_eq!(agenda.next(), None);
+        assert_eq!(agenda.next_call(), None);
         agenda.looked(look(start + 5 * MS, 2 * MS));
-        assert_eq!(agenda.next(), Some(start + 5 * MS + 2 * MS * SHARE));
+        assert_eq!(agenda.next_call(), Some(start + 5 * MS + 2 * MS * SHARE));
     }
 
     #[test]
@@ -190,6 +229,49 @@ mod tests {
         let mut agenda = Agenda::new(start, false);
         assert!(agenda.call(start + SWEEP));
         agenda.begin_again();
-        assert_eq!(agenda.next(), Some(start + SWEEP * 2));
+        assert_eq!(agenda.next_call(), Some(start + SWEEP * 2));
+    }
+
+    #[test]
+    fn who_asks_has_a_look_when_the_pause_is_over_and_all_have_the_same() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(start, true);
+        agenda.ask(1).unwrap();
+        assert_eq!(agenda.next(start), Some(start), "nothing was looked at yet");
+        assert_eq!(agenda.take_asked(start), [1]);
+        agenda.looked(look(start, MS));
+        agenda.ask(2).unwrap();
+        agenda.ask(3).unwrap();
+        let rested = start + MS * SHARE;
+        assert_eq!(agenda.next(start), Some(rested));
+        assert!(agenda.take_asked(rested.checked_sub(MS).unwrap()).is_empty());
+        assert_eq!(agenda.take_asked(rested), [2, 3]);
+        assert_eq!(agenda.next(start), agenda.next_call());
+    }
+
+    #[test]
+    fn a_look_that_was_called_for_is_taken_when_it_is_asked_for() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(start, true);
+        agenda.looked(look(start, MS));
+        agenda.hint(start);
+        let called = start + MS * SHARE;
+        assert!(agenda.call(called));
+        agenda.ask(1).unwrap();
+        assert!(agenda.next(called).is_some_and(|next| next <= called));
+        assert_eq!(agenda.take_asked(called), [1]);
+    }
+
+    #[test]
+    fn only_so_many_may_wait_and_none_for_one_that_is_gone() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(start, true);
+        for id in 0..64 {
+            agenda.ask(id).unwrap();
+        }
+        assert!(agenda.ask(64).is_err());
+        agenda.begin_again();
+        assert!(agenda.take_asked(start).is_empty());
+        agenda.ask(65).unwrap();
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     netns::{Identity, Netns},
     node::{
         Connect, ConnectError, Error, Options,
-        agenda::Agenda,
+        agenda::{Agenda, TooMany},
         channel,
         counters::{Atomics, add},
         dial::{begin, caller},
@@ -61,6 +61,9 @@ pub(crate) enum Ended {
     /// It said what no agent says.
     #[error("the agent sends what is no request")]
     Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It asks for more at once than any agent does.
+    #[error(transparent)]
+    Greedy(#[from] TooMany),
     /// It does not take its answers, or the socket fails.
     #[error("the agent cannot be answered")]
     Unanswered(#[source] io::Error),
@@ -148,7 +151,10 @@ impl Broker {
             self.sight.changed(changed);
             tell(agent, &Reply::Look, None)?;
         }
-        Ok(())
+        match self.agenda.take_asked(Instant::now()) {
+            asked if asked.is_empty() => Ok(()),
+            asked => self.show(agent, &asked),
+        }
     }
 
     /// Does a little of what is done while nobody asks for anything, and says when there is more of it.
@@ -178,8 +184,9 @@ impl Broker {
             .flatten()
             .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
             .collect();
-        let next = self.agenda.next().map_or(idle_until, |next| next.min(idle_until));
-        let left = Timespec::try_from(next.saturating_duration_since(Instant::now())).ok();
+        let now = Instant::now();
+        let next = self.agenda.next(now).map_or(idle_until, |next| next.min(idle_until));
+        let left = Timespec::try_from(next.saturating_duration_since(now)).ok();
         match poll(&mut polled, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -204,7 +211,7 @@ impl Broker {
         let Request { id, wish } =
             Request::read(bytes).map_err(|error| Ended::Malformed(error.into()))?;
         match wish {
-            Wish::Snapshot => self.show(agent, id),
+            Wish::Snapshot => Ok(self.agenda.ask(id)?),
             Wish::Connect { netns, address, owner } => {
                 match self.connect(Connect { netns, address, owner }) {
                     Ok(stream) => tell(agent, &Reply::Connected { id }, Some(stream.as_fd())),
@@ -220,24 +227,25 @@ impl Broker {
         }
     }
 
-    /// Takes a snapshot and sends it in a file, since it may be larger than any message.
-    fn show(&mut self, agent: &OwnedFd, id: u64) -> Result<(), Ended> {
+    /// Takes a snapshot and sends it to all who have asked for one by then: in a file, since it may be
+    /// larger than any message.
+    fn show(&mut self, agent: &OwnedFd, asked: &[u64]) -> Result<(), Ended> {
         let snapshot = self.sight.snapshot();
         self.counters.last().into_iter().for_each(|look| self.agenda.looked(look));
         let written = snapshot.map_err(|error| chain(&error)).and_then(|snapshot| {
             file_of(&protocol::to_bytes(&snapshot)).map_err(|error| chain(&error))
         });
-        match written {
+        if written.is_ok() && !mem::replace(&mut self.has_shown, true) {
+            // What began this agent is not needed before the next.
+            footprint::forget_files().map_err(Ended::Unanswered)?;
+        }
+        asked.iter().try_for_each(|&id| match &written {
             Ok(file) => {
-                if !mem::replace(&mut self.has_shown, true) {
-                    // What began this agent is not needed before the next.
-                    footprint::forget_files().map_err(Ended::Unanswered)?;
-                }
                 let reply = Reply::Snapshot { id, counters: self.counters.load() };
                 tell(agent, &reply, Some(file.as_fd()))
             }
-            Err(why) => tell(agent, &Reply::Unseen { id, why: protocol::shortened(&why) }, None),
-        }
+            Err(why) => tell(agent, &Reply::Unseen { id, why: protocol::shortened(why) }, None),
+        })
     }
 
     fn connect(&mut self, request: Connect) -> Result<TcpStream, ConnectError> {
@@ -270,10 +278,9 @@ fn tell(agent: &OwnedFd, reply: &Reply, along: Option<BorrowedFd<'_>>) -> Result
     })
 }
 
-/// A file that is nowhere but in memory, read from its beginning.
+/// A file that is nowhere but in memory. Where it is read from is up to each who has it.
 fn file_of(bytes: &[u8]) -> io::Result<File> {
     let mut file = File::from(memfd_create("merger-snapshot", MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
-    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
     Ok(file)
 }

@@ -3,10 +3,9 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, Read as _},
-    mem,
+    io, mem,
     net::TcpStream,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::FileExt as _},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -25,12 +24,8 @@ use tokio::{
 use crate::node::{
     Connect, ConnectError, Counters, Error, Snapshot, channel,
     counters::Connects,
-    protocol::{self, Hello, LONGEST_REPLY, Reply, Request, Wish},
+    protocol::{self, Hello, LONGEST_REPLY, Reply, Request, UNDER_WAY, Wish},
 };
-
-/// Requests that may be under way at once. The next one waits for room, so the broker's answers
-/// always find theirs.
-const UNDER_WAY: usize = 64;
 
 /// How long a broker may take for its first words. It has loaded everything before it is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -135,9 +130,7 @@ impl Client {
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, Error> {
         match self.shared.ask(Wish::Snapshot).await {
             Some((Reply::Snapshot { .. }, Some(file))) => {
-                let mut bytes = Vec::new();
-                // It is in memory, so this waits for nothing.
-                File::from(file).read_to_end(&mut bytes).map_err(Error::Channel)?;
+                let bytes = content(&File::from(file)).map_err(Error::Channel)?;
                 protocol::read(&bytes).map_err(|error| {
                     Error::Channel(io::Error::new(io::ErrorKind::InvalidData, error))
                 })
@@ -244,6 +237,15 @@ impl Drop for Unsent<'_> {
     fn drop(&mut self) {
         lock(&self.shared.waiting).as_mut().and_then(|waiting| waiting.remove(&self.id));
     }
+}
+
+/// All of a file that others may be reading at this moment, too, and who share its position. It is in
+/// memory, so this waits for nothing.
+fn content(file: &File) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -19,10 +19,15 @@ pub const LONGEST_REQUEST: usize = 256;
 /// The longest reply, in bytes. A snapshot comes in a file of its own.
 pub(crate) const LONGEST_REPLY: usize = 4096;
 
+/// Requests that may be under way at once. An agent that has one more waits for room, so the broker's
+/// answers always find theirs.
+pub(crate) const UNDER_WAY: usize = 64;
+
 /// What words of the broker may take of a reply, in bytes.
 const LONGEST_REASON: usize = 2048;
 
-/// The agent to the broker. The broker answers each request, in their order.
+/// The agent to the broker, which answers each request: in their order, but that snapshots may have to
+/// wait for the pause that follows the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The answer has the same number. It means nothing to the broker.
