@@ -28,8 +28,9 @@ const SECOND_LOOK: Duration = Duration::from_millis(50);
 /// How many times the duration of the last look passes before the next.
 pub(crate) const SHARE: u32 = 4;
 
-/// A look without an event: it heals what no event tells, such as a listener that changed hands.
-const RESYNC: Duration = Duration::from_secs(30);
+/// A look without an event: it heals what no event tells, such as a listener that changed hands. It has
+/// no common measure with the comparison's time, which would else find what has just been healed.
+pub(crate) const RESYNC: Duration = Duration::from_secs(23);
 
 /// The time between looks where nothing says that something changed.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -116,6 +117,11 @@ impl Agenda {
         let due = self.due.min(sweep);
         let wanted = self.hinted.map_or(due, |hinted| due.min(hinted + SETTLE));
         Some(self.rested().map_or(wanted, |rested| wanted.max(rested)))
+    }
+
+    /// Whether a look is due or called for that was not taken yet.
+    pub(crate) fn is_awaited(&self, now: Instant) -> bool {
+        self.is_called || self.hinted.is_some() || self.due <= now
     }
 
     /// Whether it is time for a look. If so, it is taken for called for: take the marks away, and
@@ -221,6 +227,20 @@ mod tests {
         agenda.looked(Look { sweep: Some(start + SWEEP / 4), ..look(start, MS) });
         assert_eq!(follow(&mut agenda), start + SWEEP / 4);
         assert_eq!(follow(&mut agenda), start + SWEEP);
+    }
+
+    #[test]
+    fn a_look_is_awaited_from_the_hint_until_it_is_taken() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(start, true);
+        assert!(!agenda.is_awaited(start) && agenda.is_awaited(start + RESYNC));
+        agenda.hint(start);
+        assert!(agenda.is_awaited(start));
+        assert!(agenda.call(start + SETTLE));
+        assert!(agenda.is_awaited(start + SETTLE));
+        agenda.looked(look(start + SETTLE, MS));
+        assert!(!agenda.is_awaited(start + SETTLE));
+        assert!(agenda.is_awaited(start + SETTLE + SECOND_LOOK));
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Broker {
 
     /// Does a little of what is done while nobody asks for anything, and says when there is more of it.
     fn step(&mut self) -> Instant {
-        match self.sight.step() {
+        match self.sight.step(self.agenda.is_awaited(Instant::now())) {
             Step::At(at) => at,
             Step::More => Instant::now(),
             Step::Look => {

@@ -63,6 +63,8 @@ pub(crate) struct Sight {
     believed: HashMap<Cookie, HashSet<(IpAddr, NonZeroU16)>>,
     comparison: Comparison,
     looks: Looks,
+    /// When all was told that had changed by then.
+    heard: Instant,
     pace: Pace,
     counters: Arc<Atomics>,
 }
@@ -104,7 +106,8 @@ impl Sight {
         let (waiting, pace) = (HashSet::new(), Pace::new());
         let now = Instant::now();
         let are_told = source.is_told();
-        let looks = Looks { began: now, pause: Duration::ZERO, complete: false, are_told };
+        let (seen, pause) = (now, Duration::ZERO);
+        let looks = Looks { seen, pause, complete: false, are_told, is_awaited: false };
         Ok(Self {
             source,
             table,
@@ -117,6 +120,7 @@ impl Sight {
             believed: HashMap::new(),
             comparison: Comparison::new(compare_every, now),
             looks,
+            heard: now,
             pace,
             counters,
         })
@@ -132,9 +136,11 @@ impl Sight {
         &self.table.processes
     }
 
-    /// In these namespaces something changed. To be told before the look that is to see it.
+    /// In these namespaces something changed, and in no others. To be told before the look that is to
+    /// see it.
     pub(crate) fn changed(&mut self, netns: impl IntoIterator<Item = Cookie>) {
-        self.marks.add(netns, Instant::now());
+        self.heard = Instant::now();
+        self.marks.add(netns, self.heard);
         self.comparison.changed(&self.marked());
     }
 
@@ -149,8 +155,9 @@ impl Sight {
         // A sweep has a share of its own, and is no reason to pause.
         let took = start.elapsed().saturating_sub(swept);
         let Looks { are_told, .. } = self.looks;
-        self.looks =
-            Looks { began: start, pause: took * SHARE, complete: sweep.is_none(), are_told };
+        let seen = if are_told { self.heard } else { start };
+        let (pause, complete) = (took * SHARE, sweep.is_none());
+        self.looks = Looks { seen, pause, complete, ..self.looks };
         if let Ok(Looked { snapshot, .. }) = &looked {
             self.believed.clear();
             for &Listener { netns, address, port, .. } in &snapshot.listeners {
@@ -164,11 +171,13 @@ impl Sight {
     }
 
     /// Compares what is believed with what the kernel says by another way, one namespace at a time.
-    pub(crate) fn step(&mut self) -> Step {
+    /// Whether a look is awaited, which may change what is believed, is up to whoever calls for it.
+    pub(crate) fn step(&mut self, is_awaited: bool) -> Step {
         let now = Instant::now();
+        self.looks.is_awaited = is_awaited;
         match self.comparison.turn(now, self.looks) {
             Turn::At(at) => return Step::At(at),
-            Turn::Begin => self.comparison.begin(self.table.known.netns.iter().copied()),
+            Turn::Begin => self.comparison.begin(now, self.table.known.netns.iter().copied()),
             Turn::End { n_compared, n_differing } => {
                 self.counters.compared(n_compared, n_differing);
                 if n_differing > 0 {

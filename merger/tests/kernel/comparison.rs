@@ -61,6 +61,17 @@ fn a_listener_that_nobody_told_of_differs_and_calls_for_a_look() {
     }
 }
 
+/// What the test itself has changed so far is told, and looked at once more a little later, or when the
+/// sweep may be that it waits for.
+async fn quiet(node: &Node, changes: &mut Changes, enough: Duration) {
+    for _ in 0..TRIES {
+        if timeout(enough, changes.changed()).await.is_err() {
+            break;
+        }
+        node.snapshot().await.unwrap();
+    }
+}
+
 /// Whether the comparison was the first to see what nobody told of; then it has called for a look, and
 /// that has seen it as well.
 async fn differs(rung: Rung) -> bool {
@@ -68,14 +79,7 @@ async fn differs(rung: Rung) -> bool {
     let (closed, _) = pods[0].listen("127.0.0.1:80");
     let (node, mut changes) = start(rung);
     until(&node, |counters| counters.comparisons > 0).await;
-    // What the test itself has changed so far is told, and looked at once more a little later, or when
-    // the sweep may be that it waits for.
-    for _ in 0..TRIES {
-        if timeout(Duration::from_secs(1), changes.changed()).await.is_err() {
-            break;
-        }
-        node.snapshot().await.unwrap();
-    }
+    quiet(&node, &mut changes, Duration::from_secs(1)).await;
     pods.iter().for_each(hide);
     drop(closed);
     let (_open, bound) = pods[1].listen("127.0.0.1:81");
@@ -108,6 +112,24 @@ fn nothing_differs_while_pods_come_and_go_and_one_loops() {
                 node.snapshot().await.unwrap();
             }
             until(&node, |counters| counters.comparisons > 0).await;
+            assert_eq!(node.counters().listeners_differed, 0, "{rung}");
+        });
+    }
+}
+
+#[test]
+fn nothing_differs_while_the_agent_is_slow_to_look() {
+    for rung in rungs().into_iter().filter(|rung| *rung <= Rung::EbpfSockDiag) {
+        world::here(async || {
+            let pod = Pod::new();
+            let (node, mut changes) = start(rung);
+            until(&node, |counters| counters.comparisons > 0).await;
+            quiet(&node, &mut changes, Duration::from_millis(500)).await;
+            let _open = pod.listen("127.0.0.1:0");
+            timeout(DEADLINE, changes.changed()).await.unwrap();
+            // Some comparisons could be over by then.
+            sleep(Duration::from_secs(1)).await;
+            until(&node, |counters| counters.comparisons > 2).await;
             assert_eq!(node.counters().listeners_differed, 0, "{rung}");
         });
     }

@@ -73,7 +73,7 @@ mod world;
 #[path = "../support/zygote.rs"]
 mod zygote;
 
-/// Below the resync of 30 s: what is seen by then was told by the kernel part.
+/// Below the resync of 23 s: what is seen by then was told by the kernel part.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A socket that no program inherits which another test starts meanwhile.

@@ -4,7 +4,8 @@
 //! is read again, when whatever was under way must have been seen, and only what differs then in the
 //! same way is counted: a socket that was there at both readings and was not seen, or an address that
 //! was believed at both and is nobody's at either. Where a change was told in between, a look follows
-//! anyway, and there is nothing to be found out.
+//! anyway, and there is nothing to be found out. Nor is there while the look that was called for was not
+//! taken yet: an agent may be slow.
 
 use std::{
     collections::HashSet,
@@ -15,9 +16,9 @@ use std::{
 
 use crate::{identity::Cookie, listeners::Socket};
 
-/// From one comparison to the next. It is not that of looks without a change, so that what is
-/// compared is of every age.
-pub(crate) const EVERY: Duration = Duration::from_secs(27);
+/// From the beginning of one comparison to that of the next. Looks without a change come after another
+/// time ([`RESYNC`](crate::node::agenda::RESYNC)), so that what is compared is of every age.
+pub(crate) const EVERY: Duration = Duration::from_secs(30);
 
 /// From what differs to the second reading, at least.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -31,7 +32,8 @@ pub(crate) struct Comparison {
     every: Duration,
     /// When the next one begins, unless one is under way.
     due: Instant,
-    begun: bool,
+    /// When that one did.
+    began: Option<Instant>,
     /// Namespaces that have not been read yet.
     pending: Vec<Cookie>,
     suspects: Vec<Suspect>,
@@ -60,14 +62,16 @@ pub(crate) struct Differing {
 /// The state of the looks, which decides when a second reading says something.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Looks {
-    /// When the last look began.
-    pub(crate) began: Instant,
+    /// The last look has seen what was told before this moment; where nobody tells, what was so then.
+    pub(crate) seen: Instant,
     /// How long changes may have to wait for the next.
     pub(crate) pause: Duration,
     /// Whether the last one had all that it needed.
     pub(crate) complete: bool,
     /// Whether a change calls for one; else it is the clock.
     pub(crate) are_told: bool,
+    /// Whether one is called for, or soon will be, that was not taken yet.
+    pub(crate) is_awaited: bool,
 }
 
 /// What is to be done.
@@ -88,25 +92,28 @@ pub(crate) enum Turn {
 impl Comparison {
     pub(crate) fn new(every: Duration, now: Instant) -> Self {
         let (pending, suspects) = (vec![], vec![]);
-        let (due, begun) = (now + every, false);
-        Self { every, due, begun, pending, suspects, n_compared: 0, n_differing: 0 }
+        let (due, began) = (now + every, None);
+        Self { every, due, began, pending, suspects, n_compared: 0, n_differing: 0 }
     }
 
     /// What is to be done now. It changes nothing but at the end.
     pub(crate) fn turn(&mut self, now: Instant, looks: Looks) -> Turn {
-        if !self.begun {
+        let Some(began) = self.began else {
             return if now < self.due { Turn::At(self.due) } else { Turn::Begin };
-        }
+        };
         if let Some(&netns) = self.pending.last() {
             return Turn::Read(netns);
         }
         let Some(suspect) = self.suspects.last() else {
-            let Self { n_compared, n_differing, .. } = *self;
-            *self = Self::new(self.every, now);
+            let Self { every, n_compared, n_differing, .. } = *self;
+            // One that takes most of the time to the next leaves half of it to others.
+            let due = (began + every).max(now + every / 2);
+            *self = Self { due, ..Self::new(every, now) };
             return Turn::End { n_compared, n_differing };
         };
         let settled = suspect.read + SETTLE.max(looks.pause * 2);
-        let seen = looks.complete && (looks.are_told || suspect.read < looks.began);
+        let nothing_told = looks.are_told && !looks.is_awaited;
+        let seen = looks.complete && (nothing_told || suspect.read < looks.seen);
         match (now < settled, seen) {
             (true, _) => Turn::At(settled),
             (false, false) => Turn::At(now + SETTLE),
@@ -114,9 +121,9 @@ impl Comparison {
         }
     }
 
-    pub(crate) fn begin(&mut self, netns: impl IntoIterator<Item = Cookie>) {
+    pub(crate) fn begin(&mut self, now: Instant, netns: impl IntoIterator<Item = Cookie>) {
         self.pending = netns.into_iter().collect();
-        self.begun = true;
+        self.began = Some(now);
     }
 
     /// A change was told there: whatever differs is under way.
@@ -183,8 +190,9 @@ mod tests {
         HashSet::from([(IpAddr::V4(Ipv4Addr::LOCALHOST), NonZeroU16::MIN)])
     }
 
-    fn looks(began: Instant) -> Looks {
-        Looks { began, pause: Duration::ZERO, complete: true, are_told: true }
+    fn looks(seen: Instant) -> Looks {
+        let pause = Duration::ZERO;
+        Looks { seen, pause, complete: true, are_told: true, is_awaited: false }
     }
 
     /// What is counted where this was believed and there at the first reading and at the second.
@@ -193,7 +201,7 @@ mod tests {
         let start = Instant::now();
         let mut comparison = Comparison::new(Duration::ZERO, start);
         assert_eq!(comparison.turn(start, looks(start)), Turn::Begin);
-        comparison.begin([POD]);
+        comparison.begin(start, [POD]);
         let mut now = start;
         let mut readings = [first, second].into_iter();
         let end = loop {
@@ -234,7 +242,7 @@ mod tests {
     /// A comparison with one namespace that differs, read at the given moment.
     fn suspicious(now: Instant) -> Comparison {
         let mut comparison = Comparison::new(Duration::ZERO, now);
-        comparison.begin([POD]);
+        comparison.begin(now, [POD]);
         comparison.read(now, Some(Differing::between(&bound(), &[])));
         comparison
     }
@@ -264,10 +272,36 @@ mod tests {
     }
 
     #[test]
+    fn what_was_told_and_not_looked_at_yet_is_no_difference() {
+        let now = Instant::now();
+        let mut comparison = suspicious(now);
+        let settled = now + SETTLE;
+        let mut turn = |looks| comparison.turn(settled, Looks { is_awaited: true, ..looks });
+        let wait = Turn::At(settled + SETTLE);
+        assert_eq!(turn(looks(now)), wait);
+        // A pod that loops calls without end; what was told by then is seen nevertheless.
+        assert_eq!(turn(looks(now + SETTLE / 2)), Turn::Read(POD));
+    }
+
+    #[test]
+    fn one_begins_so_long_after_the_last_began() {
+        let start = Instant::now();
+        let mut comparison = Comparison::new(EVERY, start);
+        for (took, next) in [(EVERY / 6, EVERY), (EVERY / 2, EVERY), (EVERY * 2, EVERY * 5 / 2)] {
+            let Turn::At(began) = comparison.turn(start, looks(start)) else { panic!("none yet") };
+            assert_eq!(comparison.turn(began, looks(start)), Turn::Begin);
+            comparison.begin(began, []);
+            let end = comparison.turn(began + took, looks(start));
+            assert_eq!(end, Turn::End { n_compared: 0, n_differing: 0 });
+            assert_eq!(comparison.turn(start, looks(start)), Turn::At(began + next));
+        }
+    }
+
+    #[test]
     fn a_namespace_that_cannot_be_read_differs_in_nothing() {
         let now = Instant::now();
         let mut comparison = Comparison::new(Duration::ZERO, now);
-        comparison.begin([POD]);
+        comparison.begin(now, [POD]);
         comparison.read(now, None);
         let end = comparison.turn(now, looks(now));
         assert_eq!(end, Turn::End { n_compared: 0, n_differing: 0 });
