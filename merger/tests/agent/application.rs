@@ -3,16 +3,21 @@
 use std::{
     io::{Read as _, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
     sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 
 /// A server that answers each connection in one manner, until the test ends.
 pub(crate) struct Application {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
+    /// What keeps a port that nobody listens on.
+    _held: Option<OwnedFd>,
 }
 
 impl Application {
@@ -53,10 +58,13 @@ impl Application {
         Self::start(move |stream| while stream.write_all(text.as_bytes()).is_ok() {})
     }
 
-    /// Listens no more: its port refuses.
+    /// Does not listen: its port refuses, and is nobody else's until the test ends.
     pub(crate) fn closed() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        Self { address: listener.local_addr().unwrap(), requests: Arc::default() }
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+        bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let address = getsockname(&socket).unwrap().try_into().unwrap();
+        Self { address, requests: Arc::default(), _held: Some(socket) }
     }
 
     /// Answers over TLS, with a certificate that nobody signed.
@@ -83,7 +91,7 @@ impl Application {
                 let _ = stream.flush();
             }
         });
-        Self { address, requests: Arc::default() }
+        Self { address, requests: Arc::default(), _held: None }
     }
 
     /// How often it was asked.
@@ -119,7 +127,7 @@ impl Application {
                 });
             }
         });
-        Self { address, requests }
+        Self { address, requests, _held: None }
     }
 }
 

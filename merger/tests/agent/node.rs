@@ -87,7 +87,9 @@ async fn a_page_of_which_nothing_is_left_is_unavailable() {
     let page = agent_of(&[&closed, &hangs], 1 << 20).await.get("/metrics/pods").await;
     assert_eq!(page.status, 503);
     page.has("every source failed");
-    page.has("  ns/b app/1: no whole answer within 1s");
+    // Of the reader's second it has what is left when its turn comes.
+    let late = "  ns/b app/1: no whole answer within ";
+    assert!(page.body.lines().any(|line| line.starts_with(late)), "{}", page.body);
 }
 
 #[tokio::test]
