@@ -3,7 +3,8 @@
 //! There is only the inode number, which is used again at once. But while a process is in a namespace
 //! the namespace lives, and its number is nobody else's. So each namespace is given a cookie of our
 //! own, which stays its own while at least one of the processes that were in it at the last sweep is
-//! in it at the next. Where none is, whatever has that inode number now is taken for another.
+//! in it at the next. Where none is, whatever has that inode number now is taken for another. Within a
+//! sweep a number is one namespace's as well, however many there are: `processes/reader.rs` sees to it.
 //!
 //! Not told is a process that left its namespace, and came back into another of the same number: a
 //! pod may do that with namespaces of its own, and both are the pod's.

@@ -8,14 +8,12 @@ use std::{
     collections::HashMap,
     ffi::{CStr, OsString},
     fs, io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
 };
 
-use rustix::{
-    fs::{Dir, Mode, OFlags, open, openat, readlink, readlinkat, readlinkat_raw},
-    io::Errno,
-};
+use rustix::fs::{Dir, Mode, OFlags, open, openat, readlink, readlinkat_raw};
 
+use self::reader::Reader;
 use crate::{
     identity::{Cookie, Process},
     listeners::Held,
@@ -26,17 +24,13 @@ use crate::{
     },
 };
 
-/// Bytes read of a file about a process. A cgroup path has at most 4096, and a node a dozen of them.
-const FILE: usize = 64 * 1024;
+mod reader;
 
 /// Bytes of a `stat`: a name of at most 64, and some fifty numbers.
 const STAT: usize = 2048;
 
 /// Bytes of a link to a socket: `socket:[…]` with up to 20 digits, and one to spare.
 const SOCKET: usize = 32;
-
-/// Namespaces held open during one sweep; those beyond are opened again for each of their processes.
-const HELD_OPEN: usize = 256;
 
 /// The processes of one sweep.
 #[derive(Clone, Debug, Default)]
@@ -54,19 +48,6 @@ pub struct Processes {
 struct Seen {
     process: Process,
     inode: u64,
-}
-
-/// What looks at one process after the other.
-struct Reader {
-    /// Whether the kernel has cookies. Else inode numbers are all that is read.
-    has_cookies: bool,
-    /// The cookies of the namespaces met. An inode number means a namespace only while that is open,
-    /// so each is kept open until all have been looked at.
-    by_inode: HashMap<u64, (Cookie, Netns)>,
-    /// Processes whose namespace may not be looked at.
-    n_refused: usize,
-    /// Of the file that is read: one buffer, since a sweep reads thousands.
-    buffer: Vec<u8>,
 }
 
 // === impl Processes ===
@@ -88,7 +69,8 @@ impl Processes {
         for pid in pids()? {
             by_pid.extend(reader.look(pid).map(|seen| (pid, seen)));
         }
-        let mut swept = Self { by_pid, n_hidden: reader.n_refused, numbers };
+        let n_hidden = reader.n_refused();
+        let mut swept = Self { by_pid: reader.vouched(by_pid), n_hidden, numbers };
         if let Some(numbers) = &mut swept.numbers {
             numbers.settle(swept.by_pid.values().map(|seen| (seen.held(), seen.inode)));
             for seen in swept.by_pid.values_mut() {
@@ -120,8 +102,9 @@ impl Processes {
     /// known only if one of them was in it at the sweep.
     pub(crate) fn some(&self, pids: impl IntoIterator<Item = u32>) -> io::Result<Self> {
         let mut reader = Reader::new(self.numbers.is_none())?;
-        let by_pid = pids.into_iter().filter_map(|pid| Some((pid, reader.look(pid)?)));
-        let mut some = Self { by_pid: by_pid.collect(), n_hidden: reader.n_refused, numbers: None };
+        let by_pid = pids.into_iter().filter_map(|pid| Some((pid, reader.look(pid)?))).collect();
+        let n_hidden = reader.n_refused();
+        let mut some = Self { by_pid: reader.vouched(by_pid), n_hidden, numbers: None };
         if let Some(numbers) = &self.numbers {
             let now: HashMap<Held, u64> =
                 some.by_pid.values().map(|seen| (seen.held(), seen.inode)).collect();
@@ -220,72 +203,6 @@ impl FromIterator<Process> for Processes {
 impl Seen {
     fn held(&self) -> Held {
         Held { started: self.process.started, pid: self.process.pid }
-    }
-}
-
-// === impl Reader ===
-
-impl Reader {
-    fn new(has_cookies: bool) -> io::Result<Self> {
-        let mut reader =
-            Self { has_cookies, by_inode: HashMap::new(), n_refused: 0, buffer: vec![0; FILE] };
-        let own = Netns::own()?;
-        let (inode, cookie) = (own.inode()?, reader.cookie(&own)?);
-        reader.by_inode.insert(inode, (cookie, own));
-        Ok(reader)
-    }
-
-    /// What is not known yet where the kernel has none.
-    fn cookie(&self, netns: &Netns) -> io::Result<Cookie> {
-        if self.has_cookies { netns.cookie() } else { Ok(Numbers::UNKNOWN) }
-    }
-
-    fn look(&mut self, pid: u32) -> Option<Seen> {
-        let process = directory(pid)?;
-        // First, as it tells the threads of the kernel, which are half of many a node.
-        let stat = stat::parse(self.read(&process, "stat")?).filter(|stat| !stat.is_kernel)?;
-        let (inode, netns) = self.netns_of(&process).ok()?;
-        let cgroup = match self.read(&process, "cgroup") {
-            Some(lines) => stat::cgroup(lines)?,
-            // Where one path has more than 4095 bytes, a kernel may tell none of the process. It is
-            // nobody's then, and not to be overlooked.
-            None => self.read(&process, "stat").map(|_| String::new())?,
-        };
-        Some(Seen { process: Process { pid, started: stat.started, netns, cgroup }, inode })
-    }
-
-    fn netns_of(&mut self, process: &OwnedFd) -> io::Result<(u64, Cookie)> {
-        let link = match readlinkat(process, "ns/net", vec![]) {
-            // Where newer kernels refuse, 5.10 gives an empty link.
-            Ok(link) if link.is_empty() => Err(Errno::ACCESS),
-            link => link,
-        };
-        let link = link.map_err(io::Error::from).inspect_err(|error| {
-            self.n_refused += usize::from(error.kind() == io::ErrorKind::PermissionDenied);
-        })?;
-        let inode = parse_inode(&link).ok_or(io::ErrorKind::InvalidData)?;
-        if let Some((cookie, _)) = self.by_inode.get(&inode) {
-            return Ok((inode, *cookie));
-        }
-        let netns = Netns::of_process(process)?;
-        let (inode, cookie) = (netns.inode()?, self.cookie(&netns)?);
-        if self.by_inode.len() < HELD_OPEN {
-            self.by_inode.insert(inode, (cookie, netns));
-        }
-        Ok((inode, cookie))
-    }
-
-    /// A file about a process, up to [`FILE`]. It fails where the process has ended.
-    fn read(&mut self, process: &impl AsFd, file: &str) -> Option<&[u8]> {
-        let file = openat(process, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        let mut filled = 0;
-        while filled < self.buffer.len() {
-            match rustix::io::read(&file, &mut self.buffer[filled..]).ok()? {
-                0 => break,
-                n => filled += n,
-            }
-        }
-        Some(&self.buffer[..filled])
     }
 }
 
