@@ -26,6 +26,9 @@ use self::{
     pod::Pod,
 };
 
+#[path = "support/message.rs"]
+mod message;
+
 #[path = "support/namespace.rs"]
 mod namespace;
 
@@ -280,21 +283,26 @@ fn a_pod_that_has_gone_is_gone() {
 #[test]
 fn a_process_that_has_moved_leads_nowhere() {
     check("a_process_that_has_moved_leads_nowhere", async || {
-        let (mut left, entered) = (Pod::new(), Pod::new());
-        let path = format!("/proc/{}/ns/net", entered.pid());
-        let moves = format!("read go; exec nsenter --net={path} sleep 600");
-        let mut stdin = left.become_process("sh", &["-c", &moves]);
-        let (node, _changes) = start();
-        let netns = called(&node, &left).await;
-        let (_listener, bound) = entered.listen("127.0.0.1:0");
-        stdin.write_all(b"go\n").unwrap();
-        let inode = entered.netns().inode().unwrap();
-        while left.netns().inode().unwrap() != inode {
-            thread::yield_now();
-        }
-        let error = connect(&node, netns, bound).await.unwrap_err();
-        assert!(matches!(error, ConnectError::Gone(gone) if gone == netns), "{error:?}");
+        leads_nowhere_once_moved(start).await;
     });
+}
+
+/// The only process of a namespace moves to another after the node has looked, and is not followed.
+async fn leads_nowhere_once_moved(start: fn() -> (Node, Changes)) {
+    let (mut left, entered) = (Pod::new(), Pod::new());
+    let path = format!("/proc/{}/ns/net", entered.pid());
+    let moves = format!("read go; exec nsenter --net={path} sleep 600");
+    let mut stdin = left.become_process("sh", &["-c", &moves]);
+    let (node, _changes) = start();
+    let netns = called(&node, &left).await;
+    let (_listener, bound) = entered.listen("127.0.0.1:0");
+    stdin.write_all(b"go\n").unwrap();
+    let inode = entered.netns().inode().unwrap();
+    while left.netns().inode().unwrap() != inode {
+        thread::yield_now();
+    }
+    let error = connect(&node, netns, bound).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Gone(gone) if gone == netns), "{error:?}");
 }
 
 #[test]

@@ -42,6 +42,9 @@ mod lives;
 
 mod leaks;
 
+#[path = "../support/message.rs"]
+mod message;
+
 #[path = "../support/namespace.rs"]
 mod namespace;
 

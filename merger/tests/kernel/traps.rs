@@ -3,14 +3,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{self, IoSlice},
-    mem::MaybeUninit,
+    fs, io,
     net::{SocketAddr, TcpListener},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixDatagram,
-    },
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process,
     time::Duration,
@@ -23,16 +18,15 @@ use merger::{
     node::{Changes, Node, Options, Rungs, Snapshot},
 };
 use rustix::{
-    net::{
-        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, bind, ipproto, listen,
-        sendmsg, shutdown, sockopt,
-    },
+    net::{Shutdown, bind, ipproto, listen, shutdown, sockopt},
     process::{Pid, Signal, kill_process},
 };
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    find, mk_socket,
+    find,
+    message::Message,
+    mk_socket,
     namespace::{identities, look},
     offered::{has_mptcp, rungs},
     pids,
@@ -239,23 +233,12 @@ fn a_socket_that_is_listened_on_from_another_namespace_is_where_it_was_born() {
     });
 }
 
-/// Leaves a socket in a message that nobody has taken yet.
-fn send(listener: &TcpListener) -> (UnixDatagram, UnixDatagram) {
-    let (sender, receiver) = UnixDatagram::pair().unwrap();
-    let fds = [listener.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
-    sendmsg(&sender, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::empty()).unwrap();
-    (sender, receiver)
-}
-
 #[test]
 fn a_listener_that_no_table_of_files_holds_is_told_without_a_holder() {
     on_each_rung(async |mut watch| {
         let pod = Pod::new();
         let (listener, bound) = pod.listen("127.0.0.1:0");
-        let message = send(&listener);
+        let message = Message::with(&listener);
         drop(listener);
         assert!(watch.until_open(pod.cookie, bound).await.is_empty());
         drop(message);
@@ -269,7 +252,7 @@ fn a_listener_that_leaves_all_tables_of_files_stays() {
         let pod = Pod::new();
         let (listener, bound) = pod.listen("127.0.0.1:0");
         watch.until_open(pod.cookie, bound).await;
-        let message = send(&listener);
+        let message = Message::with(&listener);
         drop(listener);
         // The table of processes says that this one still holds it, until it is read again.
         for _ in 0..3 {

@@ -10,7 +10,7 @@ use merger::{
 };
 
 use super::{
-    called, check, connect,
+    called, check, connect, leads_nowhere_once_moved,
     namespace::{self, of_socket, own},
     pod::Pod,
 };
@@ -88,19 +88,6 @@ fn an_inode_that_is_used_again_leads_nowhere_and_then_to_another_namespace() {
 #[test]
 fn a_process_that_has_moved_leads_nowhere() {
     check("inodes::a_process_that_has_moved_leads_nowhere", async || {
-        let (mut left, entered) = (Pod::new(), Pod::new());
-        let path = format!("/proc/{}/ns/net", entered.pid());
-        let moves = format!("read go; exec nsenter --net={path} sleep 600");
-        let mut stdin = left.become_process("sh", &["-c", &moves]);
-        let (node, _changes) = start();
-        let netns = called(&node, &left).await;
-        let (_listener, bound) = entered.listen("127.0.0.1:0");
-        stdin.write_all(b"go\n").unwrap();
-        let inode = entered.netns().inode().unwrap();
-        while left.netns().inode().unwrap() != inode {
-            std::thread::yield_now();
-        }
-        let error = connect(&node, netns, bound).await.unwrap_err();
-        assert!(matches!(error, ConnectError::Gone(gone) if gone == netns), "{error:?}");
+        leads_nowhere_once_moved(start).await;
     });
 }

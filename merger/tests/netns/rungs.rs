@@ -3,13 +3,8 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::IoSlice,
-    mem::MaybeUninit,
     net::{SocketAddr, TcpListener, TcpStream},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixDatagram,
-    },
+    os::fd::OwnedFd,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -18,13 +13,13 @@ use merger::listeners::{Socket, proc, sock_diag};
 use rustix::{
     io::Result,
     net::{
-        AddressFamily, Protocol, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
-        SocketFlags, SocketType, bind, ipproto, listen, sendmsg, shutdown, socket_with,
+        AddressFamily, Protocol, Shutdown, SocketFlags, SocketType, bind, ipproto, listen,
+        shutdown, socket_with,
         sockopt::{set_ipv6_v6only, set_socket_reuseport},
     },
 };
 
-use super::{check, namespace::own, offered::has_mptcp, pod::Pod};
+use super::{check, message::Message, namespace::own, offered::has_mptcp, pod::Pod};
 
 /// Listens inside, by a socket with something special to it.
 #[track_caller]
@@ -188,15 +183,10 @@ fn a_listener_that_is_only_in_a_message_is_told() {
     check("rungs::a_listener_that_is_only_in_a_message_is_told", async || {
         let pod = Pod::new();
         let (listener, _) = pod.listen("127.0.0.1:80");
-        let (sender, receiver) = UnixDatagram::pair().unwrap();
-        let fds = [listener.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
-        sendmsg(&sender, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::empty()).unwrap();
+        let message = Message::with(&listener);
         drop(listener);
         check_both(&pod, &["127.0.0.1:80"]);
-        drop(receiver);
+        drop(message);
         check_both(&pod, &[]);
     });
 }
