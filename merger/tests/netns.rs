@@ -44,6 +44,9 @@ mod refuse;
 #[path = "support/world.rs"]
 mod world;
 
+#[path = "netns/flight.rs"]
+mod flight;
+
 #[path = "netns/inodes.rs"]
 mod inodes;
 
