@@ -107,15 +107,8 @@ mod tests {
         fs::File,
         io::{Read as _, Write as _},
         os::fd::AsRawFd as _,
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
-        thread,
         time::Duration,
     };
-
-    use signal_hook::{consts::SIGUSR1, low_level};
 
     use super::*;
 
@@ -158,31 +151,6 @@ mod tests {
         receive(&here, &mut [0; 8]).unwrap();
         drop(there);
         await_message(&here, soon()).unwrap();
-    }
-
-    #[test]
-    #[expect(unsafe_code, reason = "no wrapper sends a signal to one thread")]
-    fn no_signal_ends_a_wait() {
-        let n_signals = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&n_signals);
-        let handler = move || _ = count.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: to add to a number is all that the handler does.
-        unsafe { low_level::register(SIGUSR1, handler) }.unwrap();
-        let [here, there] = pair().unwrap();
-        let patience = Duration::from_secs(10);
-        let (tell, told) = std::sync::mpsc::channel();
-        let waits = thread::spawn(move || {
-            tell.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
-            await_message(&here, Instant::now() + patience)
-        });
-        let (pid, thread) = (std::process::id().cast_signed(), told.recv().unwrap());
-        while n_signals.load(Ordering::Relaxed) < 20 && !waits.is_finished() {
-            // SAFETY: the arguments are numbers.
-            unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, SIGUSR1) };
-            thread::yield_now();
-        }
-        send(&there, b"x", None).unwrap();
-        waits.join().unwrap().unwrap();
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! What the start finds out: offsets, rights, and whose processes can be seen.
 
+use std::{fs, net::SocketAddr};
+
 use merger::{
     listeners::Rung,
     node::{self, Options, Rungs, loader, offsets},
 };
+use rustix::process::Signal;
 
 use super::{
     offered::{has_walk, locks_maps, rungs},
+    running::{Running, directory, signal, until},
     start_with, world,
 };
 
@@ -103,5 +107,47 @@ fn a_group_of_a_meshs_proxy_is_refused_at_the_start() {
         let next_step =
             "running as user or group 1337, which belongs to a mesh's proxy: run as another";
         assert_eq!(error, next_step);
+    });
+}
+
+/// A process that goes on when this is dropped.
+struct Stopped(u32);
+
+impl Stopped {
+    fn of(pid: u32) -> Self {
+        signal(pid, Signal::STOP);
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal(self.0, Signal::CONT);
+    }
+}
+
+#[test]
+fn a_signal_while_the_kernel_part_is_loaded_is_no_reason_to_do_without() {
+    world::here(async || {
+        let (pods, rung) = (directory(), format!("--listeners={}", rungs()[0]));
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut running = Running::start_with(address, pods.path(), &[&rung]);
+        // The only child that the broker has yet: it cannot go on, and the broker waits for it.
+        let named = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let loader = || running.agent().filter(|&pid| named(pid) == "merger-loader\n");
+        until("the loader is there", || loader().is_some());
+        let loader = Stopped::of(loader().unwrap());
+        let status = format!("/proc/{}/status", running.broker());
+        let has = |name: &str, signal: Signal| {
+            let status = fs::read_to_string(&status).unwrap();
+            let set = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            u64::from_str_radix(set.trim(), 16).unwrap() & (1 << (signal.as_raw() - 1)) != 0
+        };
+        assert!(has("SigCgt:", Signal::TERM), "it has begun to listen for signals before");
+        signal(running.broker(), Signal::TERM);
+        until("the signal is taken", || !has("ShdPnd:", Signal::TERM));
+        drop(loader);
+        // It loads, and then does as it was told.
+        assert_eq!(running.end().code(), Some(0));
     });
 }

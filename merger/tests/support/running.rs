@@ -36,8 +36,12 @@ impl Running {
     }
 
     pub(crate) fn start_at(address: SocketAddr, pods: &Path) -> Self {
+        Self::start_with(address, pods, &[])
+    }
+
+    pub(crate) fn start_with(address: SocketAddr, pods: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_merger"));
-        command.arg("run").arg(format!("--pods=manifests:{}", pods.display()));
+        command.arg("run").arg(format!("--pods=manifests:{}", pods.display())).args(arguments);
         command.arg(format!("--listen={address}")).stdin(Stdio::null()).stderr(Stdio::null());
         Self { broker: command.spawn().expect("it was built for this"), address }
     }
