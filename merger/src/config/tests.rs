@@ -1,0 +1,111 @@
+//! Files and flags in, a config or the exact words out.
+
+use super::*;
+
+fn read(text: &str) -> Result<Settings, String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), text).unwrap();
+    let shown = file.path().display().to_string();
+    Settings::read(file.path()).map_err(|error| error.to_string().replace(&shown, "FILE"))
+}
+
+fn with_pods() -> Settings {
+    Settings { pods: Some(PodSource::Manifests("/d".into())), ..Settings::default() }
+}
+
+#[track_caller]
+fn check_refused(settings: Settings, message: &str) {
+    let error = settings.check().expect_err("it cannot be followed");
+    assert_eq!(error.to_string(), message);
+}
+
+#[test]
+fn a_file_says_what_flags_say() {
+    let settings = read(
+        "pods: manifests:/etc/pods\nlisten: 127.0.0.1:1\nscrape_timeout: 1500ms\nlisteners: proc\n",
+    );
+    let config = settings.unwrap().check().unwrap();
+    assert_eq!(config.pods, PodSource::Manifests("/etc/pods".into()));
+    assert_eq!(config.listen, "127.0.0.1:1".parse().unwrap());
+    assert_eq!(config.scrape.timeout, Duration::from_millis(1500));
+    assert_eq!(config.listeners, Rungs::Only(Rung::Proc));
+}
+
+#[test]
+fn a_rung_is_asked_for_by_the_name_that_logs_and_metrics_have() {
+    for rung in Rung::ALL {
+        assert_eq!(rung.as_str().parse(), Ok(Listeners(Rungs::Only(rung))));
+    }
+    assert_eq!("auto".parse(), Ok(Listeners(Rungs::Auto)));
+}
+
+#[test]
+fn a_file_with_an_unknown_field_is_refused_by_name() {
+    let error = read("scrape_timeuot: 10s\n").unwrap_err();
+    assert!(
+        error.starts_with("FILE: line 1 column 1: ") && error.contains("scrape_timeuot"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_with_a_bad_value_is_told_what_is_right() {
+    let error = read("scrape_timeout: soon\n").unwrap_err();
+    assert!(error.contains("a duration is a number with ms, s or m, as in 10s"), "{error}");
+}
+
+#[test]
+fn what_is_said_first_goes_before_the_rest() {
+    let flags = Settings { max_samples: Some(1), ..Settings::default() };
+    let file = Settings {
+        max_samples: Some(2),
+        max_body_bytes: Some(3),
+        max_page_bytes: Some(4),
+        ..with_pods()
+    };
+    let config = flags.or(file).check().unwrap();
+    assert_eq!((config.max_samples, config.scrape.body, config.max_page_bytes), (1, 3, 4));
+}
+
+#[test]
+fn settings_that_cannot_be_followed_are_told_why() {
+    check_refused(Settings::default(), "no source of pods: name one by --pods manifests:DIR");
+    check_refused(
+        Settings { listen: Some(([0, 0, 0, 0], 15990).into()), ..with_pods() },
+        "0.0.0.0:15990 can be reached from outside this node, and there is no TLS yet: listen on \
+         a loopback address, or say --insecure-plaintext",
+    );
+    check_refused(
+        Settings { max_samples: Some(0), ..with_pods() },
+        "--max-samples is 0: nothing could be scraped",
+    );
+    check_refused(
+        Settings { max_page_bytes: Some(0), ..with_pods() },
+        "--max-page-bytes is 0: nothing could be scraped",
+    );
+    check_refused(
+        Settings { node_name: Some(String::new()), ..with_pods() },
+        "--node-name is empty: name the node as `kubectl get nodes` does",
+    );
+    check_refused(
+        Settings { max_bytes_in_flight: Some(1 << 20), ..with_pods() },
+        "--max-bytes-in-flight is 1048576, less than one body of --max-body-bytes, 16777216",
+    );
+}
+
+#[test]
+fn plaintext_off_loopback_takes_so_many_words() {
+    let listen = Some(([0, 0, 0, 0], 15990).into());
+    let settings = Settings { listen, insecure_plaintext: Some(true), ..with_pods() };
+    assert!(settings.check().is_ok());
+}
+
+#[test]
+fn a_duration_has_a_unit() {
+    let parsed = |text: &str| text.parse().ok().map(|Timeout(timeout)| timeout);
+    assert_eq!(parsed("250ms"), Some(Duration::from_millis(250)));
+    assert_eq!(parsed("2m"), Some(Duration::from_mins(2)));
+    for text in ["10", "s", "", "-1s", "1h", "99999999999m", "1.5s"] {
+        assert_eq!(parsed(text), None, "{text}");
+    }
+}
