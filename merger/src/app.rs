@@ -116,6 +116,7 @@ impl Agent {
             listeners: _,
             single_process: _,
             host_network,
+            rules,
             scrape: limits,
             max_page_bytes,
             max_samples,
@@ -129,7 +130,7 @@ impl Agent {
         let readiness = Readiness::default();
         let awaited = readiness.await_for("pods and listeners");
         let (inventory, targets) =
-            Inventory::new(node.clone(), changes, pods, node_name, host_network, awaited);
+            Inventory::new(node.clone(), changes, pods, node_name, host_network, rules, awaited);
         let mut tasks = JoinSet::new();
         tasks.spawn(read_manifests.instrument(info_span!("pods")));
         tasks.spawn(inventory.run().instrument(info_span!("inventory")));

@@ -46,7 +46,8 @@ enum Verb {
         after_help = "Example:\n  merger run --pods manifests:/etc/merger/pods\n\nThe server's paths are listed at http://127.0.0.1:15990/"
     )]
     Run {
-        /// A YAML file of the settings below, with `_` for `-`; flags go before it
+        /// A YAML file of the settings below, with `_` for `-`; flags go before it. Only the file has
+        /// `meshes`, profiles of sidecars, and `mesh_queries`, as in `mesh_queries: {istio: usedonly}`
         #[arg(long, value_name = "FILE", env = "MERGER_CONFIG")]
         config: Option<PathBuf>,
 

@@ -5,6 +5,7 @@
 //! before the environment, the environment before the file, the file before the default.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -20,6 +21,10 @@ use crate::{
     node::{Rung, Rungs},
     scrape,
     serve::pages,
+    target::{
+        mesh::{self, Meshes},
+        plan::Rules,
+    },
 };
 
 /// The settings of `merger run` as a person gives them, each one optional.
@@ -82,6 +87,15 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", env = "MERGER_MAX_SAMPLES")]
     pub max_samples: Option<usize>,
 
+    /// Profiles of sidecars that merger does not know, or knows otherwise. Only in the file.
+    #[arg(skip)]
+    pub meshes: Option<Vec<mesh::Profile>>,
+
+    /// A query for the proxies of a mesh, by its name: `usedonly` asks Envoy for only what was used.
+    /// Only in the file.
+    #[arg(skip)]
+    pub mesh_queries: Option<BTreeMap<String, String>>,
+
     /// What to log: error, warn, info, debug, trace, or directives like merger=debug,info
     /// (default: info)
     #[arg(long, value_name = "FILTER", env = "MERGER_LOG", help_heading = "Logging")]
@@ -136,6 +150,8 @@ pub struct Config {
     pub single_process: bool,
     /// Whether pods in the host's network namespace are read.
     pub host_network: bool,
+    /// What decides on the sources of a pod.
+    pub rules: Rules,
     /// What one scrape may cost.
     pub scrape: scrape::Limits,
     /// The most bytes of the page of all pods and of its bodies.
@@ -175,6 +191,9 @@ pub enum Error {
     /// A limit of zero would refuse everything.
     #[error("--{0} is 0: nothing could be scraped")]
     Zero(&'static str),
+    /// A profile of the file cannot be followed.
+    #[error(transparent)]
+    Mesh(#[from] mesh::Error),
     /// No pod is bound to a node without a name.
     #[error("--node-name is empty: name the node as `kubectl get nodes` does")]
     NoNode,
@@ -222,6 +241,8 @@ impl Settings {
             max_bytes_in_flight,
             max_page_bytes,
             max_samples,
+            meshes,
+            mesh_queries,
             log,
             log_format,
         } = self;
@@ -238,6 +259,8 @@ impl Settings {
             max_bytes_in_flight: max_bytes_in_flight.or(other.max_bytes_in_flight),
             max_page_bytes: max_page_bytes.or(other.max_page_bytes),
             max_samples: max_samples.or(other.max_samples),
+            meshes: meshes.or(other.meshes),
+            mesh_queries: mesh_queries.or(other.mesh_queries),
             log: log.or(other.log),
             log_format: log_format.or(other.log_format),
         }
@@ -273,6 +296,8 @@ impl Settings {
         if in_flight < body {
             return Err(Error::InFlight { in_flight, body });
         }
+        let queries = self.mesh_queries.unwrap_or_default();
+        let meshes = Meshes::with(self.meshes.unwrap_or_default(), &queries)?;
         Ok(Config {
             pods: self.pods.ok_or(Error::NoPods)?,
             listen,
@@ -280,6 +305,7 @@ impl Settings {
             listeners: self.listeners.map_or(Rungs::Auto, |Listeners(rungs)| rungs),
             single_process: self.single_process.unwrap_or_default(),
             host_network: self.host_network.unwrap_or_default(),
+            rules: Rules { meshes, ..Rules::default() },
             scrape: scrape::Limits { timeout, body, in_flight },
             max_page_bytes,
             max_samples,

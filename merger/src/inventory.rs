@@ -16,7 +16,8 @@ use crate::{
     pods::{self, Known},
     target::{
         Listener, Pod, PodRef,
-        plan::{self, Plan},
+        note::Note,
+        plan::{Plan, Probed, Rules},
     },
 };
 
@@ -39,9 +40,15 @@ pub type Reader = watch::Receiver<Option<Arc<Targets>>>;
 
 /// Makes the targets of `node` from its pods and a snapshot. Pods of another node and pods that
 /// ended are left out. With `host_network`, pods in the host's namespace have those of its listeners
-/// that they alone hold.
+/// that they alone hold. What is read of each is decided by `rules`.
 #[must_use]
-pub fn targets(known: &Known, snapshot: &Snapshot, node: &str, host_network: bool) -> Targets {
+pub fn targets(
+    known: &Known,
+    snapshot: &Snapshot,
+    node: &str,
+    host_network: bool,
+    rules: &Rules,
+) -> Targets {
     let mut namespaces = identity::namespaces(&snapshot.processes, snapshot.host);
     let mut listeners: BTreeMap<Cookie, Vec<&Listener>> = BTreeMap::new();
     for listener in &snapshot.listeners {
@@ -62,10 +69,7 @@ pub fn targets(known: &Known, snapshot: &Snapshot, node: &str, host_network: boo
             }
             let listeners = netns.as_ref().ok().and_then(|cookie| listeners.get(cookie));
             let listeners = listeners.map_or(&[][..], Vec::as_slice);
-            let plan = match owner {
-                Some(owner) => plan::plan_on_host(pod, listeners, owner),
-                None => plan::plan(pod, listeners),
-            };
+            let plan = rules.plan(pod, listeners, owner, &Probed::default());
             let target = Target { pod: Arc::clone(pod), netns, plan };
             (pod.name.clone(), Arc::new(target))
         })
@@ -79,6 +83,7 @@ pub struct Inventory {
     pods: pods::Reader,
     node_name: String,
     host_network: bool,
+    rules: Rules,
     publish: watch::Sender<Option<Arc<Targets>>>,
     awaited: Latch,
 }
@@ -95,16 +100,18 @@ impl Inventory {
         pods: pods::Reader,
         node_name: String,
         host_network: bool,
+        rules: Rules,
         awaited: Latch,
     ) -> (Self, Reader) {
         let (publish, reader) = watch::channel(None);
-        (Self { node, changes, pods, node_name, host_network, publish, awaited }, reader)
+        (Self { node, changes, pods, node_name, host_network, rules, publish, awaited }, reader)
     }
 
     /// Keeps the targets true until every reader is gone, or the source of pods or the privileged
     /// side has ended.
     pub async fn run(self) {
-        let Self { node, mut changes, mut pods, node_name, host_network, publish, awaited } = self;
+        let Self { node, mut changes, mut pods, node_name, host_network, rules, publish, awaited } =
+            self;
         let mut awaited = Some(awaited);
         let (mut snapshot, mut n_elsewhere) = (None, 0);
         loop {
@@ -117,7 +124,8 @@ impl Inventory {
             let known = pods.borrow_and_update().clone();
             if let (Some(known), Some(snapshot)) = (known, &snapshot) {
                 tell_elsewhere(&known, &node_name, &mut n_elsewhere);
-                replace(&publish, targets(&known, snapshot, &node_name, host_network));
+                let targets = targets(&known, snapshot, &node_name, host_network, &rules);
+                replace(&publish, targets);
                 awaited.take();
             }
             // Both futures are cancel safe: a change that is not taken here is seen at the next turn.
@@ -178,8 +186,11 @@ fn log_differences(old: &Targets, new: &Targets) {
 
 /// Whether nothing but what listens has changed: the pod itself has said nothing new.
 fn differ_in_state_alone(old: &Target, new: &Target) -> bool {
-    let Target { pod, netns, plan: Plan { sources: _, notes } } = new;
-    (&old.pod, &old.netns, &old.plan.notes) == (pod, netns, notes)
+    let Target { pod, netns, plan } = new;
+    let lasting = |plan: &Plan| -> Vec<Note> {
+        plan.notes.iter().filter(|note| !note.is_passing()).cloned().collect()
+    };
+    (&old.pod, &old.netns) == (pod, netns) && lasting(&old.plan) == lasting(plan)
 }
 
 #[cfg(test)]
@@ -223,17 +234,19 @@ mod tests {
     #[track_caller]
     fn check(pods: Vec<Arc<Pod>>, snapshot: &Snapshot, expected: &[&str]) {
         let known = Known { pods, problems: vec![] };
-        let shown = targets(&known, snapshot, "here", false).into_iter().map(|(name, target)| {
-            let netns = match &target.netns {
-                Ok(netns) => netns.to_string(),
-                Err(unclear) => unclear.to_string(),
-            };
-            let state = match target.plan.sources.first().map(|source| &source.state) {
-                Some(State::Ready(addresses)) => addresses[0].to_string(),
-                other => format!("{other:?}"),
-            };
-            format!("{name} {netns}: {state}")
-        });
+        let shown = targets(&known, snapshot, "here", false, &Rules::default()).into_iter().map(
+            |(name, target)| {
+                let netns = match &target.netns {
+                    Ok(netns) => netns.to_string(),
+                    Err(unclear) => unclear.to_string(),
+                };
+                let state = match target.plan.sources.first().map(|source| &source.state) {
+                    Some(State::Ready(addresses)) => addresses[0].to_string(),
+                    other => format!("{other:?}"),
+                };
+                format!("{name} {netns}: {state}")
+            },
+        );
         assert_eq!(shown.collect::<Vec<_>>(), expected);
     }
 
@@ -257,7 +270,10 @@ mod tests {
             let processes = vec![mk_process(10, 7, "a")];
             let snapshot = Snapshot { host: Cookie(1), processes, listeners };
             let known = Known { pods: vec![mk_pod("a", None)], problems: vec![] };
-            targets(&known, &snapshot, "here", false).into_values().next().unwrap()
+            targets(&known, &snapshot, "here", false, &Rules::default())
+                .into_values()
+                .next()
+                .unwrap()
         };
         let (closed, open) = (of(vec![]), of(vec![mk_listener(7, "a")]));
         assert_ne!(closed, open);
@@ -295,7 +311,7 @@ mod tests {
                 processes: processes.clone(),
                 listeners: listeners.to_vec(),
             };
-            let targets = targets(&known, &snapshot, "here", true).into_values();
+            let targets = targets(&known, &snapshot, "here", true, &Rules::default()).into_values();
             targets
                 .map(|target| {
                     assert_eq!(target.netns, Ok(Cookie(1)));

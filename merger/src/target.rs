@@ -13,6 +13,7 @@ use crate::identity::{Cookie, PodUid};
 
 pub mod annotations;
 pub mod mesh;
+pub mod note;
 pub mod plan;
 
 /// A pod's name, unique on the cluster at any one time.
@@ -35,7 +36,8 @@ pub struct Pod {
     pub node: Option<String>,
     /// As its owner wrote them; hostile until checked.
     pub annotations: BTreeMap<String, String>,
-    /// The containers that may run for long: those of the application, and native sidecars.
+    /// The containers that may run for long, of the application and native sidecars, and of the others,
+    /// init and ephemeral, those that run.
     pub containers: Vec<Container>,
     /// Whether it succeeded or failed: nothing of it will listen again.
     pub ended: bool,
@@ -50,6 +52,8 @@ pub struct Container {
     pub id: Option<String>,
     /// The ports that it declares, which need not be those that it listens on.
     pub ports: Vec<Port>,
+    /// Of its environment what [`mesh::ENVIRONMENT`] names.
+    pub env: BTreeMap<String, String>,
 }
 
 /// A declared port of a container.
@@ -117,12 +121,12 @@ pub enum Scheme {
 /// What made an endpoint a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The pod asks for this port in an annotation.
-    Annotation,
+    /// The pod asks for this port in this annotation.
+    Annotation(String),
     /// The pod asks to be scraped, and this port's name says metrics.
     NamedPort,
     /// The container is the sidecar of this mesh.
-    Sidecar(&'static str),
+    Sidecar(String),
     /// A person asked every listener of the namespace.
     Probe,
 }
@@ -190,7 +194,7 @@ impl Scheme {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Annotation => f.write_str("the annotation prometheus.io/port"),
+            Self::Annotation(annotation) => write!(f, "the annotation {annotation}"),
             Self::NamedPort => f.write_str("the name of the port"),
             Self::Sidecar(mesh) => write!(f, "the sidecar of {mesh}"),
             Self::Probe => f.write_str("a probe"),

@@ -284,10 +284,9 @@ impl Arguments {
 
     /// A port of a proxy is asked for the proxy's metrics, or not at all.
     fn source(&self, port: NonZeroU16, bound: &[IpAddr]) -> Option<Source> {
-        let (scheme, path) = match mesh::profile_of_port(port) {
+        let (scheme, path) = match mesh::page_of_port(port) {
             None => (self.scheme, self.path.as_str()),
-            Some(profile) if profile.port == port.get() => (Scheme::Http, profile.path),
-            Some(_) => return None,
+            Some(page) => (Scheme::Http, page?),
         };
         Some(Source {
             container: String::new(),

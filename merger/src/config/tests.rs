@@ -55,6 +55,21 @@ fn a_file_with_a_bad_value_is_told_what_is_right() {
 }
 
 #[test]
+fn a_file_adds_profiles_and_queries_or_is_told_why_not() {
+    let text = "pods: manifests:/d\nmesh_queries: {istio: usedonly}\nmeshes:\n\
+                - {mesh: m, container: c, pages: [{of: proxy, port: 1, path: /m}]}\n";
+    let rules = read(text).unwrap().check().unwrap().rules;
+    let mut profiles = rules.meshes.profiles();
+    assert_eq!(profiles.next().unwrap().mesh, "m");
+    let istio = profiles.find(|profile| profile.mesh == "istio").unwrap();
+    assert_eq!(istio.pages[1].path, "/stats/prometheus?usedonly");
+    let bad = read("pods: manifests:/d\nmeshes: [{mesh: m, container: c, reserved: [0]}]\n");
+    check_refused(bad.unwrap(), "mesh \"m\": reserved is \"0\": a port is from 1 to 65535");
+    let error = read("meshes: [{mesh: m, container: c, pagess: []}]\n").unwrap_err();
+    assert!(error.contains("pagess"), "{error}");
+}
+
+#[test]
 fn what_is_said_first_goes_before_the_rest() {
     let flags = Settings { max_samples: Some(1), ..Settings::default() };
     let file = Settings {

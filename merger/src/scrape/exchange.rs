@@ -132,7 +132,7 @@ mod tests {
                     port: NonZeroU16::MIN,
                     scheme: Scheme::Http,
                     path: path.clone(),
-                    reason: Reason::Annotation,
+                    reason: Reason::Annotation("prometheus.io/port".to_owned()),
                     state: State::Pending,
                     owner: None,
                 };

@@ -1,192 +1,189 @@
-//! What a pod asks for in its annotations.
+//! What a pod asks for in its annotations, one file for each set of them.
 //!
-//! Names are compared as Prometheus compares them, with every character outside `[a-zA-Z0-9_]`
-//! replaced by `_`: `prometheus.io/port`, `prometheus-io/port` and `prometheus_io_port` are one.
-//! Source: `SanitizeLabelName` in `util/strutil/strconv.go` of prometheus/prometheus, and the job
-//! `kubernetes-pods` of the Prometheus chart, whose conventions these are.
+//! A set that cannot be followed costs what it asked for and nothing of the others; each fault is a
+//! [`Note`] with the annotation and its value. Annotations are hostile: no list is read beyond
+//! [`MAX_ENDPOINTS`], and no value beyond [`MAX_VALUE`].
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU16};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16};
 
-use super::Scheme;
+use self::value::Entry;
+pub use self::value::{Malformed, page_of, path, port, port_of, scheme, shortened, truth_of};
+use super::{Scheme, note::Note};
 
-/// A path longer than this is nobody's metrics page.
-const MAX_PATH: usize = 1024;
+pub mod consul;
+pub mod coroot;
+pub mod istio;
+pub mod kuma;
+pub mod opentelemetry;
+pub mod own;
+pub mod prometheus;
+mod value;
 
-/// What the annotations `prometheus.io/…` of a pod say.
+/// Of more endpoints in one list the last ones are not read.
+pub const MAX_ENDPOINTS: usize = 32;
+
+/// A value with more bytes than this says nothing that anybody would want to say.
+pub const MAX_VALUE: usize = 4096;
+
+/// What all the annotations of a pod ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// `true` and `false`; none where the pod says nothing, or nothing that is understood.
+    /// What `prometheus.io/scrape` says.
     pub scrape: Option<bool>,
-    /// The port to scrape.
-    pub port: Option<NonZeroU16>,
-    /// Path and query; `/metrics` where the pod says nothing.
-    pub path: String,
-    /// `http` where the pod says nothing.
-    pub scheme: Scheme,
+    /// The endpoints, in the order of the merged page.
+    pub endpoints: Vec<Endpoint>,
+    /// Scheme and path for ports named like metrics, where it asks to be scraped and says no port.
+    pub named: Option<(Scheme, String)>,
+    /// Whether it may be probed, where it says so.
+    pub probe: Option<bool>,
+    /// What cannot be followed.
+    pub notes: Vec<Note>,
 }
 
-/// An annotation that cannot be followed, and why. What it asked for is not done.
+/// An endpoint that a pod asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// The annotation, spelled as the pod has it, shortened and escaped.
+pub struct Endpoint {
+    /// The port.
+    pub at: At,
+    /// Whether it speaks TLS.
+    pub scheme: Scheme,
+    /// Path and query, checked.
+    pub path: String,
+    /// The annotation that asks, shortened and escaped.
     pub annotation: String,
-    /// Its value, shortened and escaped.
-    pub value: String,
-    /// What would be right.
-    pub expected: &'static str,
+    /// The container that it is said to be of.
+    pub container: Option<String>,
+    /// The address that it is said to be bound to.
+    pub address: Option<IpAddr>,
 }
 
-/// Reads the annotations of a pod. Of two spellings of one name, the first in byte order counts.
-pub fn read(annotations: &BTreeMap<String, String>) -> Result<Asked, Malformed> {
-    let find = |name: &str| annotations.iter().find(|(spelled, _)| sanitised_eq(spelled, name));
-
-    let scrape = find("prometheus_io_scrape")
-        .map(|entry| parse(entry, scrape, "\"true\" or \"false\""))
-        .transpose()?;
-    // What is not to be scraped may say of the rest what it likes.
-    if scrape == Some(false) {
-        return Ok(Asked { scrape, ..Asked::default() });
-    }
-    let port = find("prometheus_io_port")
-        .map(|entry| parse(entry, port, "a port from 1 to 65535, in digits"))
-        .transpose()?;
-    let path = find("prometheus_io_path")
-        .map(|entry| {
-            let path =
-                parse(entry, path, "a path like /metrics in a URL's ASCII, up to 1024 bytes");
-            let is_page = |path: &String| !is_command(path);
-            let what = "a page of metrics: to many a server it is a command";
-            path.and_then(|path| Some(path).filter(is_page).ok_or_else(|| malformed(entry, what)))
-        })
-        .transpose()?;
-    let scheme = find("prometheus_io_scheme")
-        .map(|entry| parse(entry, scheme, "\"http\" or \"https\""))
-        .transpose()?;
-
-    let path = path.unwrap_or_else(|| "/metrics".to_owned());
-    Ok(Asked { scrape, port, path, scheme: scheme.unwrap_or_default() })
+/// A port by number or by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// By number.
+    Number(NonZeroU16),
+    /// By the name that a container gives it.
+    Name(String),
 }
 
-fn parse<T>(
-    entry: (&String, &String),
-    parser: fn(&str) -> Option<T>,
-    expected: &'static str,
-) -> Result<T, Malformed> {
-    parser(entry.1).ok_or_else(|| malformed(entry, expected))
-}
-
-fn malformed((annotation, value): (&String, &String), expected: &'static str) -> Malformed {
-    Malformed { annotation: shortened(annotation), value: shortened(value), expected }
-}
-
-fn scrape(value: &str) -> Option<bool> {
-    match value {
-        "true" => Some(true),
-        // As Go's `ParseBool` reads it for Istio: whoever declines is not asked for the spelling.
-        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
-        _ => None,
-    }
-}
-
-/// Digits alone: `str::parse` would take a sign as well.
-fn port(value: &str) -> Option<NonZeroU16> {
-    value.bytes().all(|b| b.is_ascii_digit()).then(|| value.parse().ok()).flatten()
-}
-
-/// Path and query of a request; `None` for what is not to be sent.
-///
-/// A leading `/` is put in where it is missing, as Go's `url.URL` does for Prometheus. Two of them
-/// would name a host to some servers. Quotes, angle brackets and backslashes are in no URL: the client
-/// would refuse to send them, or a server would take them for something else. Nor is there a page that
-/// is only reached by `..` or `//`: servers send whoever asks for it elsewhere.
+/// Reads all sets. `declared` are the ports of the pod's applications, `containers` its containers.
 #[must_use]
-pub fn path(value: &str) -> Option<String> {
-    let path = match value.as_bytes() {
-        [] => return Some("/metrics".to_owned()),
-        [b'/', ..] => value.to_owned(),
-        _ => format!("/{value}"),
-    };
-    let sound = path.len() <= MAX_PATH
-        && path.bytes().all(|b| b.is_ascii_graphic() && !b"#\"<>`\\".contains(&b));
-    (sound && has_whole_escapes(&path) && is_direct(&decoded(before_query(&path)))).then_some(path)
-}
-
-fn before_query(path: &str) -> &str {
-    path.split_once('?').map_or(path, |(before, _)| before)
-}
-
-/// Whether no segment of a path is empty or a dot, but for what follows its last `/`.
-fn is_direct(path: &str) -> bool {
-    let mut segments = path.strip_suffix('/').unwrap_or(path).split('/').skip(1);
-    segments.all(|segment| !matches!(segment, "" | "." | ".."))
-}
-
-/// Whether every `%` begins an escape, of anything but a control character.
-fn has_whole_escapes(path: &str) -> bool {
-    path.split('%').skip(1).all(|rest| escaped(rest).is_some_and(|byte| !byte.is_ascii_control()))
-}
-
-/// Whether a path is one by which something is ended, drained or reset: at Envoy's administration,
-/// pilot-agent, ztunnel, `linkerd-proxy`, Prometheus. They take POST, but older ones took GET as well.
-fn is_command(path: &str) -> bool {
-    const ANYWHERE: [&str; 4] =
-        ["quitquitquit", "abortabortabort", "drain_listeners", "reset_counters"];
-    const WHOLE: [&str; 6] =
-        ["/shutdown", "/healthcheck/fail", "/healthcheck/ok", "/logging", "/-/quit", "/-/reload"];
-    // Decoded twice: a proxy in front may be the first to do it.
-    let said = decoded(&decoded(before_query(path))).to_ascii_lowercase();
-    let said = said.trim_end_matches('/');
-    WHOLE.contains(&said) || said.split(['/', ';']).any(|segment| ANYWHERE.contains(&segment))
-}
-
-/// With the escapes of a URL replaced; what is none stays.
-fn decoded(text: &str) -> String {
-    let mut pieces = text.split('%');
-    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
-        bytes.push(escaped(piece).unwrap_or(b'%'));
-        let n_digits = if escaped(piece).is_some() { 2 } else { 0 };
-        bytes.extend_from_slice(&piece.as_bytes()[n_digits..]);
+pub fn read(
+    annotations: &BTreeMap<String, String>,
+    declared: impl Iterator<Item = NonZeroU16>,
+    containers: &[&str],
+) -> Asked {
+    let mut notes = prometheus::twice(annotations);
+    let mut endpoints = own::endpoints(annotations, containers, &mut notes);
+    endpoints.extend(istio::targets(annotations, &mut notes));
+    let scraped = noted(prometheus::read(annotations), &mut notes).unwrap_or_default();
+    let prometheus::Asked { scrape, slow, port, spelled, path, scheme } = scraped;
+    if slow {
+        notes.push(Note::Slow);
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let wanted = scrape == Some(true) || slow;
+    match port {
+        Some(port) if wanted => endpoints.push(Endpoint::new(port, scheme, path.clone(), &spelled)),
+        _ => {}
+    }
+    endpoints.extend(consul::endpoint(annotations, &mut notes));
+    endpoints.extend(kuma::endpoints(annotations, &mut notes));
+    endpoints.extend(coroot::endpoint(annotations, &mut notes));
+    endpoints.extend(opentelemetry::endpoints(annotations, declared, &mut notes));
+    let named = (wanted && port.is_none() && endpoints.is_empty()).then_some((scheme, path));
+    let probe = own::probe(annotations, &mut notes);
+    Asked { scrape, endpoints, named, probe, notes }
 }
 
-/// The byte whose two digits follow a `%`.
-fn escaped(after: &str) -> Option<u8> {
-    let digits = after.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
-    u8::from_str_radix(digits, 16).ok()
-}
-
-/// `http` or `https`.
+/// Whether any set reads an annotation of this name; the others need not be kept.
 #[must_use]
-pub fn scheme(value: &str) -> Option<Scheme> {
-    match value {
-        "http" => Some(Scheme::Http),
-        "https" => Some(Scheme::Https),
-        _ => None,
+pub fn is_read(name: &str) -> bool {
+    const DOMAINS: [&str; 8] = [
+        "consul.hashicorp.com/",
+        "coroot.com/",
+        "dapr.io/",
+        "merger.io/",
+        "prometheus.istio.io/",
+        "prometheus.metrics.kuma.io/",
+        "status.sidecar.istio.io/",
+        opentelemetry::PREFIX,
+    ];
+    let sanitised: String = name.chars().take(14).map(value::sanitised).collect();
+    sanitised == "prometheus_io_"
+        || name.ends_with(".merger.io/endpoints")
+        || DOMAINS.iter().any(|domain| name.starts_with(domain))
+}
+
+/// The annotations of which something is read, none with much more than [`MAX_VALUE`]: what a source
+/// of pods keeps of them.
+#[must_use]
+pub fn pruned(mut annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    annotations.retain(|name, _| is_read(name));
+    cut(annotations)
+}
+
+/// Cuts values that are too long to say anything, and leaves them so long that this is still known.
+#[must_use]
+pub fn cut(mut values: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    for value in values.values_mut().filter(|value| value.len() > MAX_VALUE) {
+        let end = (MAX_VALUE + 1..value.len()).find(|at| value.is_char_boundary(*at));
+        value.truncate(end.unwrap_or(value.len()));
+        value.shrink_to_fit();
+    }
+    values
+}
+
+/// What is read at all.
+fn entries(annotations: &BTreeMap<String, String>) -> impl Iterator<Item = Entry<'_>> {
+    annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+fn find<'a>(annotations: &'a BTreeMap<String, String>, name: &str) -> Option<Entry<'a>> {
+    annotations.get_key_value(name).map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// Those that can be followed; the others are noted.
+fn kept<T>(read: impl Iterator<Item = Result<T, Malformed>>, notes: &mut Vec<Note>) -> Vec<T> {
+    read.filter_map(|read| noted(read, notes)).collect()
+}
+
+fn noted<T>(read: Result<T, Malformed>, notes: &mut Vec<Note>) -> Option<T> {
+    read.map_err(|malformed| notes.push(Note::Malformed(malformed))).ok()
+}
+
+/// A list or a document, as long as it may be.
+fn short(entry: Entry<'_>) -> Result<&str, Malformed> {
+    let (annotation, value) = entry;
+    let expected = "up to 4096 bytes";
+    (value.len() <= MAX_VALUE).then_some(value).ok_or(Malformed::new(annotation, value, expected))
+}
+
+/// Notes what a list has beyond [`MAX_ENDPOINTS`].
+fn note_rest(annotation: &str, n_listed: usize, notes: &mut Vec<Note>) {
+    if n_listed > MAX_ENDPOINTS {
+        let left_out = n_listed - MAX_ENDPOINTS;
+        notes.push(Note::LongList { annotation: value::shown_name(annotation), left_out });
     }
 }
 
-fn sanitised_eq(spelled: &str, sanitised: &str) -> bool {
-    spelled.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).eq(sanitised.chars())
-}
+// === impl Endpoint ===
 
-/// As much of a hostile text as fits a line of a log.
-fn shortened(value: &str) -> String {
-    const SHOWN: usize = 40;
-    let mut shown: String = value.chars().take(SHOWN).flat_map(char::escape_default).collect();
-    if value.chars().nth(SHOWN).is_some() {
-        shown.push('…');
+impl Endpoint {
+    fn new(port: NonZeroU16, scheme: Scheme, path: String, annotation: &str) -> Self {
+        let annotation = value::shown_name(annotation);
+        Self { at: At::Number(port), scheme, path, annotation, container: None, address: None }
     }
-    shown
 }
 
-// === impl Malformed ===
+// === impl At ===
 
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { annotation, value, expected } = self;
-        write!(f, "annotation {annotation}: \"{value}\" is not {expected}")
+impl At {
+    /// A number, or a name as Kubernetes lets a port have it.
+    fn read(text: &str) -> Option<Self> {
+        let is_name = text.len() <= 15
+            && text.bytes().any(|b| b.is_ascii_lowercase())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if is_name { Some(Self::Name(text.to_owned())) } else { port(text).map(Self::Number) }
     }
 }
 

@@ -1,72 +1,243 @@
-//! What each mesh's sidecar exposes, as a table.
+//! What each mesh's sidecar exposes: profiles, as data.
+//!
+//! Those that are known stand in `mesh/profiles.yaml`; a user's own have the same form and go first.
 
-use std::num::NonZeroU16;
+use std::{collections::BTreeMap, num::NonZeroU16, sync::LazyLock};
 
-use super::Container;
+use serde::Deserialize;
+
+use super::{Container, annotations};
 
 /// A sidecar's own metrics, and the ports of its pod that are not an application's.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Profile {
     /// The mesh, for people.
-    pub mesh: &'static str,
+    pub mesh: String,
     /// The name that the mesh's injector gives the sidecar's container.
-    pub container: &'static str,
-    /// The port of the proxy's own metrics.
-    pub port: u16,
-    /// Their path.
-    pub path: &'static str,
+    pub container: String,
+    /// The name of a port that the container has to declare.
+    #[serde(default)]
+    pub declares: Option<String>,
+    /// Its pages, the one that is preferred first: of what stands on two of them, one is read.
+    #[serde(default)]
+    pub pages: Vec<Page>,
+    /// What its injector writes over the pod's `prometheus.io/port` and `prometheus.io/path`.
+    #[serde(default)]
+    pub injected: Option<Injected>,
+    /// The annotation that asks for the sidecar.
+    #[serde(default)]
+    pub asked_by: Option<String>,
+    /// The annotation that declines its metrics by `false`.
+    #[serde(default)]
+    pub switch: Option<String>,
     /// The ports of the proxy and its agent. Nobody may ask for them as an application's: some are
-    /// for administration, and some repeat what the proxy's own metrics say already.
-    pub reserved: &'static [u16],
+    /// for administration, and some repeat what is read already.
+    #[serde(default)]
+    pub reserved: Vec<u16>,
+    /// The annotations by which a pod moves such ports.
+    #[serde(default)]
+    pub reserved_by: Vec<String>,
 }
 
-/// The profiles known.
-///
-/// Istio: `pkg/bootstrap` puts Envoy's statistics on 15090, and `istioReservedPorts` in
-/// `pilot/cmd/pilot-agent/status/server.go` lists the ports that it refuses as scrape targets.
-/// 15020 repeats Envoy and the application, so nothing is taken from it.
-const PROFILES: &[Profile] = &[Profile {
-    mesh: "istio",
-    container: "istio-proxy",
-    port: 15090,
-    path: "/stats/prometheus",
-    reserved: &[15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090],
-}];
+/// A page of a sidecar.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    /// Whose metrics these are.
+    pub of: Part,
+    /// The port.
+    pub port: NonZeroU16,
+    /// Path and query, as in an annotation.
+    pub path: String,
+    /// The annotation by which a pod moves the port.
+    #[serde(default)]
+    pub port_annotation: Option<String>,
+    /// The annotation by which a pod moves the path.
+    #[serde(default)]
+    pub path_annotation: Option<String>,
+    /// Whether it is expected.
+    #[serde(default)]
+    pub when: When,
+    /// Whose metrics stand there as well.
+    #[serde(default)]
+    pub repeats: Vec<Repeat>,
+    /// What is asked for by annotations whose names begin so stands there as well.
+    #[serde(default)]
+    pub holds: Option<String>,
+}
 
-/// Containers of proxies whose own metrics are not read, with their ports for traffic and for
-/// administration: mesh, container, ports. Their ports for metrics are not among them, as they can be
-/// asked for by annotation like an application's.
-///
-/// Linkerd: `values.yaml` of the control plane's chart. Consul: `mesh_webhook.go` of consul-k8s and
-/// `metrics.go` of consul-dataplane. Kuma: `UPGRADE.md` and `run.go`. Dapr: `pkg/runtime/config.go`. App
-/// Mesh and OSM name theirs `envoy`: `values.yaml` of the controller, `pkg/constants/constants.go`.
-const PROXIES: &[(&str, &str, &[u16])] = &[
-    ("linkerd", "linkerd-proxy", &[4140, 4143, 4190]),
-    ("consul", "consul-dataplane", &[15001, 19000, 20000]),
-    ("kuma", "kuma-sidecar", &[9901, 9902, 15001, 15006, 15053]),
-    ("dapr", "daprd", &[3500, 50001]),
-    ("App Mesh or OSM", "envoy", &[15000, 15001, 15003]),
-];
+/// Whose metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The proxy's.
+    Proxy,
+    /// Those of the program that looks after the proxy.
+    Agent,
+    /// The application's.
+    Application,
+}
 
-/// The mesh whose proxy has `port`, where `container` is such a proxy.
+/// Whether a page is expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// It is, and pending until it listens.
+    #[default]
+    Always,
+    /// Only where it listens: it depends on settings that the pod does not show.
+    Listening,
+}
+
+/// What stands on a page as well.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repeat {
+    /// Whose metrics.
+    pub what: Part,
+    /// `name=value` of an annotation, or of a variable of the sidecar's environment, by which it does
+    /// not: a name with a `/` is an annotation's.
+    #[serde(default)]
+    pub unless: Option<String>,
+}
+
+/// What an injector writes over a pod's annotations.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Injected {
+    /// Of `prometheus.io/port`.
+    pub port: NonZeroU16,
+    /// Of `prometheus.io/path`.
+    pub path: String,
+    /// The annotation by which a pod moves the port.
+    #[serde(default)]
+    pub port_annotation: Option<String>,
+    /// The annotation by which a pod moves the path.
+    #[serde(default)]
+    pub path_annotation: Option<String>,
+}
+
+/// The profiles that count, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meshes(Vec<Profile>);
+
+/// Why a profile cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("mesh \"{mesh}\": {field} is \"{value}\": {expected}")]
+pub struct Error {
+    mesh: String,
+    field: &'static str,
+    value: String,
+    expected: &'static str,
+}
+
+/// The variables of a sidecar's environment of which anything is read.
+pub const ENVIRONMENT: [&str; 2] = [annotations::istio::ORIGINALS, "PILOT_AGENT_MERGE_ENVOY_STATS"];
+
+static KNOWN: LazyLock<Meshes> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "a test reads the table that is compiled in")]
+    Meshes(serde_saphyr::from_str(include_str!("mesh/profiles.yaml")).expect("the table is sound"))
+});
+
+/// What may be asked at `port` by somebody who does not know the pod: the page of Istio's proxy,
+/// nothing on its other ports. `None` where it is no port of Istio's.
 #[must_use]
-pub fn reserving(container: &Container, port: NonZeroU16) -> Option<&'static str> {
-    let sidecars = PROFILES.iter().map(|p| (p.mesh, p.container, p.reserved));
-    let mut proxies = sidecars.chain(PROXIES.iter().copied());
-    let has = |&(_, name, ports): &(_, &str, &[u16])| {
-        name == container.name && ports.contains(&port.get())
-    };
-    proxies.find(has).map(|(mesh, ..)| mesh)
+pub fn page_of_port(port: NonZeroU16) -> Option<Option<&'static str>> {
+    let profile = KNOWN.0.iter().find(|profile| profile.mesh == "istio")?;
+    let is_proxys = |page: &&Page| page.of == Part::Proxy && page.port == port;
+    let page = profile.pages.iter().find(is_proxys).map(|page| page.path.as_str());
+    profile.reserved.contains(&port.get()).then_some(page)
 }
 
-/// The profile of a sidecar, or `None` where `container` is the application's.
-#[must_use]
-pub fn profile(container: &Container) -> Option<&'static Profile> {
-    PROFILES.iter().find(|profile| profile.container == container.name)
+// === impl Meshes ===
+
+impl Meshes {
+    /// Those of `own`, and the known ones behind them. The proxies of a mesh in `queries` are asked with
+    /// that query, as Envoy by `usedonly` for only what was used.
+    pub fn with(own: Vec<Profile>, queries: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let mut profiles: Vec<Profile> = own.into_iter().chain(KNOWN.0.iter().cloned()).collect();
+        for (mesh, query) in queries {
+            let mut ours = profiles.iter_mut().filter(|profile| profile.mesh == *mesh).peekable();
+            if ours.peek().is_none() {
+                return Err(Error::new(mesh, "query", query, "there is no mesh of that name"));
+            }
+            let pages = ours.flat_map(|profile| &mut profile.pages);
+            for page in pages.filter(|page| page.of == Part::Proxy) {
+                page.path.push(if page.path.contains('?') { '&' } else { '?' });
+                page.path.push_str(query);
+            }
+        }
+        profiles.iter().try_for_each(Profile::check)?;
+        Ok(Self(profiles))
+    }
+
+    /// The profile of a sidecar, or `None` where `container` is the application's.
+    #[must_use]
+    pub fn profile(&self, container: &Container) -> Option<&Profile> {
+        let declares = |name| container.ports.iter().any(|port| port.name.as_ref() == Some(name));
+        self.0.iter().find(|profile| {
+            profile.container == container.name && profile.declares.as_ref().is_none_or(declares)
+        })
+    }
+
+    /// All of them.
+    pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
+        self.0.iter()
+    }
 }
 
-/// The profile whose proxy has `port`, whatever pod it is in.
-#[must_use]
-pub fn profile_of_port(port: NonZeroU16) -> Option<&'static Profile> {
-    PROFILES.iter().find(|profile| profile.reserved.contains(&port.get()))
+impl Default for Meshes {
+    fn default() -> Self {
+        KNOWN.clone()
+    }
 }
+
+// === impl Profile ===
+
+impl Profile {
+    /// Whether it can be followed: what is compiled in is held to it by a test, what a user adds at the
+    /// start.
+    fn check(&self) -> Result<(), Error> {
+        let error = |field, value, expected| Err(Error::new(&self.mesh, field, value, expected));
+        if self.mesh.is_empty() || self.container.is_empty() {
+            let expected = "name the mesh, and the container that is its sidecar";
+            return error("container", &self.container, expected);
+        }
+        if self.reserved.contains(&0) {
+            return error("reserved", "0", "a port is from 1 to 65535");
+        }
+        for page in &self.pages {
+            if annotations::path(&page.path).as_ref() != Some(&page.path) {
+                return error("path", &page.path, "a path is like /metrics, in a URL's ASCII");
+            }
+            for name in page.repeats.iter().filter_map(|repeat| repeat.unless.as_deref()) {
+                let name = name.split_once('=').map_or("", |(name, _)| name);
+                if !ENVIRONMENT.contains(&name) && !annotations::is_read(name) {
+                    return error("unless", name, "merger reads no such annotation or variable");
+                }
+            }
+        }
+        let of_pages =
+            self.pages.iter().flat_map(|page| [&page.port_annotation, &page.path_annotation]);
+        let injected = self.injected.iter().flat_map(|i| [&i.port_annotation, &i.path_annotation]);
+        let names = of_pages.chain(injected).chain([&self.asked_by, &self.switch]).flatten();
+        let names = names.chain(&self.reserved_by);
+        match { names }.find(|name| !annotations::is_read(name)) {
+            Some(name) => error("annotation", name, "merger reads no annotation of that name"),
+            None => Ok(()),
+        }
+    }
+}
+
+// === impl Error ===
+
+impl Error {
+    fn new(mesh: &str, field: &'static str, value: &str, expected: &'static str) -> Self {
+        let (mesh, value) = (annotations::shortened(mesh), annotations::shortened(value));
+        Self { mesh, field, value, expected }
+    }
+}
+
+#[cfg(test)]
+mod tests;

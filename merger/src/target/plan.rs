@@ -1,23 +1,32 @@
 //! A pod and its listeners in; its sources, and the reason for each, out.
 //!
 //! Nothing is guessed: a port is read because the pod asks for it, because its name says metrics
-//! in a pod that asks to be scraped, or because it is the sidecar's.
+//! in a pod that asks to be scraped, or because it is the sidecar's. Nothing is read twice: the proxy,
+//! its agent and the application each give their metrics once.
 
 use std::{
-    fmt,
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
 };
 
+pub use self::probe::{Probe, Probed, Verdict};
+pub use super::note::Note;
 use super::{
-    Container, Listener, Pod, Reason, Refusal, Scheme, Source, State,
-    annotations::{self, Asked, Malformed},
-    mesh,
+    Container, Listener, Pod, Reason, Refusal, Scheme, Source, State, annotations,
+    mesh::{Meshes, Profile},
 };
 use crate::identity::{PodUid, cgroup_path};
 
-/// A pod with more sources than this gets the first ones, and a note.
+mod application;
+mod probe;
+mod sidecar;
+
+/// A pod with more sources than this gets the first ones and those of its sidecars, and a note.
 pub const MAX_SOURCES: usize = 8;
+
+/// Of more notes than this the last ones are only counted.
+const MAX_NOTES: usize = 32;
 
 /// What is to be read of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,75 +35,103 @@ pub struct Plan {
     pub sources: Vec<Source>,
     /// What was asked for and is not done.
     pub notes: Vec<Note>,
+    /// What is to be asked once whether it is a page of metrics.
+    pub probes: Vec<Probe>,
 }
 
-/// Why something that the pod asks for, or seems to ask for, is not a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// An annotation that cannot be followed.
-    Malformed(Malformed),
-    /// The port that it asks for is the proxy's.
-    Reserved {
-        /// The port of the annotation.
-        port: NonZeroU16,
-        /// Whose proxy.
-        mesh: &'static str,
-    },
-    /// It asks to be scraped and does not say where.
-    NoPort,
-    /// It asks for nothing, and has no sidecar.
-    NotAsked,
-    /// It declines.
-    Declined,
-    /// It has more sources than [`MAX_SOURCES`].
-    TooMany {
-        /// How many were left out, from the end.
-        left_out: usize,
-    },
+/// What decides beside the pod: settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The profiles of sidecars.
+    pub meshes: Meshes,
+    /// The namespaces of the cluster of which pods are probed without saying so themselves.
+    pub probed_namespaces: BTreeSet<String>,
 }
 
-/// Plans `pod`, whose network namespace has just these `listeners`.
+/// Plans `pod` by the rules that hold without settings. Its network namespace has just these
+/// `listeners`.
 #[must_use]
 pub fn plan(pod: &Pod, listeners: &[&Listener]) -> Plan {
-    plan_with(pod, listeners, None)
+    Rules::default().plan(pod, listeners, None, &Probed::default())
 }
 
 /// Plans `pod`, which is in the host's namespace: of these `listeners` only those are its own that
 /// nobody else holds.
 #[must_use]
 pub fn plan_on_host(pod: &Pod, listeners: &[&Listener], owner: PodUid) -> Plan {
-    plan_with(pod, listeners, Some(owner))
+    Rules::default().plan(pod, listeners, Some(owner), &Probed::default())
 }
 
-fn plan_with(pod: &Pod, listeners: &[&Listener], owner: Option<PodUid>) -> Plan {
-    let planner = Planner { pod, listeners, owner };
-    let mut notes = Vec::new();
-    let asked = annotations::read(&pod.annotations).unwrap_or_else(|malformed| {
-        notes.push(Note::Malformed(malformed));
-        Asked::default()
-    });
+// === impl Rules ===
 
-    let mut sources = match (asked.scrape, asked.port) {
-        (Some(true), Some(port)) => planner.annotated(&asked, port, &mut notes),
-        (Some(true), None) => planner.named(&asked, &mut notes),
-        _ => Vec::new(),
-    };
-    if asked.scrape == Some(false) {
-        notes.push(Note::Declined);
-    } else {
-        sources.extend(planner.sidecars());
-    }
-    if sources.is_empty() && notes.is_empty() {
-        notes.push(Note::NotAsked);
-    }
-    if sources.len() > MAX_SOURCES {
-        notes.push(Note::TooMany { left_out: sources.len() - MAX_SOURCES });
+impl Rules {
+    /// Plans `pod`, whose network namespace has just these `listeners`; in the host's, `owner` is the
+    /// pod that has to hold them. `probed` is what is known of listeners that were asked.
+    #[must_use]
+    pub fn plan(
+        &self,
+        pod: &Pod,
+        listeners: &[&Listener],
+        owner: Option<PodUid>,
+        probed: &Probed,
+    ) -> Plan {
+        let planner = Planner { rules: self, pod, listeners, owner };
+        let mut asked = planner.asked();
+        let mut notes = std::mem::take(&mut asked.notes);
+        if asked.scrape == Some(false) {
+            let declined =
+                |e: &annotations::Endpoint| Note::DeclinedAll { annotation: e.annotation.clone() };
+            notes.push(Note::Declined);
+            notes.extend(asked.endpoints.first().map(declined));
+            return Plan { notes: bounded(notes), ..Plan::default() };
+        }
+        let sidecars = planner.sidecars(&mut notes);
+        let mut sources = planner.applications_sources(&asked, &sidecars, &mut notes);
+        let room = MAX_SOURCES.saturating_sub(sidecars.sources.len());
+        if sources.len() > room {
+            notes.push(Note::TooMany { left_out: sources.len() - room });
+            sources.truncate(room);
+        }
+        let (found, probes) = planner.probes(&asked, &sidecars, &sources, probed);
+        sources.extend(found.into_iter().take(room - sources.len()));
+        sources.extend(sidecars.sources);
         sources.truncate(MAX_SOURCES);
+        tell_apart(&mut sources);
+        if !probes.is_empty() {
+            notes.push(Note::Unprobed { ports: probes.iter().map(|probe| probe.port).collect() });
+        }
+        if sources.is_empty() && notes.is_empty() {
+            notes.push(Note::NotAsked);
+        }
+        Plan { sources, notes: bounded(notes), probes }
     }
-    Plan { sources, notes }
+}
+
+fn bounded(mut notes: Vec<Note>) -> Vec<Note> {
+    if notes.len() > MAX_NOTES {
+        let left_out = notes.len() - MAX_NOTES;
+        notes.truncate(MAX_NOTES);
+        notes.push(Note::TooManyNotes { left_out });
+    }
+    notes
+}
+
+/// Two pages of one port are two endpoints: the first has the name of the port, the others their path
+/// behind it.
+fn tell_apart(sources: &mut [Source]) {
+    for at in 1..sources.len() {
+        let (before, rest) = sources.split_at_mut(at);
+        let source = &mut rest[0];
+        let same =
+            |s: &Source| (&s.container, &s.endpoint) == (&source.container, &source.endpoint);
+        if before.iter().any(same) {
+            source.endpoint += &source.path;
+        }
+    }
 }
 
 struct Planner<'a> {
+    rules: &'a Rules,
     pod: &'a Pod,
     listeners: &'a [&'a Listener],
     /// [`Source::owner`].
@@ -104,43 +141,6 @@ struct Planner<'a> {
 // === impl Planner ===
 
 impl<'a> Planner<'a> {
-    fn annotated(&self, asked: &Asked, port: NonZeroU16, notes: &mut Vec<Note>) -> Vec<Source> {
-        if let Some(mesh) = self.reserving(port) {
-            notes.push(Note::Reserved { port, mesh });
-            return Vec::new();
-        }
-        let container = self.container_behind(port);
-        vec![self.source(container, port, asked.scheme, &asked.path, Reason::Annotation)]
-    }
-
-    fn named(&self, asked: &Asked, notes: &mut Vec<Note>) -> Vec<Source> {
-        let mut sources: Vec<Source> = Vec::new();
-        for container in self.applications() {
-            for port in container.ports.iter().filter(|port| says_metrics(port.name.as_deref())) {
-                let known = sources.iter().any(|source| source.port == port.number);
-                if !known && self.reserving(port.number).is_none() {
-                    let (scheme, path) = (asked.scheme, &asked.path);
-                    let container = Some(container);
-                    let reason = Reason::NamedPort;
-                    sources.push(self.source(container, port.number, scheme, path, reason));
-                }
-            }
-        }
-        if sources.is_empty() {
-            notes.push(Note::NoPort);
-        }
-        sources
-    }
-
-    fn sidecars(&self) -> impl Iterator<Item = Source> {
-        self.pod.containers.iter().filter_map(|container| {
-            let profile = mesh::profile(container)?;
-            let port = NonZeroU16::new(profile.port)?;
-            let reason = Reason::Sidecar(profile.mesh);
-            Some(self.source(Some(container), port, Scheme::Http, profile.path, reason))
-        })
-    }
-
     fn source(
         &self,
         container: Option<&Container>,
@@ -169,20 +169,33 @@ impl<'a> Planner<'a> {
     }
 
     fn applications(&self) -> impl Iterator<Item = &'a Container> {
-        self.pod.containers.iter().filter(|container| mesh::profile(container).is_none())
+        let meshes = &self.rules.meshes;
+        self.pod.containers.iter().filter(|container| meshes.profile(container).is_none())
     }
 
-    fn reserving(&self, port: NonZeroU16) -> Option<&'static str> {
-        self.pod.containers.iter().find_map(|container| mesh::reserving(container, port))
+    /// The mesh whose proxy has `port`, where the pod has such a proxy.
+    fn reserving(&self, port: NonZeroU16) -> Option<&'a str> {
+        let mut profiles = self.pod.containers.iter().filter_map(|c| self.rules.meshes.profile(c));
+        let moved =
+            |name: &String| self.pod.annotations.get(name).and_then(|p| annotations::port(p));
+        let profile = profiles.find(|Profile { reserved, reserved_by, .. }| {
+            reserved.contains(&port.get()) || reserved_by.iter().any(|by| moved(by) == Some(port))
+        })?;
+        Some(&profile.mesh)
     }
 
-    /// The container that holds a listener on `port`; before it listens, the one that declares the
-    /// port, or the only one that there is. None where somebody else holds one.
-    fn container_behind(&self, port: NonZeroU16) -> Option<&'a Container> {
+    /// The container that holds a listener on `port`; before it listens, the one that is `said` to, the
+    /// one that declares the port, or the only one that there is. None where somebody else holds one.
+    fn container_behind(
+        &self,
+        port: NonZeroU16,
+        said: Option<&'a Container>,
+    ) -> Option<&'a Container> {
         if self.foreign_on(port).is_some() {
             return None;
         }
         self.holder_of(port)
+            .or(said)
             .or_else(|| {
                 let declares = |c: &&Container| c.ports.iter().any(|p| p.number == port);
                 self.applications().find(declares)
@@ -248,12 +261,6 @@ pub fn reachable(bound: &[IpAddr], port: NonZeroU16) -> State {
     }
 }
 
-fn says_metrics(name: Option<&str>) -> bool {
-    name.is_some_and(|name| {
-        matches!(name, "metrics" | "http-metrics" | "prometheus") || name.ends_with("-metrics")
-    })
-}
-
 /// Where to dial what is bound to `bound`. A socket bound to `::` serves IPv4 as well, unless it
 /// says otherwise, and `::1` is missing where IPv6 is switched off: so both, 127.0.0.1 first.
 fn dialled(bound: IpAddr) -> Vec<IpAddr> {
@@ -268,32 +275,6 @@ fn dialled(bound: IpAddr) -> Vec<IpAddr> {
 
 fn is_odd_loopback(address: IpAddr) -> bool {
     address.is_loopback() && address != Ipv4Addr::LOCALHOST && address != Ipv6Addr::LOCALHOST
-}
-
-// === impl Note ===
-
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(malformed) => malformed.fmt(f),
-            Self::Reserved { port, mesh } => write!(
-                f,
-                "annotation prometheus.io/port: {port} is a port of {mesh}'s proxy, which is no \
-                 application's: set the application's port"
-            ),
-            Self::NoPort => f.write_str(
-                "asks to be scraped, but names no port: set prometheus.io/port, or name a container \
-                 port \"metrics\"",
-            ),
-            Self::NotAsked => {
-                f.write_str("does not ask to be scraped: set prometheus.io/scrape to \"true\"")
-            }
-            Self::Declined => f.write_str("declines to be scraped by prometheus.io/scrape"),
-            Self::TooMany { left_out } => {
-                write!(f, "has more than {MAX_SOURCES} sources: the last {left_out} are left out")
-            }
-        }
-    }
 }
 
 #[cfg(test)]

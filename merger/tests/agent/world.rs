@@ -76,7 +76,7 @@ pub(crate) fn mk_source(container: &str, endpoint: &str, address: SocketAddr) ->
         port: address.port().try_into().unwrap(),
         scheme: Scheme::Http,
         path: "/metrics".to_owned(),
-        reason: Reason::Annotation,
+        reason: Reason::Annotation("prometheus.io/port".to_owned()),
         state: State::Ready(vec![address]),
         owner: None,
     }
@@ -185,7 +185,8 @@ fn mk_target(
         ended: false,
     };
     let notes = if sources.is_empty() { vec![Note::NotAsked] } else { vec![] };
-    let target = Target { pod: Arc::new(pod), netns, plan: Plan { sources, notes } };
+    let target =
+        Target { pod: Arc::new(pod), netns, plan: Plan { sources, notes, probes: vec![] } };
     (name, Arc::new(target))
 }
 

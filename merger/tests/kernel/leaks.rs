@@ -20,7 +20,7 @@ use merger::{
     pods::Known,
     scrape::{Limits, Scraper},
     target,
-    target::{Container, PodRef, State},
+    target::{Container, PodRef, State, plan::Rules},
 };
 use rustix::net::sockopt::set_socket_linger;
 
@@ -164,7 +164,7 @@ fn no_packet_leaves_for_any_address_but_the_pods_own() {
         for (_, name, value) in annotations.iter().chain([&last]) {
             let pods = vec![mk_pod(&[("scrape", "true"), ("port", "8080"), (name, value)])];
             let known = Known { pods, problems: vec![] };
-            let targets = inventory::targets(&known, &snapshot, "node", false);
+            let targets = inventory::targets(&known, &snapshot, "node", false, &Rules::default());
             let target = targets.values().next().unwrap();
             assert_eq!(target.netns, Ok(netns));
             n_refused += target.plan.notes.len();
@@ -218,8 +218,13 @@ fn a_pod_that_redirects_its_own_loopback_leads_nowhere() {
         let limits = Limits { timeout: patience, ..Limits::default() };
         let scraper = Scraper::new(Arc::new(node), limits).unwrap();
         let pods = vec![mk_pod(&[("scrape", "true"), ("port", "8080")])];
-        let targets =
-            inventory::targets(&Known { pods, problems: vec![] }, &snapshot, "node", false);
+        let targets = inventory::targets(
+            &Known { pods, problems: vec![] },
+            &snapshot,
+            "node",
+            false,
+            &Rules::default(),
+        );
         let source = &targets.values().next().unwrap().plan.sources[0];
         for redirect in REDIRECTS {
             nft(Some(&pod), redirect);

@@ -11,7 +11,7 @@ use merger::{
     inventory,
     node::{Connect, ConnectError, Options, Refusal, Rungs},
     pods::Known,
-    target::{self, PodRef, State},
+    target::{self, PodRef, State, plan::Rules},
 };
 
 use super::{
@@ -83,6 +83,7 @@ async fn of_two_pods_that_claim_one_namespace_neither_is_scraped() {
         &snapshot,
         "node",
         false,
+        &Rules::default(),
     );
     let other = |uid: &str| if uid == UID { hostile::OTHER } else { UID }.to_owned();
     for target in targets.values() {

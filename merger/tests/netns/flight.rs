@@ -72,7 +72,7 @@ async fn scrape(scraper: Arc<Scraper>, netns: Cookie) -> Scraped {
         port: address.port().try_into().unwrap(),
         scheme: Scheme::Http,
         path: "/metrics".to_owned(),
-        reason: Reason::Annotation,
+        reason: Reason::Annotation("prometheus.io/port".to_owned()),
         state: State::Ready(vec![address]),
         owner: None,
     };

@@ -26,7 +26,7 @@ use merger::{
     node::{self, Node, Options, Rungs},
     pods::Known,
     scrape::{Limits, Scraper},
-    target::{Container, Pod, PodRef, State},
+    target::{Container, Pod, PodRef, State, plan::Rules},
 };
 use tokio::{runtime, sync::Semaphore, task::spawn_blocking, time::sleep};
 
@@ -242,7 +242,8 @@ async fn look(world: &World, node: &Node) -> Option<Vec<Seen>> {
     let known = lock(&world.pods).iter().flatten().cloned().collect();
     let snapshot = node.snapshot().await.ok()?;
     let known = Known { pods: known, problems: vec![] };
-    let targets = inventory::targets(&known, &snapshot, "node", false).into_values();
+    let targets =
+        inventory::targets(&known, &snapshot, "node", false, &Rules::default()).into_values();
     let seen = targets.filter_map(|target| {
         let netns = *target.netns.as_ref().ok()?;
         let pid = snapshot.processes.iter().find(|process| process.netns == netns)?.pid;

@@ -5,9 +5,9 @@
 
 use std::{collections::BTreeMap, num::NonZeroU16};
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-use crate::target::{Container, Pod, PodRef, Port};
+use crate::target::{Container, Pod, PodRef, Port, annotations, mesh};
 
 /// Why a document of a manifest is no pod.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,8 @@ struct Spec {
     containers: Vec<ContainerSpec>,
     #[serde(deserialize_with = "null_is_unset")]
     init_containers: Vec<ContainerSpec>,
+    #[serde(deserialize_with = "null_is_unset")]
+    ephemeral_containers: Vec<ContainerSpec>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,7 +62,16 @@ struct ContainerSpec {
     name: String,
     #[serde(deserialize_with = "null_is_unset")]
     ports: Vec<PortSpec>,
+    #[serde(deserialize_with = "null_is_unset")]
+    env: Vec<Variable>,
     restart_policy: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Variable {
+    name: String,
+    value: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,6 +90,8 @@ struct Status {
     container_statuses: Vec<ContainerStatus>,
     #[serde(deserialize_with = "null_is_unset")]
     init_container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "null_is_unset")]
+    ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,6 +100,15 @@ struct ContainerStatus {
     name: String,
     #[serde(rename = "containerID")]
     container_id: Option<String>,
+    #[serde(deserialize_with = "null_is_unset")]
+    state: ContainerState,
+}
+
+/// At most one of its fields is set.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerState {
+    terminated: Option<IgnoredAny>,
 }
 
 /// As the Kubernetes API takes it.
@@ -136,28 +158,39 @@ impl Document {
             return Err(Error::Missing("metadata.uid", why));
         }
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
-        let Status { phase, container_statuses, init_container_statuses } = status;
-        let ids: BTreeMap<String, String> = container_statuses
+        let Status {
+            phase,
+            container_statuses,
+            init_container_statuses,
+            ephemeral_container_statuses,
+        } = status;
+        let statuses = container_statuses
             .into_iter()
             .chain(init_container_statuses)
-            .filter_map(|status| Some((status.name, without_runtime(&status.container_id?))))
-            .collect();
+            .chain(ephemeral_container_statuses);
+        let statuses: BTreeMap<String, ContainerStatus> =
+            statuses.map(|status| (status.name.clone(), status)).collect();
+        let Spec { node_name, containers, init_containers, ephemeral_containers } = spec;
         // An init container that restarts always is a sidecar; the others end before the pod serves.
-        let sidecars = spec
-            .init_containers
+        let (sidecars, init): (Vec<_>, Vec<_>) = init_containers
             .into_iter()
-            .filter(|container| container.restart_policy.as_deref() == Some("Always"));
-        let containers = spec
-            .containers
+            .partition(|container| container.restart_policy.as_deref() == Some("Always"));
+        let passing = init.into_iter().chain(ephemeral_containers);
+        let running = passing.filter(|container| {
+            let status = statuses.get(&container.name);
+            status.is_some_and(|s| s.container_id.is_some() && s.state.terminated.is_none())
+        });
+        let containers = containers
             .into_iter()
             .chain(sidecars)
-            .map(|container| container.into_container(&ids))
+            .chain(running)
+            .map(|container| container.into_container(&statuses))
             .collect();
         Ok(Pod {
             name: PodRef { namespace, name },
             uid,
-            node: spec.node_name,
-            annotations: annotations.unwrap_or_default(),
+            node: node_name,
+            annotations: annotations::pruned(annotations.unwrap_or_default()),
             containers,
             ended: matches!(phase.as_str(), "Succeeded" | "Failed"),
         })
@@ -167,9 +200,12 @@ impl Document {
 // === impl ContainerSpec ===
 
 impl ContainerSpec {
-    fn into_container(self, ids: &BTreeMap<String, String>) -> Container {
-        let Self { name, ports, restart_policy: _ } = self;
-        let id = ids.get(&name).cloned();
+    fn into_container(self, statuses: &BTreeMap<String, ContainerStatus>) -> Container {
+        let Self { name, ports, env, restart_policy: _ } = self;
+        let id = statuses.get(&name).and_then(|status| status.container_id.as_deref());
+        let id = id.map(without_runtime);
+        let env = env.into_iter().filter(|v| mesh::ENVIRONMENT.contains(&v.name.as_str()));
+        let env = annotations::cut(env.filter_map(|v| Some((v.name, v.value?))).collect());
         let ports = ports
             .into_iter()
             .filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
@@ -178,7 +214,7 @@ impl ContainerSpec {
                 Some(Port { name, number: NonZeroU16::new(container_port)? })
             })
             .collect();
-        Container { name, id, ports }
+        Container { name, id, ports, env }
     }
 }
 

@@ -120,6 +120,49 @@ fn a_pod_that_ended_says_so() {
     assert!(!pod("Running") && !pod("Pending"));
 }
 
+#[test]
+fn containers_count_that_may_run_for_long_or_run_now() {
+    let text = "\
+kind: Pod
+metadata: {name: a, uid: u}
+spec:
+  containers: [{name: app}]
+  initContainers: [{name: done}, {name: native, restartPolicy: Always}, {name: running}, {name: later}]
+  ephemeralContainers: [{name: debugger}, {name: left}]
+status:
+  containerStatuses: [{name: app, containerID: containerd://1, state: {terminated: {exitCode: 1}}}]
+  initContainerStatuses:
+  - {name: done, containerID: containerd://2, state: {terminated: {exitCode: 0}}}
+  - {name: native, containerID: containerd://3, state: {running: {startedAt: x}}}
+  - {name: running, containerID: containerd://4, state: {running: {}}}
+  - {name: later, state: {waiting: {reason: PodInitializing}}}
+  ephemeralContainerStatuses:
+  - {name: debugger, containerID: containerd://5, state: {running: {}}}
+  - {name: left, containerID: containerd://6, state: {terminated: {}}}
+";
+    let pod = parse::pods(text).remove(0).unwrap();
+    let containers: Vec<_> = pod.containers.iter().map(|c| (&*c.name, c.id.as_deref())).collect();
+    let expected = [("app", "1"), ("native", "3"), ("running", "4"), ("debugger", "5")]
+        .map(|(n, i)| (n, Some(i)));
+    assert_eq!(containers, expected);
+}
+
+#[test]
+fn of_environment_and_annotations_only_what_is_used_is_kept() {
+    let long = "x".repeat(1 << 18);
+    let text = format!(
+        "kind: Pod\nmetadata: {{name: a, uid: u, annotations: {{x/y: {long}, prometheus.io/path: {long}}}}}\n\
+         spec:\n  containers:\n  - name: c\n    env:\n    - {{name: SECRET, value: s}}\n    \
+         - {{name: PILOT_AGENT_MERGE_ENVOY_STATS, value: \"false\"}}\n    \
+         - {{name: ISTIO_PROMETHEUS_ANNOTATIONS, valueFrom: {{fieldRef: {{fieldPath: x}}}}}}\n"
+    );
+    let pod = parse::pods(&text).remove(0).unwrap();
+    let env: Vec<_> = pod.containers[0].env.iter().collect();
+    assert_eq!(env, [(&"PILOT_AGENT_MERGE_ENVOY_STATS".to_owned(), &"false".to_owned())]);
+    let kept: Vec<_> = pod.annotations.iter().map(|(name, value)| (&**name, value.len())).collect();
+    assert_eq!(kept, [("prometheus.io/path", 4097)]);
+}
+
 fn names(known: &Known) -> Vec<String> {
     known.pods.iter().map(|pod| pod.name.to_string()).collect()
 }

@@ -92,7 +92,7 @@ mod tests {
             port: NonZeroU16::MIN,
             scheme: Scheme::Http,
             path: "/".to_owned(),
-            reason: Reason::Annotation,
+            reason: Reason::Annotation("prometheus.io/port".to_owned()),
             state: State::Pending,
             owner: None,
         };

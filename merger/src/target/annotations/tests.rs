@@ -1,117 +1,68 @@
-//! Pairs of name and value in, what they ask for or the exact words out.
+//! All sets at once: what a source of pods keeps, and what hostile annotations cost.
 
 use super::*;
 
-fn read_pairs(pairs: &[(&str, &str)]) -> Result<Asked, String> {
-    let annotations = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    read(&annotations).map_err(|malformed| malformed.to_string())
-}
-
-#[track_caller]
-fn check(pairs: &[(&str, &str)], port: Option<u16>, path: &str, scheme: Scheme) {
-    let port = port.and_then(NonZeroU16::new);
-    let expected = Asked { scrape: Some(true), port, path: path.to_owned(), scheme };
-    let pairs = [&[("prometheus.io/scrape", "true")], pairs].concat();
-    assert_eq!(read_pairs(&pairs), Ok(expected));
-}
-
-#[track_caller]
-fn check_malformed(annotation: &str, value: &str, message: &str) {
-    let pairs = [("prometheus.io/scrape", "true"), (annotation, value)];
-    assert_eq!(read_pairs(&pairs), Err(message.to_owned()));
+fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 #[test]
-fn what_is_not_said_has_the_conventions_default() {
-    check(&[], None, "/metrics", Scheme::Http);
-    check(&[("prometheus.io/path", "")], None, "/metrics", Scheme::Http);
-}
-
-#[test]
-fn each_annotation_is_followed() {
-    let pairs = [
-        ("prometheus.io/port", "8080"),
-        ("prometheus.io/path", "/admin/metrics?all=1"),
-        ("prometheus.io/scheme", "https"),
+fn a_source_of_pods_keeps_what_is_read_and_cuts_what_is_too_long() {
+    let long = "\u{e9}".repeat(1 << 17);
+    let kept = pruned(annotations(&[
+        ("prometheus-io/port", "1"),
+        ("prometheus.io/param_x", &long),
+        ("cart.merger.io/endpoints", ":1"),
+        ("io.opentelemetry.discovery.metrics.1/enabled", "true"),
+        ("kubectl.kubernetes.io/last-applied-configuration", &long),
+    ]));
+    let lengths: Vec<_> = kept.iter().map(|(name, value)| (name.as_str(), value.len())).collect();
+    let expected = [
+        ("cart.merger.io/endpoints", 2),
+        ("io.opentelemetry.discovery.metrics.1/enabled", 4),
+        ("prometheus-io/port", 1),
+        ("prometheus.io/param_x", MAX_VALUE + 2),
     ];
-    check(&pairs, Some(8080), "/admin/metrics?all=1", Scheme::Https);
+    assert_eq!(lengths, expected);
 }
 
 #[test]
-fn a_name_may_be_spelled_as_prometheus_lets_it() {
-    check(&[("prometheus-io/port", "1")], Some(1), "/metrics", Scheme::Http);
-    check(&[("prometheus.io.port", "1")], Some(1), "/metrics", Scheme::Http);
-    check(&[("prometheus_io_port", "1")], Some(1), "/metrics", Scheme::Http);
-}
-
-#[test]
-fn a_path_gets_the_slash_that_it_lacks() {
-    check(&[("prometheus.io/path", "stats")], None, "/stats", Scheme::Http);
-}
-
-#[test]
-fn a_pod_that_says_nothing_asks_for_nothing() {
-    assert_eq!(read_pairs(&[]).unwrap().scrape, None);
-}
-
-#[test]
-fn a_pod_that_declines_is_not_read_further() {
-    for declined in ["false", "False", "FALSE", "f", "F", "0"] {
-        let pairs = [("prometheus.io/scrape", declined), ("prometheus.io/port", "eighty")];
-        assert_eq!(read_pairs(&pairs).unwrap().scrape, Some(false));
-    }
-}
-
-#[test]
-fn a_malformed_annotation_is_named_with_what_would_be_right() {
-    let message = |annotation: &str, value: &str, expected: &str| {
-        format!("annotation {annotation}: \"{value}\" is not {expected}")
-    };
-    for value in ["0", "65536", "+80", "-1", "80@10.0.0.1:80", "8 0", ""] {
-        let expected = "a port from 1 to 65535, in digits";
-        let message = message("prometheus.io/port", value, expected);
-        check_malformed("prometheus.io/port", value, &message);
-    }
-    for value in ["//host/metrics", "/a b", "/a#b", "/a<b", "/a?b=`c`", "/\u{e9}"] {
-        let shown: String = value.chars().flat_map(char::escape_default).collect();
-        let expected = "a path like /metrics in a URL's ASCII, up to 1024 bytes";
-        let message = message("prometheus.io/path", &shown, expected);
-        check_malformed("prometheus.io/path", value, &message);
-    }
-    check_malformed(
+fn no_value_of_256_kib_says_anything_or_is_repeated() {
+    let names = [
+        "prometheus.io/scrape",
+        "prometheus.io/scrape-slow",
+        "prometheus.io/port",
         "prometheus.io/path",
-        "/\r\nHost: evil",
-        "annotation prometheus.io/path: \"/\\r\\nHost: evil\" is not a path like /metrics in a URL's ASCII, up to 1024 bytes",
-    );
-    check_malformed(
-        "prometheus-io/scheme",
-        "ftp",
-        "annotation prometheus-io/scheme: \"ftp\" is not \"http\" or \"https\"",
-    );
-    let pairs = [("prometheus.io/scrape", "True")];
-    let message = "annotation prometheus.io/scrape: \"True\" is not \"true\" or \"false\"";
-    assert_eq!(read_pairs(&pairs), Err(message.to_owned()));
-}
-
-#[test]
-fn a_long_value_is_shortened_in_the_message() {
-    let long = format!("/{}", "x".repeat(MAX_PATH));
-    let error = read_pairs(&[("prometheus.io/path", &long)]).unwrap_err();
-    assert!(error.contains(&format!("\"/{}…\"", "x".repeat(39))), "{error}");
-}
-
-#[test]
-fn a_command_is_no_page() {
-    for value in ["/quitquitquit", "/%71uitquitquit?x", "/healthcheck/fail", "/-/quit"] {
-        let message = format!(
-            "annotation prometheus.io/path: \"{value}\" is not a page of metrics: to many a server it is a command"
-        );
-        check_malformed("prometheus.io/path", value, &message);
+        "prometheus.io/scheme",
+        "prometheus.io/param_x",
+        "prometheus.istio.io/scrape-targets",
+        "consul.hashicorp.com/service-metrics-port",
+        "prometheus.metrics.kuma.io/aggregate-a-port",
+        "io.opentelemetry.discovery.metrics.9100/enabled",
+        "merger.io/endpoints",
+        "merger.io/probe",
+    ];
+    for piece in ["1", "1,", "/", ":1/m,", "\u{1f980}", "%41", "{", "- "] {
+        let value = piece.repeat((1 << 18) / piece.len());
+        for name in names {
+            let asked = read(&annotations(&[(name, &value)]), std::iter::empty(), &[]);
+            assert!(asked.endpoints.is_empty(), "{name}: {piece}");
+            let [note] = &asked.notes[..] else { panic!("{name}: {piece}: {:?}", asked.notes) };
+            let note = note.to_string();
+            assert!(note.starts_with(&format!("annotation {name}: \"")), "{note}");
+            assert!(note.len() < 700 && note.contains('…'), "{note}");
+        }
     }
 }
 
 #[test]
-fn a_name_that_only_looks_right_is_escaped_in_the_message() {
-    let message = "annotation prometheus\\nio/port: \"x\" is not a port from 1 to 65535, in digits";
-    check_malformed("prometheus\nio/port", "x", message);
+fn a_list_without_end_is_read_to_its_limit() {
+    let listed: Vec<String> = (1..=40).map(|port| format!(":{port}")).collect();
+    let list = listed.join(",");
+    let asked = read(&annotations(&[("merger.io/endpoints", &list)]), std::iter::empty(), &[]);
+    assert_eq!(asked.endpoints.len(), MAX_ENDPOINTS);
+    assert_eq!(
+        asked.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["annotation merger.io/endpoints: the last 8 endpoints are not read"]
+    );
 }

@@ -1,0 +1,256 @@
+//! Why something that a pod asks for, or seems to ask for, is not done, or not as it asks.
+
+use std::{fmt, num::NonZeroU16};
+
+use super::{annotations::Malformed, plan::MAX_SOURCES};
+
+/// One such thing. Names and values of the pod are shortened and escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// An annotation that cannot be followed.
+    Malformed(Malformed),
+    /// One name in two spellings, with two values.
+    TwoSpellings {
+        /// The spelling that counts.
+        counted: String,
+        /// What it says.
+        value: String,
+        /// The spelling that does not.
+        ignored: String,
+        /// What that one says.
+        other: String,
+    },
+    /// Two annotations ask for one page in two ways.
+    Contradiction {
+        /// The annotation that counts.
+        counted: String,
+        /// What it asks for.
+        value: String,
+        /// The annotation that does not.
+        ignored: String,
+        /// What that one asks for.
+        other: String,
+    },
+    /// A list is longer than anybody needs.
+    LongList {
+        /// The annotation.
+        annotation: String,
+        /// How many of its endpoints are not read.
+        left_out: usize,
+    },
+    /// An annotation below `merger.io/` that there is not.
+    UnknownAnnotation(String),
+    /// It is said of a container that the pod has not.
+    UnknownContainer {
+        /// The annotation.
+        annotation: String,
+        /// The container.
+        container: String,
+    },
+    /// It is said of a container, and another listens there.
+    OtherContainer {
+        /// The annotation.
+        annotation: String,
+        /// The port.
+        port: NonZeroU16,
+        /// The container that listens.
+        holder: String,
+    },
+    /// It is said of a port by a name that no container gives one.
+    UnknownPort {
+        /// The annotation.
+        annotation: String,
+        /// The name.
+        port: String,
+    },
+    /// It is said to be bound where it is not.
+    OtherAddress {
+        /// The annotation with the port.
+        annotation: String,
+        /// The port.
+        port: NonZeroU16,
+        /// The address that it is not bound to.
+        address: std::net::IpAddr,
+    },
+    /// The port that it asks for is the proxy's.
+    Reserved {
+        /// The annotation.
+        annotation: String,
+        /// The port of the annotation.
+        port: NonZeroU16,
+        /// Whose proxy.
+        mesh: String,
+    },
+    /// The proxy's page has it already.
+    Repeated {
+        /// The annotation.
+        annotation: String,
+        /// The port of the annotation.
+        port: NonZeroU16,
+        /// Whose proxy.
+        mesh: String,
+    },
+    /// Its annotations are the injector's, and nothing says what they were before.
+    Injected {
+        /// Whose injector.
+        mesh: String,
+    },
+    /// A sidecar has no page that could be read.
+    NoPage {
+        /// Whose sidecar.
+        mesh: String,
+    },
+    /// It asks for a sidecar that it has not.
+    NoSidecar {
+        /// The annotation.
+        annotation: String,
+        /// Whose sidecar.
+        mesh: String,
+        /// The container that a sidecar would be.
+        container: String,
+    },
+    /// It declines its sidecar's metrics.
+    SidecarDeclined {
+        /// The annotation.
+        annotation: String,
+        /// Whose sidecar.
+        mesh: String,
+    },
+    /// These are to be probed, and were not yet.
+    Unprobed {
+        /// Their ports.
+        ports: Vec<NonZeroU16>,
+    },
+    /// It asks for the slow job of Prometheus.
+    Slow,
+    /// It asks to be scraped and does not say where.
+    NoPort,
+    /// It asks for nothing, and has no sidecar.
+    NotAsked,
+    /// It declines.
+    Declined,
+    /// It declines, and something else asks for it.
+    DeclinedAll {
+        /// The annotation that asks.
+        annotation: String,
+    },
+    /// It has more sources than [`MAX_SOURCES`].
+    TooMany {
+        /// How many of its applications' were left out, from the end.
+        left_out: usize,
+    },
+    /// There are more notes than anybody reads.
+    TooManyNotes {
+        /// How many were left out, from the end.
+        left_out: usize,
+    },
+}
+
+// === impl Note ===
+
+impl Note {
+    /// Whether it comes and goes with what listens, which a pod may change as often as it likes.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::OtherContainer { .. }
+                | Self::OtherAddress { .. }
+                | Self::Repeated { .. }
+                | Self::NoPage { .. }
+                | Self::Unprobed { .. }
+                | Self::NotAsked
+                | Self::TooMany { .. }
+                | Self::TooManyNotes { .. }
+        )
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(malformed) => malformed.fmt(f),
+            Self::TwoSpellings { counted, value, ignored, other } => write!(
+                f,
+                "annotation {ignored}: \"{other}\" does not count, {counted} says \"{value}\": to \
+                 Prometheus they are one name, so leave one of them out"
+            ),
+            Self::Contradiction { counted, value, ignored, other } => write!(
+                f,
+                "annotation {ignored}: {other} contradicts {counted}, which asks for {value} and \
+                 counts: leave one of them out"
+            ),
+            Self::LongList { annotation, left_out } => {
+                write!(f, "annotation {annotation}: the last {left_out} endpoints are not read")
+            }
+            Self::UnknownAnnotation(annotation) => write!(
+                f,
+                "annotation {annotation}: there is none of that name, but merger.io/endpoints, \
+                 <container>.merger.io/endpoints and merger.io/probe"
+            ),
+            Self::UnknownContainer { annotation, container } => {
+                write!(f, "annotation {annotation}: the pod has no container \"{container}\"")
+            }
+            Self::OtherContainer { annotation, port, holder } => {
+                write!(f, "annotation {annotation}: container {holder} listens on {port}")
+            }
+            Self::UnknownPort { annotation, port } => {
+                write!(f, "annotation {annotation}: no container has a port named \"{port}\"")
+            }
+            Self::OtherAddress { annotation, port, address } => {
+                write!(f, "annotation {annotation}: {port} is not bound to {address}")
+            }
+            Self::Reserved { annotation, port, mesh } => write!(
+                f,
+                "annotation {annotation}: {port} is a port of {mesh}'s proxy, which is no \
+                 application's: set the application's port"
+            ),
+            Self::Repeated { annotation, port, mesh } => {
+                write!(f, "annotation {annotation}: {port} is on the page of {mesh}'s sidecar already")
+            }
+            Self::Injected { mesh } => write!(
+                f,
+                "its annotations prometheus.io/port and path are those of {mesh}'s injector, and \
+                 nothing names a port of the application: set merger.io/endpoints, or its own \
+                 annotations before injection"
+            ),
+            Self::NoPage { mesh } => {
+                write!(f, "{mesh}'s sidecar listens on none of the ports that its metrics are on")
+            }
+            Self::NoSidecar { annotation, mesh, container } => write!(
+                f,
+                "annotation {annotation}: asks for {mesh}'s sidecar, and there is no container \
+                 {container}"
+            ),
+            Self::SidecarDeclined { annotation, mesh } => {
+                write!(f, "annotation {annotation}: declines the metrics of {mesh}'s sidecar")
+            }
+            Self::Unprobed { ports } => {
+                let shown: Vec<String> = ports.iter().take(8).map(ToString::to_string).collect();
+                let more = if ports.len() > shown.len() { ", …" } else { "" };
+                let shown = shown.join(", ");
+                write!(f, "not yet asked whether there are metrics: port {shown}{more}")
+            }
+            Self::Slow => f.write_str(
+                "annotation prometheus.io/scrape-slow: it is on each page, and how often a page is \
+                 asked for is its reader's decision",
+            ),
+            Self::NoPort => f.write_str(
+                "asks to be scraped, but names no port: set prometheus.io/port, or name a container \
+                 port \"metrics\"",
+            ),
+            Self::NotAsked => {
+                f.write_str("does not ask to be scraped: set prometheus.io/scrape to \"true\"")
+            }
+            Self::Declined => f.write_str("declines to be scraped by prometheus.io/scrape"),
+            Self::DeclinedAll { annotation } => write!(
+                f,
+                "annotation {annotation}: contradicts prometheus.io/scrape, which declines and counts"
+            ),
+            Self::TooMany { left_out } => {
+                write!(f, "has more than {MAX_SOURCES} sources: the last {left_out} are left out")
+            }
+            Self::TooManyNotes { left_out } => write!(f, "and {left_out} more of the like"),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Probing: which listeners are asked whether they are a page of metrics, and what is known of those
+//! that were.
+//!
+//! Only where the pod or its namespace asks for it, only once for each listener, and never a port of a
+//! proxy. Here it is decided; who asks, and remembers, is somebody else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+};
+
+use super::{
+    Planner,
+    sidecar::{self, Sidecars},
+};
+use crate::{
+    identity::Cookie,
+    target::{Listener, Reason, Scheme, Source, State, annotations::Asked},
+};
+
+/// What a page is asked for that nobody has described.
+const PATH: &str = "/metrics";
+
+/// A port that is to be asked once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The container that holds it; empty where that is not known.
+    pub container: String,
+    /// The port.
+    pub port: NonZeroU16,
+    /// The addresses to try, in this order.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// What a listener was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It answered with an exposition: it is a source.
+    Metrics,
+    /// It answered with anything else, or not at all: it is left alone.
+    Other,
+}
+
+/// What is known of listeners that were asked. A listener that is gone, or held by another process, is
+/// not known any more: whoever listens anew is asked anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probed(BTreeMap<Listening, Verdict>);
+
+/// A listener, as long as it is the same one. A process that closes its socket and opens it again
+/// between two looks is not seen to have done so.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Listening {
+    netns: Cookie,
+    port: NonZeroU16,
+    address: IpAddr,
+    pids: Vec<u32>,
+}
+
+// === impl Probed ===
+
+impl Probed {
+    /// Remembers what came of asking a port: each of the listeners that may have answered.
+    pub fn record<'a>(
+        &mut self,
+        listeners: impl IntoIterator<Item = &'a Listener>,
+        verdict: Verdict,
+    ) {
+        self.0.extend(listeners.into_iter().map(|listener| (Listening::of(listener), verdict)));
+    }
+
+    /// Forgets all that are not among `listeners`.
+    pub fn retain<'a>(&mut self, listeners: impl IntoIterator<Item = &'a Listener>) {
+        let here: BTreeSet<Listening> = listeners.into_iter().map(Listening::of).collect();
+        self.0.retain(|listening, _| here.contains(listening));
+    }
+
+    /// What is known of `listener`.
+    #[must_use]
+    pub fn verdict(&self, listener: &Listener) -> Option<Verdict> {
+        self.0.get(&Listening::of(listener)).copied()
+    }
+}
+
+// === impl Listening ===
+
+impl Listening {
+    fn of(listener: &Listener) -> Self {
+        let Listener { netns, address, port, holders } = listener;
+        let pids = holders.iter().map(|holder| holder.pid).collect();
+        Self { netns: *netns, port: *port, address: *address, pids }
+    }
+}
+
+// === impl Planner ===
+
+impl Planner<'_> {
+    /// The sources that probing has found, and what is still to be asked.
+    pub(super) fn probes(
+        &self,
+        asked: &Asked,
+        sidecars: &Sidecars,
+        known: &[Source],
+        probed: &Probed,
+    ) -> (Vec<Source>, Vec<Probe>) {
+        let (mut sources, mut probes) = (Vec::new(), Vec::new());
+        let by_namespace = || self.rules.probed_namespaces.contains(&self.pod.name.namespace);
+        if !asked.probe.unwrap_or_else(by_namespace) {
+            return (sources, probes);
+        }
+        let ports: BTreeSet<NonZeroU16> = self.listeners.iter().map(|l| l.port).collect();
+        for port in ports {
+            let is_known = known.iter().any(|source| source.port == port);
+            if is_known || sidecar::is_page(sidecars, port) || !self.may_be_probed(port) {
+                continue;
+            }
+            let verdicts: Vec<_> = self.on(port).map(|listener| probed.verdict(listener)).collect();
+            let container = self.holder_of(port);
+            if verdicts.contains(&Some(Verdict::Metrics)) {
+                let reason = Reason::Probe;
+                sources.push(self.source(container, port, Scheme::Http, PATH, reason));
+            } else if verdicts.contains(&None)
+                && let State::Ready(addresses) = self.state(port)
+            {
+                let container = container.map(|c| c.name.clone()).unwrap_or_default();
+                probes.push(Probe { container, port, addresses });
+            }
+        }
+        (sources, probes)
+    }
+
+    /// A proxy's port is nobody's page, and what nobody is seen to hold is not tried.
+    fn may_be_probed(&self, port: NonZeroU16) -> bool {
+        let holder = self.holder_of(port);
+        let is_proxys = holder.is_some_and(|c| self.rules.meshes.profile(c).is_some());
+        holder.is_some() && !is_proxys && self.reserving(port).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! What would be asked of a pod's listeners, and what is remembered.
+
+use super::*;
+use crate::target::{
+    Container, Holder, Pod, PodRef,
+    plan::{Plan, Rules},
+};
+
+const UID: &str = "11111111-2222-3333-4444-555555555555";
+
+fn mk_pod(annotations: &[(&str, &str)]) -> Pod {
+    let container = |(name, id): (&str, &str)| Container {
+        name: name.to_owned(),
+        id: Some(id.to_owned()),
+        ..Container::default()
+    };
+    Pod {
+        name: PodRef { namespace: "shop".to_owned(), name: "cart".to_owned() },
+        uid: UID.to_owned(),
+        node: None,
+        annotations: annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        containers: [("cart", "aaaaaaaaaaaa"), ("istio-proxy", "bbbbbbbbbbbb")]
+            .map(container)
+            .into(),
+        ended: false,
+    }
+}
+
+fn mk_listener(socket: &str, id: &str, pid: u32) -> Listener {
+    let socket: SocketAddr = socket.parse().unwrap();
+    Listener {
+        netns: Cookie(7),
+        address: socket.ip(),
+        port: NonZeroU16::new(socket.port()).unwrap(),
+        holders: vec![Holder { pid, cgroup: format!("/kubepods/pod{UID}/{id}") }],
+    }
+}
+
+fn mk_listeners() -> Vec<Listener> {
+    vec![
+        mk_listener("0.0.0.0:8080", "aaaaaaaaaaaa", 10),
+        mk_listener("127.0.0.1:9100", "aaaaaaaaaaaa", 10),
+        mk_listener("0.0.0.0:15006", "bbbbbbbbbbbb", 11),
+        mk_listener("0.0.0.0:15090", "bbbbbbbbbbbb", 11),
+        // The sidecar's, on a port that no table has.
+        mk_listener("0.0.0.0:40000", "bbbbbbbbbbbb", 11),
+        // Nobody's that is known.
+        mk_listener("0.0.0.0:7000", "cccccccccccc", 12),
+    ]
+}
+
+fn plan(rules: &Rules, pod: &Pod, listeners: &[Listener], probed: &Probed) -> Plan {
+    rules.plan(pod, &listeners.iter().collect::<Vec<_>>(), None, probed)
+}
+
+fn asked(plan: &Plan) -> Vec<u16> {
+    plan.probes.iter().map(|probe| probe.port.get()).collect()
+}
+
+const OPTED: &[(&str, &str)] = &[("merger.io/probe", "true")];
+
+#[test]
+fn only_who_opts_in_is_probed() {
+    let (rules, listeners, none) = (Rules::default(), mk_listeners(), Probed::default());
+    let of = |annotations: &[(&str, &str)], rules: &Rules| {
+        asked(&plan(rules, &mk_pod(annotations), &listeners, &none))
+    };
+    assert!(of(&[], &rules).is_empty());
+    assert_eq!(of(OPTED, &rules), [8080, 9100]);
+    let probed_namespaces = ["shop".to_owned()].into();
+    let rules = Rules { probed_namespaces, ..rules };
+    assert_eq!(of(&[], &rules), [8080, 9100]);
+    assert!(of(&[("merger.io/probe", "false")], &rules).is_empty());
+    assert!(of(&[("prometheus.io/scrape", "false")], &rules).is_empty());
+}
+
+#[test]
+fn a_port_that_is_a_source_already_is_not_probed() {
+    let asks = ("prometheus.io/scrape", "true");
+    let pod = mk_pod(&[OPTED[0], asks, ("prometheus.io/port", "9100")]);
+    let plan = plan(&Rules::default(), &pod, &mk_listeners(), &Probed::default());
+    assert_eq!(asked(&plan), [8080]);
+    assert_eq!(plan.sources.len(), 2);
+}
+
+#[test]
+fn each_listener_is_asked_once_until_it_listens_anew() {
+    let (rules, pod, mut listeners) = (Rules::default(), mk_pod(OPTED), mk_listeners());
+    let mut probed = Probed::default();
+    probed.record(&listeners[..1], Verdict::Other);
+    probed.record(&listeners[1..2], Verdict::Metrics);
+    let first = plan(&rules, &pod, &listeners, &probed);
+    assert!(first.probes.is_empty());
+    let found = &first.sources[0];
+    assert_eq!(
+        (&*found.container, found.port.get(), &found.reason),
+        ("cart", 9100, &Reason::Probe)
+    );
+    assert!(matches!(first.sources[1].reason, Reason::Sidecar(_)));
+
+    // A look that has the same listeners forgets nothing, one without them everything.
+    probed.retain(&listeners);
+    assert!(plan(&rules, &pod, &listeners, &probed).probes.is_empty());
+    listeners[0] = mk_listener("0.0.0.0:8080", "aaaaaaaaaaaa", 20);
+    probed.retain(&listeners);
+    assert_eq!(asked(&plan(&rules, &pod, &listeners, &probed)), [8080]);
+    probed.retain(&[]);
+    assert_eq!(probed, Probed::default());
+}
