@@ -25,6 +25,12 @@ pub const MAX_ENDPOINTS: usize = 32;
 /// A value with more bytes than this says nothing that anybody would want to say.
 pub const MAX_VALUE: usize = 4096;
 
+/// The bytes of names and values that a source of pods keeps of one pod.
+const MAX_KEPT: usize = 32 << 10;
+
+/// Where [`pruned`] says how many annotations it has left out: no annotation has an empty name.
+const LEFT_OUT: &str = "";
+
 /// What all the annotations of a pod ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
@@ -74,6 +80,9 @@ pub fn read(
     containers: &[&str],
 ) -> Asked {
     let mut notes = prometheus::twice(annotations);
+    if let Some((_, left_out)) = find(annotations, LEFT_OUT) {
+        notes.insert(0, Note::LeftOut { annotations: shortened(left_out) });
+    }
     let mut endpoints = own::endpoints(annotations, containers, &mut notes);
     endpoints.extend(istio::targets(annotations, &mut notes));
     let scraped = noted(prometheus::read(annotations), &mut notes).unwrap_or_default();
@@ -108,18 +117,27 @@ pub fn is_read(name: &str) -> bool {
         "status.sidecar.istio.io/",
         opentelemetry::PREFIX,
     ];
-    let sanitised: String = name.chars().take(14).map(value::sanitised).collect();
-    sanitised == "prometheus_io_"
+    value::after(name, "prometheus_io_").is_some()
         || name.ends_with(".merger.io/endpoints")
         || DOMAINS.iter().any(|domain| name.starts_with(domain))
 }
 
-/// The annotations of which something is read, none with much more than [`MAX_VALUE`]: what a source
-/// of pods keeps of them.
+/// The annotations of which something is read, none with much more than [`MAX_VALUE`] and not more than
+/// 32 KiB of them: what a source of pods keeps. How many were too many is kept as well.
 #[must_use]
 pub fn pruned(mut annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
     annotations.retain(|name, _| is_read(name));
-    cut(annotations)
+    let (mut n_bytes, mut n_left_out) = (0, 0);
+    let mut kept = cut(annotations);
+    kept.retain(|name, value| {
+        n_bytes += name.len() + value.len();
+        n_left_out += usize::from(n_bytes > MAX_KEPT);
+        n_bytes <= MAX_KEPT
+    });
+    if n_left_out > 0 {
+        kept.insert(LEFT_OUT.to_owned(), n_left_out.to_string());
+    }
+    kept
 }
 
 /// Cuts values that are too long to say anything, and leaves them so long that this is still known.

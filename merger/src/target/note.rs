@@ -38,6 +38,11 @@ pub enum Note {
         /// How many of its endpoints are not read.
         left_out: usize,
     },
+    /// It has more annotations than are kept.
+    LeftOut {
+        /// How many are not, from the end.
+        annotations: String,
+    },
     /// An annotation below `merger.io/` that there is not.
     UnknownAnnotation(String),
     /// It is said of a container that the pod has not.
@@ -182,6 +187,9 @@ impl fmt::Display for Note {
             ),
             Self::LongList { annotation, left_out } => {
                 write!(f, "annotation {annotation}: the last {left_out} endpoints are not read")
+            }
+            Self::LeftOut { annotations } => {
+                write!(f, "has more than 32 KiB of annotations: the last {annotations} are not read")
             }
             Self::UnknownAnnotation(annotation) => write!(
                 f,

@@ -61,18 +61,27 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Result<Asked, Malformed> 
     Ok(Asked { scrape, slow, port, spelled, path, scheme })
 }
 
+/// Port and path alone, whatever the others say: what an injector writes over.
+#[must_use]
+pub fn page(annotations: &BTreeMap<String, String>) -> Option<(NonZeroU16, String)> {
+    let find = |name: &str| spellings(annotations, name).next();
+    let port = value::port_of(find("prometheus_io_port")?).ok()?;
+    let path = find("prometheus_io_path").map_or(Ok("/metrics".to_owned()), value::page_of);
+    Some((port, path.ok()?))
+}
+
 /// The names that stand there in two spellings with two values: which counts.
 pub fn twice(annotations: &BTreeMap<String, String>) -> Vec<Note> {
     const NAMES: [&str; 5] = ["scrape", "scrape_slow", "port", "path", "scheme"];
     let mut first: BTreeMap<String, Entry<'_>> = BTreeMap::new();
     let mut notes = Vec::new();
     for (spelled, value) in super::entries(annotations) {
-        let sanitised: String = spelled.chars().map(value::sanitised).collect();
-        let Some(name) = sanitised.strip_prefix("prometheus_io_") else { continue };
-        if !NAMES.contains(&name) && !name.starts_with("param_") {
+        let Some(name) = value::after(spelled, "prometheus_io_") else { continue };
+        let name: String = name.chars().map(value::sanitised).collect();
+        if !NAMES.contains(&name.as_str()) && !name.starts_with("param_") {
             continue;
         }
-        let (counted, counts) = *first.entry(name.to_owned()).or_insert((spelled, value));
+        let (counted, counts) = *first.entry(name).or_insert((spelled, value));
         if counts != value {
             notes.push(Note::TwoSpellings {
                 counted: value::shown_name(counted),
@@ -86,7 +95,7 @@ pub fn twice(annotations: &BTreeMap<String, String>) -> Vec<Note> {
 }
 
 /// The annotations that are `name` to Prometheus.
-pub(super) fn spellings<'a>(
+fn spellings<'a>(
     annotations: &'a BTreeMap<String, String>,
     name: &str,
 ) -> impl Iterator<Item = Entry<'a>> {
@@ -112,13 +121,14 @@ fn with_parameters(
 ) -> Result<String, Malformed> {
     let mut known = BTreeSet::new();
     for (spelled, value) in super::entries(annotations) {
-        let sanitised: String = spelled.chars().map(value::sanitised).collect();
-        let Some(name) = sanitised.strip_prefix("prometheus_io_param_") else { continue };
-        if !known.insert(name.to_owned()) {
+        let Some(name) = value::after(spelled, "prometheus_io_param_") else { continue };
+        let name: String = name.chars().map(value::sanitised).collect();
+        if name.is_empty() || known.contains(&name) {
             continue;
         }
         path.push(if path.contains('?') { '&' } else { '?' });
-        path.push_str(name);
+        path.push_str(&name);
+        known.insert(name);
         path.push('=');
         value::escape_into(&mut path, value);
         if path.len() > MAX_PATH {

@@ -143,6 +143,13 @@ pub(super) fn sanitised_eq(spelled: &str, sanitised: &str) -> bool {
     spelled.chars().map(self::sanitised).eq(sanitised.chars())
 }
 
+/// What stands behind `sanitised` in a name, where the name begins so to Prometheus.
+pub(super) fn after<'a>(spelled: &'a str, sanitised: &str) -> Option<&'a str> {
+    let mut chars = spelled.chars();
+    let begins = sanitised.chars().all(|c| chars.next().map(self::sanitised) == Some(c));
+    begins.then_some(chars.as_str())
+}
+
 /// What Prometheus makes of a character of a name.
 pub(super) fn sanitised(character: char) -> char {
     if character.is_ascii_alphanumeric() { character } else { '_' }

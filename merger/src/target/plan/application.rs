@@ -31,7 +31,7 @@ impl Planner<'_> {
 
     /// The sidecar whose injector has written the pod's port and path.
     fn injected(&self) -> Option<(&Container, &Profile)> {
-        let asked = prometheus::read(&self.pod.annotations).ok()?;
+        let page = prometheus::page(&self.pod.annotations)?;
         self.pod.containers.iter().find_map(|container| {
             let profile = self.rules.meshes.profile(container)?;
             let Injected { port, path, port_annotation, path_annotation } =
@@ -39,8 +39,7 @@ impl Planner<'_> {
             let said = |name: &Option<String>| self.pod.annotations.get(name.as_ref()?);
             let port = said(port_annotation).and_then(|p| annotations::port(p)).unwrap_or(*port);
             let path = said(path_annotation).unwrap_or(path);
-            let same = asked.port == Some(port) && asked.path == *path;
-            same.then_some((container, profile))
+            (page == (port, path.clone())).then_some((container, profile))
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+mod laws;
+
 use super::*;
 use crate::{
     hostile,

@@ -1,0 +1,144 @@
+//! What holds of every plan, shown on many pods that are put together by chance.
+
+use std::{collections::HashSet, sync::LazyLock};
+
+use super::*;
+use crate::target::annotations::istio;
+
+/// Annotations that ask for applications' endpoints, well and badly.
+const ASKING: [(&str, &str); 26] = [
+    ("prometheus.io/scrape", "true"),
+    ("prometheus.io/port", "8080"),
+    ("prometheus-io/port", "9100"),
+    ("prometheus.io.port", "15090"),
+    ("prometheus.io/path", "/stats/prometheus"),
+    ("prometheus.io/path", "/a b"),
+    ("prometheus.io/scheme", "https"),
+    ("prometheus.io/scheme", "ftp"),
+    ("prometheus.io/param_x", "1"),
+    ("prometheus.io/scrape-slow", "true"),
+    ("prometheus.istio.io/scrape-targets", "8080,9100:/b,15020,x,4191,9090:/"),
+    ("consul.hashicorp.com/service-metrics-port", "8080"),
+    ("consul.hashicorp.com/service-metrics-port", "20200"),
+    ("prometheus.metrics.kuma.io/aggregate-a-port", "9100"),
+    ("prometheus.metrics.kuma.io/aggregate-b-port", "5670"),
+    ("prometheus.metrics.kuma.io/aggregate-b-path", "//"),
+    ("io.opentelemetry.discovery.metrics/enabled", "true"),
+    ("io.opentelemetry.discovery.metrics/scraper", "prometheus_simple"),
+    ("io.opentelemetry.discovery.metrics.9901/enabled", "true"),
+    ("io.opentelemetry.discovery.metrics.19000/enabled", "yes"),
+    ("coroot.com/scrape-metrics", "true"),
+    ("coroot.com/metrics-port", "9100"),
+    ("merger.io/endpoints", "https://:8080/x, :9100, :1, :2, :3, :4, :5, :6, :7, :8, :15000"),
+    ("istio-proxy.merger.io/endpoints", ":15021"),
+    ("nobody.merger.io/endpoints", ":1"),
+    ("merger.io/probe", "true"),
+];
+
+const APPLICATIONS: [&str; 3] = ["cart:8080=http:9100=metrics", "exporter:9100=metrics", "other"];
+
+const PROXIES: [&str; 6] =
+    ["istio-proxy", "linkerd-proxy", "consul-dataplane", "kuma-sidecar", "daprd", "envoy"];
+
+const PORTS: [u16; 14] =
+    [1, 8080, 9100, 9090, 4191, 4143, 5670, 9901, 15000, 15020, 15090, 19000, 20101, 20200];
+
+/// A generator of numbers, the same in each run.
+struct Chance(u64);
+
+// === impl Chance ===
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+
+    fn some<T: Copy>(&mut self, of: &[T], one_in: usize) -> Vec<T> {
+        of.iter().copied().filter(|_| self.below(one_in) == 0).collect()
+    }
+}
+
+fn mk_any(chance: &mut Chance) -> (Pod, Vec<Listener>) {
+    let mut names = chance.some(&APPLICATIONS, 2);
+    names.extend(chance.some(&PROXIES, 3));
+    let mut pod = mk_pod(&[], &names);
+    let asking = chance.some(&ASKING, 3).into_iter();
+    pod.annotations.extend(asking.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    for container in &mut pod.containers {
+        if chance.below(2) == 0 {
+            let originals =
+                r#"{"port":"9100","targets":[{"port":8080,"path":"/metrics"},{"port":15020}]}"#;
+            container.env.insert(istio::ORIGINALS.to_owned(), originals.to_owned());
+        }
+    }
+    let mut listeners = Vec::new();
+    for port in chance.some(&PORTS, 2) {
+        let address = ["0.0.0.0", "127.0.0.1", "[::]", "10.0.0.7", "127.0.0.2"][chance.below(5)];
+        let holder = names.get(chance.below(names.len() + 2)).copied().unwrap_or("!");
+        let holder = holder.split(':').next().unwrap();
+        listeners.push(mk_listener(&format!("{address}:{port}@{holder}")));
+    }
+    (pod, listeners)
+}
+
+fn planned(pod: &Pod, listeners: &[Listener]) -> Plan {
+    static RULES: LazyLock<Rules> = LazyLock::new(Rules::default);
+    RULES.plan(pod, &listeners.iter().collect::<Vec<_>>(), None, &Probed::default())
+}
+
+fn check_each(law: impl Fn(&Pod, &[Listener], &Plan)) {
+    let mut chance = Chance(5);
+    for _ in 0..1000 {
+        let (pod, listeners) = mk_any(&mut chance);
+        law(&pod, &listeners, &planned(&pod, &listeners));
+    }
+}
+
+#[test]
+fn no_page_is_read_twice_and_no_two_sources_have_one_name() {
+    check_each(|pod, _, plan| {
+        let pages: HashSet<_> = plan.sources.iter().map(|s| (s.port, &s.path)).collect();
+        assert_eq!(pages.len(), plan.sources.len(), "{pod:#?}");
+        let names: HashSet<_> = plan.sources.iter().map(|s| (&s.container, &s.endpoint)).collect();
+        assert_eq!(names.len(), plan.sources.len(), "{pod:#?}");
+    });
+}
+
+#[test]
+fn a_proxys_port_is_only_ever_read_as_the_sidecars() {
+    let meshes = Meshes::default();
+    check_each(|pod, _, plan| {
+        for source in &plan.sources {
+            let is_its = |c: &Container| {
+                meshes.profile(c).is_some_and(|p| p.reserved.contains(&source.port.get()))
+            };
+            let is_sidecars = matches!(source.reason, Reason::Sidecar(_));
+            assert!(is_sidecars || !pod.containers.iter().any(is_its), "{source:?} of {pod:#?}");
+        }
+    });
+}
+
+#[test]
+fn no_annotation_of_an_application_costs_a_sidecar() {
+    check_each(|pod, listeners, plan| {
+        let sidecars = |plan: &Plan| -> Vec<Source> {
+            let is_its = |source: &&Source| matches!(source.reason, Reason::Sidecar(_));
+            plan.sources.iter().filter(is_its).cloned().collect()
+        };
+        let silent = Pod { annotations: BTreeMap::new(), ..pod.clone() };
+        assert_eq!(sidecars(plan), sidecars(&planned(&silent, listeners)), "{pod:#?}");
+    });
+}
+
+#[test]
+fn a_plan_has_its_limits_and_the_order_of_listeners_is_none_of_its_reasons() {
+    check_each(|pod, listeners, plan| {
+        assert!(plan.sources.len() <= MAX_SOURCES);
+        assert!(plan.notes.len() <= MAX_NOTES + 1);
+        assert!(!plan.sources.is_empty() || !plan.notes.is_empty(), "{pod:#?}");
+        let reversed: Vec<Listener> = listeners.iter().rev().cloned().collect();
+        assert_eq!(*plan, planned(pod, &reversed));
+    });
+}
