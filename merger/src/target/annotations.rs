@@ -187,9 +187,9 @@ fn note_rest(annotation: &str, n_listed: usize, notes: &mut Vec<Note>) {
 // === impl Endpoint ===
 
 impl Endpoint {
-    fn new(port: NonZeroU16, scheme: Scheme, path: String, annotation: &str) -> Self {
+    fn new(at: impl Into<At>, scheme: Scheme, path: String, annotation: &str) -> Self {
         let annotation = value::shown_name(annotation);
-        Self { at: At::Number(port), scheme, path, annotation, container: None, address: None }
+        Self { at: at.into(), scheme, path, annotation, container: None, address: None }
     }
 }
 
@@ -202,6 +202,12 @@ impl At {
             && text.bytes().any(|b| b.is_ascii_lowercase())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if is_name { Some(Self::Name(text.to_owned())) } else { port(text).map(Self::Number) }
+    }
+}
+
+impl From<NonZeroU16> for At {
+    fn from(number: NonZeroU16) -> Self {
+        Self::Number(number)
     }
 }
 

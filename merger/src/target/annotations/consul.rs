@@ -29,5 +29,5 @@ pub(super) fn endpoint(
     let at = super::noted(value::parse((name, port), At::read, expected), notes)?;
     let path = find(METRICS_PATH).map_or(Ok("/metrics".to_owned()), value::page_of);
     let path = super::noted(path, notes)?;
-    Some(Endpoint { at, ..Endpoint::new(std::num::NonZeroU16::MIN, Scheme::Http, path, name) })
+    Some(Endpoint::new(at, Scheme::Http, path, name))
 }

@@ -71,6 +71,6 @@ fn read(annotation: &str, text: &str, container: Option<&str>) -> Result<Endpoin
     let (port, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let at = At::read(port).ok_or_else(malformed)?;
     let path = value::page_of((annotation, path))?;
-    let endpoint = Endpoint::new(std::num::NonZeroU16::MIN, scheme, path, annotation);
-    Ok(Endpoint { at, container: container.map(str::to_owned), ..endpoint })
+    let container = container.map(str::to_owned);
+    Ok(Endpoint { container, ..Endpoint::new(at, scheme, path, annotation) })
 }

@@ -130,7 +130,7 @@ impl Planner<'_> {
             return None;
         }
         // It is asked for, and it is read: as the sidecar's.
-        if sidecars.sources.iter().any(|source| source.port == port) {
+        if sidecars.has(port) {
             return None;
         }
         if let Some(first) = known.iter().find(|s| s.port == port && s.path == *path) {
@@ -185,8 +185,8 @@ impl Planner<'_> {
         let mut sources: Vec<Source> = Vec::new();
         for container in self.applications() {
             for port in container.ports.iter().filter(|port| says_metrics(port.name.as_deref())) {
-                let mut known = sources.iter().chain(&sidecars.sources);
-                let is_known = known.any(|source| source.port == port.number);
+                let is_known = sources.iter().any(|source| source.port == port.number)
+                    || sidecars.has(port.number);
                 if !is_known && self.reserving(port.number).is_none() {
                     let container = Some(container);
                     let reason = Reason::NamedPort;

@@ -10,10 +10,7 @@ use std::{
     num::NonZeroU16,
 };
 
-use super::{
-    Planner,
-    sidecar::{self, Sidecars},
-};
+use super::{Planner, sidecar::Sidecars};
 use crate::{
     identity::Cookie,
     target::{Listener, Reason, Scheme, Source, State, annotations::Asked},
@@ -111,7 +108,7 @@ impl Planner<'_> {
         let ports: BTreeSet<NonZeroU16> = self.listeners.iter().map(|l| l.port).collect();
         for port in ports {
             let is_known = known.iter().any(|source| source.port == port);
-            if is_known || sidecar::is_page(sidecars, port) || !self.may_be_probed(port) {
+            if is_known || sidecars.has(port) || !self.may_be_probed(port) {
                 continue;
             }
             let verdicts: Vec<_> = self.on(port).map(|listener| probed.verdict(listener)).collect();

@@ -22,6 +22,11 @@ pub(super) struct Sidecars {
 // === impl Sidecars ===
 
 impl Sidecars {
+    /// Whether a page of theirs is at `port`.
+    pub(super) fn has(&self, port: NonZeroU16) -> bool {
+        self.sources.iter().any(|source| source.port == port)
+    }
+
     /// The mesh whose sidecar has on its page what this annotation asks for.
     pub(super) fn holding(&self, annotation: &str) -> Option<&str> {
         let held = self.held.iter().find(|(prefix, _)| annotation.starts_with(prefix))?;
@@ -131,9 +136,4 @@ impl Planner<'_> {
         let said = read((annotation?, self.says(annotation)?));
         said.map_err(|malformed| notes.push(Note::Malformed(malformed))).ok()
     }
-}
-
-/// The number of a port is one of the pages that are read.
-pub(super) fn is_page(sidecars: &Sidecars, port: NonZeroU16) -> bool {
-    sidecars.sources.iter().any(|source| source.port == port)
 }

@@ -142,3 +142,45 @@ fn a_plan_has_its_limits_and_the_order_of_listeners_is_none_of_its_reasons() {
         assert_eq!(*plan, planned(pod, &reversed));
     });
 }
+
+#[test]
+fn a_hostile_value_asks_for_the_pods_own_ports_in_every_set_or_is_refused_by_name() {
+    let own = ["127.0.0.1:8080", "127.0.0.1:15090", "10.0.0.7:8081"].map(|a| a.parse().unwrap());
+    let listeners = ["0.0.0.0:8080@cart", "0.0.0.0:15090@istio-proxy", "10.0.0.7:8081@cart"];
+    let listeners = listeners.map(mk_listener);
+    for (_, name, value) in &hostile::annotations() {
+        let sets = match *name {
+            "port" => vec![
+                ("prometheus.istio.io/scrape-targets", value.clone()),
+                ("consul.hashicorp.com/service-metrics-port", value.clone()),
+                ("prometheus.metrics.kuma.io/aggregate-a-port", value.clone()),
+                ("merger.io/endpoints", format!("http://:{value}/metrics")),
+                ("merger.io/endpoints", value.clone()),
+            ],
+            "path" => vec![
+                ("prometheus.istio.io/scrape-targets", format!("8080:{value}")),
+                ("merger.io/endpoints", format!("http://:8080{value}")),
+            ],
+            _ => vec![],
+        };
+        for (annotation, value) in sets {
+            let mut pod = mk_pod(&[], &["cart", "istio-proxy"]);
+            pod.annotations.insert(annotation.to_owned(), value.clone());
+            let plan = planned(&pod, &listeners);
+            let case = format!("{annotation}: {}: {:?}", value.escape_default(), shown(&plan));
+            assert!(plan.sources.iter().any(|s| matches!(s.reason, Reason::Sidecar(_))), "{case}");
+            for source in &plan.sources {
+                let State::Ready(addresses) = &source.state else { continue };
+                assert!(addresses.iter().all(|address| own.contains(address)), "{case}");
+                let is_sound = source.path.bytes().all(|byte| byte.is_ascii_graphic());
+                assert!(is_sound && source.path.starts_with('/'), "{case}");
+                let mut segments = source.path.split(['/', '?', ';']);
+                assert!(!segments.any(|s| s.eq_ignore_ascii_case("quitquitquit")), "{case}");
+            }
+            for note in plan.notes.iter().map(ToString::to_string) {
+                assert!(note.starts_with(&format!("annotation {annotation}: ")), "{case}");
+                assert!(note.len() < 600 && !note.contains(char::is_control), "{case}");
+            }
+        }
+    }
+}
