@@ -57,6 +57,11 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
         }
         #[cfg(not(feature = "ebpf"))]
         Some(Part::Loader) => bail!("built without the feature ebpf"),
+        Some(Part::Stranger) => {
+            let channel = supervisor::inherited().context("no channel to the broker")?;
+            node::stranger::serve(&channel)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Part::Agent) => {
             let channel = supervisor::inherited().context("no channel to the broker")?;
             // Afterwards it makes no socket.

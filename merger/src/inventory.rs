@@ -216,6 +216,7 @@ mod tests {
             address: [0, 0, 0, 0].into(),
             port: 8080.try_into().unwrap(),
             holders: vec![Holder { pid: 9, cgroup: cgroup(pod) }],
+            doubt: None,
         }
     }
 

@@ -86,7 +86,8 @@ pub struct Rows {
 /// Joins rows into listeners, each with its holders, the oldest first.
 ///
 /// `cgroup_of` knows the processes that live now. A holder that it does not know has ended, and a
-/// listener whose holders have all ended is closed; one that never had a holder stays.
+/// listener whose holders have all ended is closed; one that never had a holder stays. Whether there
+/// may be holders that no row tells, others say.
 #[must_use]
 pub fn join(rows: &[Row], cgroup_of: impl Fn(Held) -> Option<String>) -> Vec<Listener> {
     let mut sockets = BTreeMap::<_, Vec<Option<Held>>>::new();
@@ -99,7 +100,7 @@ pub fn join(rows: &[Row], cgroup_of: impl Fn(Held) -> Option<String>) -> Vec<Lis
         let holder = |held: Held| Some(Holder { pid: held.pid, cgroup: cgroup_of(held)? });
         let holders: Vec<Holder> = held.iter().flatten().copied().filter_map(holder).collect();
         let stays = !holders.is_empty() || held.contains(&None);
-        stays.then_some(Listener { netns, address, port, holders })
+        stays.then_some(Listener { netns, address, port, holders, doubt: None })
     };
     sockets.into_iter().filter_map(listener).collect()
 }

@@ -59,6 +59,7 @@ mod rung;
 pub mod seccomp;
 mod sight;
 pub mod stat;
+pub mod stranger;
 pub mod supervisor;
 mod table;
 
@@ -195,6 +196,14 @@ pub enum Error {
         /// How many there are.
         n_hidden: usize,
     },
+    /// The processes of other users, as those of pods are, cannot be dealt with.
+    #[error(
+        "cannot deal with processes of other users: missing {0}, or a security module refuses it"
+    )]
+    Strangers(privileges::Capability),
+    /// Whether they can be is not found out.
+    #[error("cannot try the rights over processes of other users")]
+    Stranger(#[source] io::Error),
     /// The kernel part does not answer.
     #[error("cannot read the listeners of this node")]
     Listeners(#[source] Box<dyn std::error::Error + Send + Sync>),

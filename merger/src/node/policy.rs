@@ -70,12 +70,14 @@ pub enum Refusal {
     },
     /// It cannot be ruled out that somebody else holds the socket.
     #[error(
-        "the files of process {pid} cannot be seen, so whose the socket is cannot be known: missing {}",
-        Capability::SysPtrace
+        "the files of process {pid} cannot be seen, so whose the socket is cannot be known: missing \
+         {missing}"
     )]
     HolderHidden {
         /// The process that may hold it.
         pid: u32,
+        /// The right that would show them.
+        missing: Capability,
     },
     /// No process was in it in the last sweep.
     #[error("no process is known in network namespace {0}")]

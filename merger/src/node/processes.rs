@@ -11,8 +11,9 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use rustix::fs::{Dir, Mode, OFlags, open, openat, readlink, readlinkat_raw};
+use rustix::fs::{Mode, OFlags, open, openat, readlink};
 
+pub use self::files::{Hidden, open_sockets};
 use self::reader::Reader;
 use crate::{
     identity::{Cookie, Process},
@@ -24,13 +25,11 @@ use crate::{
     },
 };
 
+mod files;
 mod reader;
 
 /// Bytes of a `stat`: a name of at most 64, and some fifty numbers.
 const STAT: usize = 2048;
-
-/// Bytes of a link to a socket: `socket:[…]` with up to 20 digits, and one to spare.
-const SOCKET: usize = 32;
 
 /// The processes of one sweep.
 #[derive(Clone, Debug, Default)]
@@ -206,24 +205,6 @@ impl Seen {
     }
 }
 
-/// The sockets that a process has open, by inode, and when it started. Nothing where it has ended, is
-/// a thread of the kernel, or may not be looked into.
-#[must_use]
-pub fn open_sockets(pid: u32) -> Option<(Held, Vec<u64>)> {
-    let process = directory(pid)?;
-    let stat = stat_of(&process).filter(|stat| !stat.is_kernel)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let files = openat(&process, "fd", flags, Mode::empty()).ok()?;
-    let mut inodes = vec![];
-    for file in Dir::read_from(&files).ok()?.flatten() {
-        let mut target = [0; SOCKET];
-        // What does not fit is no socket.
-        let n = readlinkat_raw(&files, file.file_name(), &mut target[..]).unwrap_or_default();
-        inodes.extend(parse_socket(&target[..n]));
-    }
-    Some((Held { started: stat.started, pid }, inodes))
-}
-
 /// Opens the namespace of a process through its own directory, if it is the one that was meant, and
 /// in the namespace of this inode number. What is open cannot give its number to another.
 fn open_netns(held: Held, inode: Option<u64>) -> io::Result<Netns> {
@@ -246,10 +227,6 @@ fn stat_of(process: &OwnedFd) -> Option<Stat> {
 #[must_use]
 pub fn started(pid: u32) -> Option<u64> {
     stat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?).map(|stat| stat.started)
-}
-
-fn parse_socket(link: &[u8]) -> Option<u64> {
-    str::from_utf8(link).ok()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The ids of all processes that there are now.

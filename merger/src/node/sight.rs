@@ -28,11 +28,11 @@ use crate::{
         pace::{Pace, Sweep},
         policy::Known,
         privileges::{Capability, Rights},
-        processes::Processes,
+        processes::{Hidden, Processes},
         rung::Source,
         table::{Holder, Table},
     },
-    target::Listener,
+    target::{Doubt, Listener},
 };
 
 pub(crate) mod comparison;
@@ -59,6 +59,8 @@ pub(crate) struct Sight {
     waiting: HashSet<Cookie>,
     /// Namespaces that were marked, and in which nobody is any more who was known.
     left: HashSet<Cookie>,
+    /// A process whose files cannot be seen, where they are what holders are found by.
+    hidden: Option<Hidden>,
     /// What the last look has told, of each namespace.
     believed: HashMap<Cookie, HashSet<(IpAddr, NonZeroU16)>>,
     comparison: Comparison,
@@ -117,6 +119,7 @@ impl Sight {
             walked: HashSet::new(),
             waiting,
             left: HashSet::new(),
+            hidden: None,
             believed: HashMap::new(),
             comparison: Comparison::new(compare_every, now),
             looks,
@@ -236,11 +239,22 @@ impl Sight {
         // Whose listener it is shows the sweep that is awaited, and until then it is nobody's.
         rows.retain(|row| holder_of(row).is_none_or(|holder| table.has_seen(holder)));
         let cgroup_of = |held| table.processes.get(held).map(|process| process.cgroup.clone());
+        let mut listeners = listeners::join(&rows, cgroup_of);
+        for listener in &mut listeners {
+            listener.doubt = self.doubt();
+        }
         Snapshot {
             host: table.known.host,
-            listeners: listeners::join(&rows, cgroup_of),
+            listeners,
             processes: table.processes.iter().cloned().collect(),
         }
+    }
+
+    /// Why others may hold a listener than those who are known to.
+    fn doubt(&self) -> Option<Doubt> {
+        let hidden =
+            |Hidden { pid, missing }| Doubt::HolderHidden { pid, missing: missing.to_string() };
+        self.hidden.map(hidden)
     }
 
     /// Looks at the holders that are not known, and says whether that was enough to know them.

@@ -207,6 +207,9 @@ impl<'a> Planner<'a> {
         if let Some(foreign) = self.foreign_on(port) {
             return State::Refused(foreign);
         }
+        if let Some(doubt) = self.on(port).find_map(|listener| listener.doubt.clone()) {
+            return State::Refused(Refusal::Doubt(doubt));
+        }
         if self.owner.is_some() && self.on(port).any(|listener| listener.holders.is_empty()) {
             return State::Refused(Refusal::NoHolder);
         }

@@ -1,4 +1,5 @@
-//! The best rung of the running kernel. Needs `CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_ADMIN`, `CAP_SYS_PTRACE`.
+//! The best rung of the running kernel. Needs `CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_ADMIN`, `CAP_SYS_PTRACE`,
+//! `CAP_DAC_READ_SEARCH`.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where its world does")]
 
 use std::{
@@ -67,6 +68,7 @@ mod running;
 
 mod split;
 mod start_up;
+mod strangers;
 
 mod traps;
 

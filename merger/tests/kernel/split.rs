@@ -56,9 +56,10 @@ fn the_agent_holds_no_right_and_the_broker_what_namespaces_take() {
                 ("Seccomp", "2"),
             ],
         );
-        // CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_KILL; CAP_SETUID and CAP_SETGID in store.
+        // CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_KILL; CAP_SETUID and CAP_SETGID in
+        // store.
         let broker = status(running.broker());
-        let (effective, permitted) = ("0000000000280020", "00000000002800e0");
+        let (effective, permitted) = ("0000000000280024", "00000000002800e4");
         let expected =
             [("CapInh", none), ("CapPrm", permitted), ("CapEff", effective), ("NoNewPrivs", "1")];
         check(&broker, &expected);

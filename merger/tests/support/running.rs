@@ -29,8 +29,14 @@ impl Running {
     /// Has begun to serve the pods of a directory, on a port that nobody else has.
     #[track_caller]
     pub(crate) fn start(pods: &Path) -> Self {
+        Self::start_ready(pods, &[])
+    }
+
+    /// The same with flags.
+    #[track_caller]
+    pub(crate) fn start_ready(pods: &Path, flags: &[&str]) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
-        let running = Self::start_at(free.expect("a port is free"), pods);
+        let running = Self::start_with(free.expect("a port is free"), pods, flags);
         until("it is ready", || running.is_ready());
         running
     }

@@ -20,13 +20,13 @@ use super::Sight;
 use crate::{
     cause::chain,
     identity::Cookie,
-    listeners::{Rows, Socket, proc, sock_diag},
+    listeners::{Held, Rows, Socket, proc, sock_diag},
     netns::Netns,
     node::{
         Error,
         counters::add,
         pace::Sweep,
-        processes::{Processes, open_sockets},
+        processes::{Hidden, open_sockets},
         rung::Source,
     },
 };
@@ -160,7 +160,9 @@ impl Sight {
             let sockets = self.sockets_of(netns).unwrap_or_default();
             self.memory.put(netns, sockets);
         }
-        self.memory.find_all(&netns, open_by(&self.table.processes));
+        let mut hidden = None;
+        self.memory.find_all(&netns, seen(self.held(), &mut hidden));
+        self.note(hidden, Sweep::All);
         self.waiting.clear();
         self.pace.ended(start, Sweep::All);
         Ok(())
@@ -198,7 +200,9 @@ impl Sight {
         if sweep == Sweep::All {
             unclear = known;
         }
-        self.memory.find_all(&unclear, open_by(&self.table.processes));
+        let mut hidden = None;
+        self.memory.find_all(&unclear, seen(self.held(), &mut hidden));
+        self.note(hidden, sweep);
         self.memory.rows()
     }
 
@@ -213,8 +217,26 @@ impl Sight {
         likely.extend(self.memory.holders(netns).map(|held| held.pid));
         let Some(sockets) = self.sockets_of(netns) else { return false };
         self.memory.put(netns, sockets);
-        self.memory.find(&HashSet::from([netns]), likely.into_iter().filter_map(open_sockets));
-        self.memory.is_explained(netns)
+        let mut hidden = None;
+        self.memory.find(&HashSet::from([netns]), seen(likely, &mut hidden));
+        self.note(hidden, Sweep::New);
+        hidden.is_none() && self.memory.is_explained(netns)
+    }
+
+    /// The processes of the last sweep.
+    fn held(&self) -> impl Iterator<Item = u32> + use<> {
+        self.table.processes.held().into_iter().map(|held| held.pid)
+    }
+
+    /// Whose files could not be seen may hold any listener, until all can be seen.
+    fn note(&mut self, hidden: Option<Hidden>, sweep: Sweep) {
+        let before = self.hidden;
+        if hidden.is_some() || sweep == Sweep::All {
+            self.hidden = hidden;
+        }
+        if let Some(hidden) = hidden.filter(|hidden| before != Some(*hidden)) {
+            tracing::warn!("whose the listeners are cannot be known: {hidden}");
+        }
     }
 
     /// The listening sockets of a namespace, by the way of this rung.
@@ -261,7 +283,16 @@ fn by_sock_diag(netns: &Netns) -> io::Result<Vec<Socket>> {
     Ok(told.into_iter().map(|told| told.socket).collect())
 }
 
-/// The sockets that each of these has open now.
-fn open_by(processes: &Processes) -> impl Iterator<Item = (crate::listeners::Held, Vec<u64>)> {
-    processes.held().into_iter().filter_map(|held| open_sockets(held.pid))
+/// The sockets that each of these processes has open now, and the first of those that hide them.
+fn seen<'a>(
+    pids: impl IntoIterator<Item = u32> + 'a,
+    hidden: &'a mut Option<Hidden>,
+) -> impl Iterator<Item = (Held, Vec<u64>)> + 'a {
+    pids.into_iter().filter_map(|pid| {
+        open_sockets(pid).unwrap_or_else(|found| {
+            let first = hidden.map_or(found, |known| if known.pid < pid { known } else { found });
+            *hidden = Some(first);
+            None
+        })
+    })
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     hostile,
     identity::Cookie,
-    target::{Holder, PodRef, Port},
+    target::{Doubt, Holder, PodRef, Port},
 };
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -61,6 +61,7 @@ fn mk_listener(text: &str) -> Listener {
         address: socket.ip(),
         port: NonZeroU16::new(socket.port()).unwrap(),
         holders,
+        doubt: None,
     }
 }
 
@@ -110,6 +111,18 @@ fn path_and_scheme_are_the_applications_alone() {
         &["0.0.0.0:8443@cart", "0.0.0.0:15090@istio-proxy"],
         &[&format!("cart/8443 https://:8443/m {BY_PORT}: 127.0.0.1:8443"), ENVOY],
     );
+}
+
+#[test]
+fn a_listener_that_somebody_may_hold_who_is_not_seen_is_not_asked() {
+    let pod = mk_pod(&[SCRAPE, ("port", "9100")], &["cart"]);
+    let missing = "CAP_X (to see)".to_owned();
+    let doubt = Some(Doubt::HolderHidden { pid: 4, missing });
+    let listener = Listener { doubt, ..mk_listener("0.0.0.0:9100@cart") };
+    let reason = "whose the socket is cannot be known: the files of process 4 cannot be seen, missing \
+                  CAP_X (to see)";
+    let expected = format!("cart/9100 http://:9100/metrics {BY_PORT}: {reason}");
+    assert_eq!(shown(&plan(&pod, &[&listener])), [expected]);
 }
 
 #[test]
