@@ -3,7 +3,12 @@
 //! A rung is one way to know it. All rungs give the same rows; they differ in how soon. Which rung
 //! is in use, and what a row means for a pod, is decided by others.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    net::IpAddr,
+    num::NonZeroU16,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +23,8 @@ pub mod proc;
 pub mod sock_diag;
 
 /// Rows that one namespace may have in a snapshot. The rest are counted and left out, so that a
-/// pod with a million descriptors costs its own listeners and nobody else's.
+/// pod with a million descriptors costs its own listeners and nobody else's. Of such a namespace
+/// nobody is sure whose its listeners are.
 pub const ROWS_PER_NETNS: usize = 4096;
 
 /// Rows that a snapshot may have, of all namespaces together: about 20 MB. At this limit the share of
@@ -78,6 +84,8 @@ pub struct Rows {
     pub rows: Vec<Row>,
     /// Rows beyond [`ROWS_PER_NETNS`] or [`ROWS`], left out.
     pub n_left_out: u64,
+    /// The namespaces that rows were left out of.
+    pub cut: HashSet<Cookie>,
     per_netns: BTreeMap<Cookie, usize>,
     /// Rows that one namespace may have now.
     share: usize,
@@ -151,6 +159,7 @@ impl Rows {
         let taken = self.per_netns.entry(row.netns).or_default();
         if *taken == self.share || self.rows.len() == ROWS {
             self.n_left_out += 1;
+            self.cut.insert(row.netns);
             return;
         }
         *taken += 1;
@@ -159,7 +168,7 @@ impl Rows {
 
     /// Leaves each namespace half of its share, and so room for those that come late.
     fn halve(&mut self) {
-        let Self { rows, n_left_out, per_netns, share } = self;
+        let Self { rows, n_left_out, cut, per_netns, share } = self;
         *share /= 2;
         per_netns.clear();
         rows.retain(|row| {
@@ -167,6 +176,9 @@ impl Rows {
             let stays = *taken < *share;
             *taken += usize::from(stays);
             *n_left_out += u64::from(!stays);
+            if !stays {
+                cut.insert(row.netns);
+            }
             stays
         });
     }
@@ -174,7 +186,8 @@ impl Rows {
 
 impl Default for Rows {
     fn default() -> Self {
-        Self { rows: vec![], n_left_out: 0, per_netns: BTreeMap::new(), share: ROWS_PER_NETNS }
+        let (rows, cut, per_netns) = (vec![], HashSet::new(), BTreeMap::new());
+        Self { rows, n_left_out: 0, cut, per_netns, share: ROWS_PER_NETNS }
     }
 }
 
@@ -246,6 +259,7 @@ mod tests {
         rows.push(row(2, 80, Some((5, 3))));
         assert_eq!((rows.rows.len(), rows.n_left_out), (ROWS_PER_NETNS + 1, 3));
         assert_eq!(rows.rows.last().map(|row| row.netns), Some(Cookie(2)));
+        assert_eq!(rows.cut, HashSet::from([Cookie(1)]));
     }
 
     #[test]
@@ -260,6 +274,7 @@ mod tests {
         rows.push(row(n_greedy, 80, Some((5, 3))));
         assert_eq!(rows.rows.last().map(|row| row.netns), Some(Cookie(n_greedy)));
         assert!(rows.rows.len() <= ROWS);
+        assert_eq!(rows.cut, (0..n_greedy).map(Cookie).collect());
         let all = n_greedy * u64::try_from(ROWS_PER_NETNS).unwrap() + 1;
         assert_eq!(u64::try_from(rows.rows.len()).unwrap() + rows.n_left_out, all);
     }

@@ -89,6 +89,12 @@ pub enum Doubt {
         /// The right that would show them, and what it is for.
         missing: String,
     },
+    /// Some of what its namespace has was left out, so a holder may have been.
+    #[error(
+        "whose the socket is cannot be known: its network namespace has more listeners, or more who \
+         hold them, than are looked at"
+    )]
+    Crowded,
 }
 
 /// A process that holds a listener open.

@@ -231,17 +231,18 @@ impl Sight {
             Sweep::At(again) => Some(again),
             _ => None,
         };
-        Ok(Looked { snapshot: self.joined(rows.rows), swept, again })
+        Ok(Looked { snapshot: self.joined(rows), swept, again })
     }
 
-    fn joined(&self, mut rows: Vec<Row>) -> Snapshot {
+    fn joined(&self, Rows { mut rows, cut, .. }: Rows) -> Snapshot {
         let Self { table, .. } = self;
         // Whose listener it is shows the sweep that is awaited, and until then it is nobody's.
         rows.retain(|row| holder_of(row).is_none_or(|holder| table.has_seen(holder)));
         let cgroup_of = |held| table.processes.get(held).map(|process| process.cgroup.clone());
         let mut listeners = listeners::join(&rows, cgroup_of);
         for listener in &mut listeners {
-            listener.doubt = self.doubt();
+            let is_cut = cut.contains(&listener.netns);
+            listener.doubt = if is_cut { Some(Doubt::Crowded) } else { self.doubt() };
         }
         Snapshot {
             host: table.known.host,

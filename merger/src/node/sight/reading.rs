@@ -97,6 +97,8 @@ impl Sight {
         for row in &mut rows.rows {
             row.netns = self.table.processes.cookie_of_key(row.netns);
         }
+        let cut = rows.cut.iter().map(|&key| self.table.processes.cookie_of_key(key));
+        rows.cut = cut.collect();
         let n_rows = rows.rows.len();
         rows.rows.retain(|row| row.netns.is_made());
         let all = rows.rows.len() == n_rows;
@@ -144,7 +146,9 @@ impl Sight {
             self.memory.put(netns, left);
             self.memory.find_all(&HashSet::from([netns]), []);
         }
-        self.memory.rows().rows.into_iter().for_each(|row| rows.push(row));
+        let unheld = self.memory.rows();
+        unheld.rows.into_iter().for_each(|row| rows.push(row));
+        rows.cut.extend(unheld.cut);
         self.walked = held;
         Ok(rows)
     }
