@@ -177,10 +177,8 @@ pub enum Refusal {
         /// The pod of that process, where its cgroup names one.
         pod_uid: Option<String>,
     },
-    /// In the host's namespace a socket that is in no table of files may be anybody's.
-    #[error(
-        "no process is seen to hold the socket, and in the host's namespace it may be anybody's"
-    )]
+    /// A socket that is in no table of files may be anybody's.
+    #[error("no process is seen to hold the socket, so it may be anybody's")]
     NoHolder,
     /// It cannot be ruled out that somebody else holds the socket.
     #[error(transparent)]

@@ -11,7 +11,7 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use rustix::fs::{Mode, OFlags, open, openat, readlink};
+use rustix::fs::{Dir, Mode, OFlags, open, openat, readlink, readlinkat};
 
 pub use self::files::{Hidden, open_sockets};
 use self::reader::Reader;
@@ -210,10 +210,10 @@ impl Seen {
 fn open_netns(held: Held, inode: Option<u64>) -> io::Result<Netns> {
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let process = directory(held.pid).ok_or_else(gone)?;
-    let netns = Netns::of_process(&process)?;
-    let started = stat_of(&process).ok_or_else(gone)?.started;
+    let stat = stat_of(&process).ok_or_else(gone)?;
+    let netns = Netns::of_process(&alive(process, stat).ok_or_else(gone)?)?;
     let is_there = inode.is_none_or(|inode| netns.inode().is_ok_and(|found| found == inode));
-    if started == held.started && is_there { Ok(netns) } else { Err(gone()) }
+    if stat.started == held.started && is_there { Ok(netns) } else { Err(gone()) }
 }
 
 fn stat_of(process: &OwnedFd) -> Option<Stat> {
@@ -243,6 +243,21 @@ fn inode_of(pid: u32) -> Option<u64> {
 
 fn parse_inode(link: &CStr) -> Option<u64> {
     link.to_str().ok()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// A thread of a process that has a namespace and a cgroup still: the first one, unless it has ended
+/// before others. Nothing where all have.
+fn alive(process: OwnedFd, stat: Stat) -> Option<OwnedFd> {
+    if !stat.is_headless {
+        return Some(process);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let threads = openat(&process, "task", flags, Mode::empty()).ok()?;
+    Dir::read_from(&threads).ok()?.flatten().find_map(|thread| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let thread = openat(&threads, thread.file_name(), flags, Mode::empty()).ok()?;
+        readlinkat(&thread, "ns/net", vec![]).is_ok().then_some(thread)
+    })
 }
 
 /// What `/proc` has about one process, and never about a later one of the same id.

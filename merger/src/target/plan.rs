@@ -210,7 +210,7 @@ impl<'a> Planner<'a> {
         if let Some(doubt) = self.on(port).find_map(|listener| listener.doubt.clone()) {
             return State::Refused(Refusal::Doubt(doubt));
         }
-        if self.owner.is_some() && self.on(port).any(|listener| listener.holders.is_empty()) {
+        if self.on(port).any(|listener| listener.holders.is_empty()) {
             return State::Refused(Refusal::NoHolder);
         }
         let bound: Vec<IpAddr> = self.on(port).map(|listener| listener.address).collect();

@@ -5,7 +5,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::{fd::AsFd as _, unix::process::CommandExt as _},
-    process::{Child, Command, Stdio},
+    process::{self, Child, Command, Stdio},
     time::Duration,
 };
 
@@ -25,12 +25,19 @@ use super::{
     start_with, world,
 };
 
+/// By this name a user needs no way to the program, which may be where only root is.
+const PROGRAM: &str = "/proc/self/exe";
+
 /// Set in the copy of this program that serves, to the name of its one sample.
 const SERVES: &str = "MERGER_TEST_SERVES";
+
+/// Set beside it where the first thread of the copy is to end before it serves.
+const HEADLESS: &str = "MERGER_TEST_HEADLESS";
 
 const ID: &str = "4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c";
 const OWN: &str = "6d2d0ed8-5ca4-4d3a-9b3e-0f4a2b6c7d81";
 const FOREIGN: &str = "6d2d0ed8-5ca4-4d3a-9b3e-0f4a2b6c7d82";
+const HEADLESS_FOREIGN: &str = "6d2d0ed8-5ca4-4d3a-9b3e-0f4a2b6c7d84";
 const HOST: &str = "6d2d0ed8-5ca4-4d3a-9b3e-0f4a2b6c7d83";
 
 /// A process of a user, which serves one sample on a listener that it alone holds.
@@ -40,8 +47,22 @@ struct Serving(Child);
 
 impl Serving {
     fn start(user: u32, sample: &str, listener: TcpListener) -> Self {
-        // By this name the user needs no way to the program, which may be where only root is.
-        let mut copy = Command::new("/proc/self/exe");
+        Self::start_as(Command::new(PROGRAM), user, sample, listener)
+    }
+
+    /// The same where the first thread of the process ends at once.
+    fn start_headless(user: u32, sample: &str, listener: TcpListener) -> Self {
+        let mut copy = Command::new(PROGRAM);
+        copy.env(HEADLESS, "1");
+        let serving = Self::start_as(copy, user, sample, listener);
+        until("its first thread has ended", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", serving.pid())).unwrap();
+            stat.contains(") Z ")
+        });
+        serving
+    }
+
+    fn start_as(mut copy: Command, user: u32, sample: &str, listener: TcpListener) -> Self {
         copy.args(["--exact", "strangers::a_copy_serves_what_it_is_told", "--nocapture"]);
         copy.env(SERVES, sample).uid(user).gid(user);
         copy.stdin(Stdio::from(std::os::fd::OwnedFd::from(listener))).stdout(Stdio::null());
@@ -65,9 +86,28 @@ fn a_copy_serves_what_it_is_told() {
     let Some(sample) = env::var_os(SERVES) else { return };
     let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned().unwrap());
     let body = format!("{} 1\n", sample.to_str().unwrap());
-    loop {
+    let serve = move || loop {
         // A client that goes away early is no reason to end.
         let _ = listener.accept().and_then(|(stream, _)| serve_one(stream, &body));
+    };
+    if env::var_os(HEADLESS).is_some() {
+        end_first_thread();
+    }
+    serve();
+}
+
+/// Ends the thread that waits for this one, and nothing with it.
+#[expect(unsafe_code, reason = "no wrapper ends a thread alone")]
+fn end_first_thread() {
+    extern "C" fn end(_: libc::c_int) {
+        // SAFETY: nobody waits for the thread, or uses what is on its stack.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+    let first = process::id();
+    // SAFETY: the handler makes one system call, and it is the first thread alone that is signalled.
+    unsafe {
+        libc::signal(libc::SIGUSR1, end as extern "C" fn(libc::c_int) as libc::sighandler_t);
+        libc::syscall(libc::SYS_tgkill, first, first, libc::SIGUSR1);
     }
 }
 
@@ -87,14 +127,14 @@ fn serve_one(mut stream: TcpStream, body: &str) -> io::Result<()> {
     )
 }
 
-/// Three pods whose processes are not root's: one that serves, one in whose namespace somebody else
-/// serves, and one of the host's network.
+/// Pods whose processes are not root's: one that serves, two in whose namespaces somebody else serves,
+/// and one of the host's network.
 struct Node {
-    /// What the foreign one is.
-    foreign: u32,
+    /// The pods in which somebody else does, and who.
+    foreign: [(&'static str, u32); 2],
     pods: TempDir,
     _serving: Vec<Serving>,
-    _pods: [Pod; 2],
+    _pods: [Pod; 3],
     _root: Root,
 }
 
@@ -103,14 +143,17 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let root = Root::new(usize::MAX);
-        let [own, victim] = [Pod::new(), Pod::new()];
+        let [own, victim, second] = [Pod::new(), Pod::new(), Pod::new()];
         root.container(OWN, ID).join(own.pid());
         root.container(FOREIGN, ID).join(victim.pid());
+        root.container(HEADLESS_FOREIGN, ID).join(second.pid());
         let (listener, _) = own.listen("0.0.0.0:9100");
         let served = own.netns().within(|| Ok(Serving::start(1000, "own_samples", listener)));
         let served = served.unwrap();
         root.container(OWN, ID).join(served.pid());
         let foreign = Serving::start(1000, "foreign_samples", victim.listen("0.0.0.0:9100").0);
+        let listener = second.listen("0.0.0.0:9100").0;
+        let headless = Serving::start_headless(1000, "foreign_samples", listener);
         let of_host = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = of_host.local_addr().unwrap().port();
         let host = Serving::start(65532, "host_samples", of_host);
@@ -118,10 +161,11 @@ impl Node {
         let pods = directory();
         manifest(&pods, "own", OWN, 9100);
         manifest(&pods, "victim", FOREIGN, 9100);
+        manifest(&pods, "second", HEADLESS_FOREIGN, 9100);
         manifest(&pods, "host", HOST, port);
-        let foreign_pid = foreign.pid();
-        let serving = vec![served, foreign, host];
-        Self { foreign: foreign_pid, pods, _serving: serving, _pods: [own, victim], _root: root }
+        let foreign_pids = [("victim", foreign.pid()), ("second", headless.pid())];
+        let (serving, all) = (vec![served, foreign, headless, host], [own, victim, second]);
+        Self { foreign: foreign_pids, pods, _serving: serving, _pods: all, _root: root }
     }
 
     /// What it looks like with these flags, and what is told of it.
@@ -134,10 +178,11 @@ impl Node {
         };
         until(&format!("{flags:?}: the pod's own"), || has("own", "own_samples{"));
         until(&format!("{flags:?}: the host's"), || has("host", "host_samples{"));
-        let victim = page("victim");
-        let reason = format!("the socket is held by process {}, which is not of", self.foreign);
-        assert!(victim.contains(&reason), "{flags:?}: {victim}");
-        assert!(!victim.contains("foreign_samples"), "{flags:?}: {victim}");
+        for (pod, pid) in self.foreign {
+            let (page, reason) = (page(pod), format!("process {pid}, which is not of this pod"));
+            assert!(page.contains(&reason), "{flags:?}: {reason}: {page}");
+            assert!(!page.contains("foreign_samples"), "{flags:?}: {page}");
+        }
         let metrics = running.get("/metrics").unwrap();
         let told = format!("\nmerger_rung{{name=\"{rung}\"}} {}\n", rung.number());
         assert!(metrics.contains(&told), "{flags:?}: {metrics}");

@@ -1,9 +1,18 @@
-//! The sockets that a process has open.
+//! The sockets that a process has open, in all tables of files of its threads.
+//!
+//! Threads share a table, unless one has told the kernel that it wants its own (`unshare(CLONE_FILES)`);
+//! and what is shared outlives the first thread, whose own is then gone. So one thread of each table
+//! is looked at, and which those are the kernel is asked.
 //!
 //! Where they cannot be seen, that process may hold any listener. It is told apart from one that has
 //! ended, which holds none.
 
-use std::{io, os::fd::AsFd};
+#![expect(unsafe_code, reason = "kcmp(2) has no wrapper")]
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use rustix::{
     fs::{Dir, Mode, OFlags, openat, readlinkat_raw},
@@ -15,6 +24,9 @@ use crate::{listeners::Held, node::privileges::Capability};
 
 /// Bytes of a link to a socket: `socket:[…]` with up to 20 digits, and one to spare.
 const SOCKET: usize = 32;
+
+/// Tables that are told apart. The threads of those beyond are looked at one by one.
+const TABLES: usize = 16;
 
 /// What a process has open cannot be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,11 +47,45 @@ pub fn open_sockets(pid: u32) -> Result<Option<(Held, Vec<u64>)>, Hidden> {
     let Some(process) = directory(pid) else { return Ok(None) };
     let Some(stat) = stat_of(&process).filter(|stat| !stat.is_kernel) else { return Ok(None) };
     let mut inodes = vec![];
-    table(&process, &mut inodes).map_err(|missing| Hidden { pid, missing })?;
+    let mut read = table(&process, &mut inodes);
+    if stat.n_threads > 1 {
+        read = read.and_then(|()| tables_of_threads(&process, pid, &mut inodes));
+    }
+    read.map_err(|missing| Hidden { pid, missing })?;
     Ok(Some((Held { started: stat.started, pid }, inodes)))
 }
 
-/// Adds the sockets of the table in the directory of a process. The error is the right that is missing.
+/// Adds the sockets of the threads whose table is not that of the first one.
+fn tables_of_threads(process: &OwnedFd, pid: u32, inodes: &mut Vec<u64>) -> Result<(), Capability> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(threads) = openat(process, "task", flags, Mode::empty()) else { return Ok(()) };
+    let mut looked_at = vec![pid];
+    for thread in Dir::read_from(&threads).into_iter().flatten().flatten() {
+        let name = thread.file_name();
+        let tid = name.to_str().ok().and_then(|name| name.parse().ok());
+        let Some(tid) = tid.filter(|tid| !looked_at.iter().any(|&one| share_table(one, *tid)))
+        else {
+            continue;
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(thread) = openat(&threads, name, flags, Mode::empty()) else { continue };
+        table(&thread, inodes)?;
+        if looked_at.len() < TABLES {
+            looked_at.push(tid);
+        }
+    }
+    Ok(())
+}
+
+/// Whether two threads share a table of files, as far as the kernel says.
+fn share_table(one: u32, other: u32) -> bool {
+    /// In <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/kcmp.h>.
+    const KCMP_FILES: libc::c_int = 2;
+    // SAFETY: the call takes numbers, and no pointer to anything of this process.
+    one == other || unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0, 0) } == 0
+}
+
+/// Adds the sockets of the table in the directory of a process or a thread. The error is the right that is missing.
 fn table(directory: &impl AsFd, inodes: &mut Vec<u64>) -> Result<(), Capability> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let table = match openat(directory, "fd", flags, Mode::empty()) {

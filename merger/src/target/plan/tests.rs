@@ -344,8 +344,10 @@ fn on_the_host_only_what_the_pod_alone_holds_is_its_own() {
 }
 
 #[test]
-fn a_socket_that_nobody_is_seen_to_hold_is_the_pods() {
-    check_state(&["0.0.0.0:9100@"], "127.0.0.1:9100");
+fn a_socket_that_nobody_is_seen_to_hold_is_nobodys() {
+    let refused = "no process is seen to hold the socket, so it may be anybody's";
+    check_state(&["0.0.0.0:9100@"], refused);
+    check_state(&["0.0.0.0:9100@cart", "[::1]:9100@"], refused);
 }
 
 #[test]
