@@ -23,7 +23,7 @@ use rustix::{
 };
 
 pub use self::status::Confinement;
-use crate::node::seccomp;
+use crate::node::{privileges::Capability, seccomp};
 
 mod status;
 
@@ -51,8 +51,10 @@ const LOADER: CapabilitySet =
 pub enum Error {
     /// Neither the rights to do so, nor another user already.
     #[error(
-        "cannot become user {AGENT}: needs CAP_SETUID and CAP_SETGID, and a user namespace that \
-         knows this user; --single-process runs without"
+        "cannot become user {AGENT}: needs {} and {}, and a user namespace that knows this user; \
+         --single-process runs without",
+        Capability::SetUid.name(),
+        Capability::SetGid.name()
     )]
     User(#[source] io::Error),
     /// The kernel does not take rights away.

@@ -9,6 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{
+    io::Errno,
+    process::{Pid, test_kill_process},
+};
+
 use crate::{
     cause::chain,
     netns::Netns,
@@ -49,10 +54,15 @@ fn try_on(pid: u32) -> Result<(), Error> {
         _ => Error::Stranger(error),
     })?;
     let open = processes::open_sockets(pid).map_err(|hidden| Error::Strangers(hidden.missing))?;
-    match open {
-        Some((_, sockets)) if !sockets.is_empty() => Ok(()),
-        _ => Err(Error::Stranger(io::Error::other("its socket is not seen"))),
+    if open.is_none_or(|(_, sockets)| sockets.is_empty()) {
+        return Err(Error::Stranger(io::Error::other("its socket is not seen")));
     }
+    // Without a signal: whether there may be one.
+    let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Error::Ended)?;
+    test_kill_process(id).map_err(|error| match error {
+        Errno::PERM => Error::Strangers(Capability::Kill),
+        error => Error::Stranger(error.into()),
+    })
 }
 
 /// Is the stranger, until the other end of `channel` is closed.

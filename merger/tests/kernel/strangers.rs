@@ -237,16 +237,21 @@ fn a_right_over_them_that_is_missing_is_named_before_anything_is_loaded() {
         let pods = directory();
         let run = ["run", "--listen=127.0.0.1:0"];
         let pods = format!("--pods=manifests:{}", pods.path().display());
-        for (right, [program, flag, without]) in [
-            ("CAP_DAC_READ_SEARCH", BLIND),
-            ("CAP_SYS_PTRACE", ["setpriv", "--bounding-set", "-sys_ptrace"]),
+        let missing =
+            |right: &str| format!("cannot deal with processes of other users: missing CAP_{right}");
+        let no_user = "cannot become user 65532: needs CAP_SETUID and CAP_SETGID".to_owned();
+        for (without, reason) in [
+            (BLIND[2], missing("DAC_READ_SEARCH")),
+            ("-sys_ptrace", missing("SYS_PTRACE")),
+            ("-kill", missing("KILL")),
+            ("-setuid", no_user.clone()),
+            ("-setgid", no_user),
         ] {
-            let mut command = Command::new(program);
-            let command = command.args([flag, without, env!("CARGO_BIN_EXE_merger")]);
+            let mut command = Command::new("setpriv");
+            let command = command.args(["--bounding-set", without, env!("CARGO_BIN_EXE_merger")]);
             let output = command.args(run).arg(&pods).output().unwrap();
             let log = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{log}");
-            let reason = format!("cannot deal with processes of other users: missing {right}");
             assert!(log.contains(&reason) && !log.contains("agent is started"), "{log}");
         }
     });
