@@ -144,18 +144,15 @@ fn call(name: &CStr) -> Result<(), Error> {
 /// Sees to it that no program that is started from here inherits a descriptor but its input and outputs:
 /// whoever started this one may have left it others.
 pub fn keep_descriptors() -> io::Result<()> {
-    let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|number| *number > 2)
-        .collect();
-    for number in numbers {
-        // SAFETY: it was open a moment ago, as nobody else runs in this process but this thread, and
-        // where it was that of the directory the call fails.
+    let mut directory = fs::read_dir("/proc/self/fd")?;
+    // By reference: what is read from is among what is found, and open until the last was dealt with.
+    for entry in directory.by_ref() {
+        let number: Option<RawFd> = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(number) = number.filter(|number| *number > 2) else { continue };
+        // SAFETY: the kernel has just listed it, and nobody runs in this process but this thread, which
+        // closes nothing before the loop is over.
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        match fcntl_setfd(descriptor, FdFlags::CLOEXEC) {
-            Ok(()) | Err(Errno::BADF) => {}
-            Err(error) => return Err(error.into()),
-        }
+        fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
     }
     Ok(())
 }
