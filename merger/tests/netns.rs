@@ -306,6 +306,9 @@ async fn leads_nowhere_once_moved(start: fn() -> (Node, Changes)) {
     }
     let error = connect(&node, netns, bound).await.unwrap_err();
     assert!(matches!(error, ConnectError::Gone(gone) if gone == netns), "{error:?}");
+    let again = Connect { netns, address: bound, owner: None };
+    let error = node.confirm(again).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Gone(gone) if gone == netns), "{error:?}");
 }
 
 #[test]

@@ -219,8 +219,8 @@ impl Broker {
                 }
             }
             Wish::Confirm { netns, address, owner } => {
-                match self.permit(Connect { netns, address, owner }) {
-                    Ok(_) => tell(agent, &Reply::Confirmed { id }, None),
+                match self.confirm(Connect { netns, address, owner }) {
+                    Ok(()) => tell(agent, &Reply::Confirmed { id }, None),
                     Err(error) => tell(agent, &Reply::Unconnected { id, why: error.into() }, None),
                 }
             }
@@ -252,6 +252,17 @@ impl Broker {
         let netns = self.permit(request)?;
         let begun = netns.within(|| Ok(begin(request.netns, request.address)));
         begun.map_err(ConnectError::Namespace)?
+    }
+
+    /// Whether it may still be begun, in that very namespace. Of a connection its socket tells that.
+    fn confirm(&self, request: Connect) -> Result<(), ConnectError> {
+        let Connect { netns, .. } = request;
+        let opened = self.permit(request)?;
+        // The process that led here may have changed its namespace since the sweep. Below 5.14 it has
+        // been compared already.
+        let is_meant =
+            netns.is_made() || opened.cookie().map_err(ConnectError::Namespace)? == netns;
+        if is_meant { Ok(()) } else { Err(ConnectError::Gone(netns)) }
     }
 
     /// Whether it may be begun now, and in which namespace.
