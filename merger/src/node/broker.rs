@@ -50,6 +50,8 @@ pub(crate) struct Broker {
     has_shown: bool,
     /// [`Options::host_network`].
     host_network: bool,
+    /// When there is a step to be taken, if nobody asks for anything then.
+    step: Instant,
 }
 
 /// Why the broker has stopped answering this agent.
@@ -97,9 +99,10 @@ impl Broker {
         let counters = Arc::new(Atomics::default());
         let compare_every = options.compare_every;
         let sight = Sight::new(source, identity, compare_every, Arc::clone(&counters))?;
-        let agenda = Agenda::new(Instant::now(), hints.descriptor().is_some());
+        let step = Instant::now();
+        let agenda = Agenda::new(step, hints.descriptor().is_some());
         let hello = Hello::new(rung, fallback.as_deref());
-        Ok(Self { sight, hints, agenda, counters, hello, has_shown: false, host_network })
+        Ok(Self { sight, hints, agenda, counters, hello, has_shown: false, host_network, step })
     }
 
     pub(crate) fn hello(&self) -> &Hello {
@@ -133,9 +136,8 @@ impl Broker {
         agent: &OwnedFd,
         signals: &mut Option<&mut dyn Signals>,
     ) -> Result<(), Ended> {
-        let idle_until = self.step();
         let [is_asked, is_hinted, is_signalled] =
-            self.wait(agent, signals.as_deref(), idle_until).map_err(Ended::Unanswered)?;
+            self.wait(agent, signals.as_deref()).map_err(Ended::Unanswered)?;
         if is_signalled && signals.as_mut().is_some_and(|signals| signals.take()) {
             tell(agent, &Reply::Stop, None)?;
         }
@@ -152,9 +154,11 @@ impl Broker {
             tell(agent, &Reply::Look, None)?;
         }
         match self.agenda.take_asked(Instant::now()) {
-            asked if asked.is_empty() => Ok(()),
-            asked => self.show(agent, &asked),
+            asked if !asked.is_empty() => self.show(agent, &asked)?,
+            _ if is_asked || is_hinted || is_signalled || Instant::now() < self.step => {}
+            _ => self.step = self.step(),
         }
+        Ok(())
     }
 
     /// Does a little of what is done while nobody asks for anything, and says when there is more of it.
@@ -170,12 +174,7 @@ impl Broker {
     }
 
     /// Whether there is a request, a hint that would be new, and a signal.
-    fn wait(
-        &self,
-        agent: &OwnedFd,
-        signals: Option<&dyn Signals>,
-        idle_until: Instant,
-    ) -> io::Result<[bool; 3]> {
+    fn wait(&self, agent: &OwnedFd, signals: Option<&dyn Signals>) -> io::Result<[bool; 3]> {
         let hints = self.hints.descriptor().filter(|_| self.agenda.wants_hints());
         let signals = signals.map(Signals::descriptor);
         let awaited = [Some(agent.as_fd()), hints, signals];
@@ -185,7 +184,7 @@ impl Broker {
             .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
             .collect();
         let now = Instant::now();
-        let next = self.agenda.next(now).map_or(idle_until, |next| next.min(idle_until));
+        let next = self.agenda.next(now).map_or(self.step, |next| next.min(self.step));
         let left = Timespec::try_from(next.saturating_duration_since(now)).ok();
         match poll(&mut polled, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
