@@ -44,6 +44,7 @@ mod footprint;
 #[cfg(feature = "ebpf")]
 pub mod handover;
 mod hints;
+mod host;
 #[cfg(feature = "ebpf")]
 pub mod loader;
 mod numbers;
@@ -118,7 +119,7 @@ pub struct Changes {
 /// The node at one moment, as far as a sweep can see a moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The host's own namespace: that of the first process, else of this one.
+    /// The host's own namespace: that of the first process, or of the kernel's threads.
     pub host: Cookie,
     /// Every process that is no thread of the kernel. Those that hold a listener are as they were
     /// when they did; what became of the others meanwhile is seen within ten seconds.

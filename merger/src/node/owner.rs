@@ -16,6 +16,7 @@ use crate::{
     netns::Netns,
     node::{
         ConnectError,
+        host::FIRST,
         policy::Refusal,
         processes::{self, Hidden, Processes},
     },
@@ -64,9 +65,6 @@ fn answers(socket: &Socket, address: SocketAddr) -> bool {
     let is_there = |bound: IpAddr| bound.is_unspecified() || bound == address.ip().to_canonical();
     port.get() == address.port() && is_there(bound.to_canonical())
 }
-
-/// The process that all others descend from.
-const FIRST: u32 = 1;
 
 /// The holders of each of these sockets. Fails where somebody's files cannot be seen.
 fn holders(sockets: &[Socket], known: &Processes) -> Result<Vec<Vec<Holder>>, ConnectError> {

@@ -236,6 +236,16 @@ pub(crate) fn pids() -> io::Result<Vec<u32>> {
     names.filter_map(|name| name.map(pid).transpose()).collect()
 }
 
+/// The namespace of the kernel's own threads, which is the first that there was. Nothing where they are
+/// not seen.
+pub(crate) fn netns_of_kernel() -> Option<Netns> {
+    /// `kthreadd`, which all others descend from.
+    const KTHREADD: u32 = 2;
+    let thread = directory(KTHREADD)?;
+    stat_of(&thread).filter(|stat| stat.is_kernel)?;
+    Netns::of_process(&thread).ok()
+}
+
 /// The inode number of a process' namespace, read from the link, which costs less than the inode.
 fn inode_of(pid: u32) -> Option<u64> {
     parse_inode(&readlink(format!("/proc/{pid}/ns/net"), vec![]).ok()?)

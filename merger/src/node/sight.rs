@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
+    io,
     net::IpAddr,
     num::NonZeroU16,
     sync::Arc,
@@ -24,6 +24,7 @@ use crate::{
         ConnectError, Error, Snapshot,
         agenda::{Look, SHARE},
         counters::{Atomics, add},
+        host,
         numbers::Numbers,
         pace::{Pace, Sweep},
         policy::Known,
@@ -102,7 +103,7 @@ impl Sight {
         counters: Arc<Atomics>,
     ) -> Result<Self, Error> {
         let numbers = (identity == Identity::Inode).then(Numbers::default);
-        let table = Table::read(HashSet::new(), numbers).map_err(Error::Processes)?;
+        let table = Table::read(HashSet::new(), numbers, None)?;
         admit_hidden(table.processes.n_hidden())?;
         let (memory, marks) = (Memory::default(), Marks::new(Instant::now()));
         let (waiting, pace) = (HashSet::new(), Pace::new());
@@ -271,11 +272,13 @@ impl Sight {
 
     fn sweep(&mut self, sweep: Sweep, holders: HashSet<Holder>) -> Result<(), Error> {
         add(&self.counters.sweeps, 1);
-        let table = match sweep {
-            Sweep::New => self.table.refresh(holders),
-            _ => Table::read(holders, self.table.processes.numbers().cloned()),
+        let table = if sweep == Sweep::New {
+            self.table.refresh(holders)
+        } else {
+            let numbers = self.table.processes.numbers().cloned();
+            Table::read(holders, numbers, Some(self.table.known.host))
         };
-        self.table = table.map_err(Error::Processes)?;
+        self.table = table?;
         Ok(())
     }
 
@@ -309,17 +312,12 @@ fn admit_hidden(n_hidden: usize) -> Result<(), Error> {
         return Ok(());
     }
     let has_right = Rights::own().is_ok_and(|rights| rights.has(Capability::SysPtrace));
-    let is_outermost = fs::read_link("/proc/self/ns/user").is_ok_and(|user| *user == *OUTERMOST);
-    if !has_right || (is_outermost && n_hidden > 1) {
+    if !has_right || (host::is_outermost() && n_hidden > 1) {
         return Err(Error::Hidden { n_hidden });
     }
     tracing::warn!(n_hidden, "processes cannot be looked into, and are nobody's");
     Ok(())
 }
-
-/// The first user namespace: `PROC_USER_INIT_INO` in
-/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h>.
-const OUTERMOST: &str = "user:[4026531837]";
 
 fn holder_of(row: &Row) -> Option<Holder> {
     Some((row.held_by?, row.netns))

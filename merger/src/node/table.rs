@@ -7,16 +7,12 @@
 //!
 //! No I/O here but in [`Table::read`] and [`Table::refresh`].
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    io,
-};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::{
     identity::{Cookie, Process, cgroup_path},
     listeners::Held,
-    netns::Netns,
-    node::{numbers::Numbers, policy::Known, processes::Processes},
+    node::{Error, host, numbers::Numbers, policy::Known, processes::Processes},
 };
 
 /// A process that holds a listener, and the listener's namespace: not always its own.
@@ -40,29 +36,29 @@ pub(crate) struct Table {
 
 impl Table {
     /// Sweeps. The holders are those that were known to hold a listener before.
-    /// Where the kernel has no cookies, they are those of the sweep before.
-    pub(crate) fn read(holders: HashSet<Holder>, numbers: Option<Numbers>) -> io::Result<Self> {
-        let processes = Processes::sweep_for(numbers)?;
-        let host = match processes.iter().find(|process| process.pid == 1) {
-            Some(first) => first.netns,
-            None => match processes.numbers() {
-                Some(_) => processes.cookie_of_key(Cookie(Netns::own()?.inode()?)),
-                None => Netns::own()?.cookie()?,
-            },
-        };
+    /// Where the kernel has no cookies, they are those of the sweep before, and so is the host's
+    /// namespace where it is not seen again.
+    pub(crate) fn read(
+        holders: HashSet<Holder>,
+        numbers: Option<Numbers>,
+        before: Option<Cookie>,
+    ) -> Result<Self, Error> {
+        let processes = Processes::sweep_for(numbers).map_err(Error::Processes)?;
+        let host = host::namespace(&processes, before)?;
         Ok(Self::new(processes, host, holders))
     }
 
     /// Finds the oldest process of the namespaces in which holders are unknown: reads those that are
     /// new, that moved, or that are or were known to be in there.
-    pub(crate) fn refresh(&self, holders: HashSet<Holder>) -> io::Result<Self> {
+    pub(crate) fn refresh(&self, holders: HashSet<Holder>) -> Result<Self, Error> {
         let unknown = || holders.difference(&self.seen);
         let pids: HashSet<u32> = unknown().map(|(held, _)| held.pid).collect();
         let netns: HashSet<Cookie> = unknown().map(|&(_, netns)| netns).collect();
         let doubt =
             |process: &Process| pids.contains(&process.pid) || netns.contains(&process.netns);
-        let processes = self.processes.refresh(doubt)?;
-        Ok(Self::new(processes, self.known.host, holders))
+        let processes = self.processes.refresh(doubt).map_err(Error::Processes)?;
+        let host = host::namespace(&processes, Some(self.known.host))?;
+        Ok(Self::new(processes, host, holders))
     }
 
     fn new(processes: Processes, host: Cookie, seen: HashSet<Holder>) -> Self {
