@@ -4,13 +4,18 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where its world does")]
 
 use std::{
-    fs,
+    env, fs,
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    panic, process, thread,
+    os::unix::process::ExitStatusExt as _,
+    panic,
+    process::{self, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use merger::{
+    config::LogFormat,
     identity::Cookie,
     listeners::{Held, Rung, proc},
     netns::Netns,
@@ -19,6 +24,11 @@ use merger::{
         privileges::{Capability, Rights},
         processes::{self, Processes},
     },
+    telemetry,
+};
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    thread::{CapabilitySet, CapabilitySets, set_capabilities},
 };
 
 use self::{
@@ -117,6 +127,45 @@ fn the_thread_is_home_after_a_failure_and_after_a_panic() {
         let panicked = panic::catch_unwind(|| netns.within::<()>(|| panic!("in the pod")));
         assert!(panicked.is_err());
         assert_eq!(own(), home);
+    });
+}
+
+#[test]
+fn a_thread_that_cannot_return_ends_its_process_without_a_word() {
+    const INSIDE: &str = "MERGER_TEST_LOST";
+    let test = "a_thread_that_cannot_return_ends_its_process_without_a_word";
+    if env::var_os(INSIDE).is_some() {
+        telemetry::start("info", LogFormat::Text).unwrap();
+        let pod = Pod::new();
+        let sets = CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        };
+        pod.netns().within(|| Ok(set_capabilities(None, sets)?)).unwrap();
+    }
+    check(test, async || {
+        // A log that nobody reads would keep whoever writes to it, in the pod.
+        let (_reader, mut log) = io::pipe().unwrap();
+        fcntl_setfl(&log, OFlags::NONBLOCK).unwrap();
+        while log.write(b"x").is_ok() {}
+        fcntl_setfl(&log, OFlags::empty()).unwrap();
+        let mut copy = Command::new(env::current_exe().unwrap());
+        copy.args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
+        let mut copy = copy.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let start = Instant::now();
+        let status = loop {
+            match copy.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if start.elapsed() > Duration::from_secs(30) => break None,
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        // Where it has ended this does nothing.
+        copy.kill().unwrap();
+        copy.wait().unwrap();
+        let signal = status.and_then(|status| status.signal());
+        assert_eq!(signal, Some(libc::SIGABRT), "{status:?}");
     });
 }
 

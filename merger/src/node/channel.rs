@@ -29,7 +29,7 @@ pub(crate) struct Received<'a> {
 
 /// Both ends.
 pub(crate) fn pair() -> io::Result<[OwnedFd; 2]> {
-    let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+    let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
     let (one, other) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
     Ok([one, other])
 }

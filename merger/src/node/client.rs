@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{Shutdown, shutdown};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    net::{Shutdown, shutdown},
+};
 use tokio::{
     io::Interest,
     net::UnixDatagram,
@@ -94,8 +97,13 @@ impl Client {
 
     /// The same, where they are known already. To be called in a tokio runtime.
     pub(crate) fn new(socket: OwnedFd, hello: Hello) -> Result<Self, Error> {
+        let flags = fcntl_getfl(&socket).map_err(|error| Error::Channel(error.into()))?;
+        if !flags.contains(OFlags::NONBLOCK) {
+            // Those of `channel::pair` are so, as an agent's filter lets nobody change it.
+            fcntl_setfl(&socket, flags | OFlags::NONBLOCK)
+                .map_err(|error| Error::Channel(error.into()))?;
+        }
         let socket = std::os::unix::net::UnixDatagram::from(socket);
-        socket.set_nonblocking(true).map_err(Error::Channel)?;
         let shared = Arc::new(Shared {
             socket: UnixDatagram::from_std(socket).map_err(Error::Channel)?,
             waiting: Mutex::new(Some(HashMap::new())),

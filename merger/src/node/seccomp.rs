@@ -183,7 +183,8 @@ const OLD_CALLS: &[Call] = &[];
 
 /// The calls of which one argument, a number of 32 bits, may have some values: its position, and which.
 const CHOICES: &[(&str, c_long, u8, &[u64])] = &[
-    // Flags, and copies; not who is sent signals about a descriptor.
+    // Copies, and the flags of a descriptor; not who is sent signals about it, and not the flags of what
+    // it refers to, which for the log is the broker's as well.
     (
         "SYS_fcntl",
         libc::SYS_fcntl,
@@ -192,12 +193,11 @@ const CHOICES: &[(&str, c_long, u8, &[u64])] = &[
             bits(libc::F_GETFD),
             bits(libc::F_SETFD),
             bits(libc::F_GETFL),
-            bits(libc::F_SETFL),
             bits(libc::F_DUPFD_CLOEXEC),
         ],
     ),
-    // Whether the log is a terminal, and that a socket does not block.
-    ("SYS_ioctl", libc::SYS_ioctl, 1, &[0x5401, 0x5421]),
+    // Whether the log is a terminal: TCGETS.
+    ("SYS_ioctl", libc::SYS_ioctl, 1, &[0x5401]),
     ("SYS_prctl", libc::SYS_prctl, 0, &[bits(libc::PR_SET_NAME), bits(libc::PR_GET_NAME)]),
 ];
 

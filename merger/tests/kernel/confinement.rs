@@ -13,6 +13,8 @@ use std::{
 
 use merger::node::confinement;
 use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    io::ioctl_fionbio,
     net::{
         AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
         SocketType, bind, connect, listen, sendmsg, sendto, socket, socketpair,
@@ -31,6 +33,7 @@ fn an_agent_serves_and_reads_and_does_nothing_else() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut dialled = TcpStream::connect(address).unwrap();
+        let (_reader, log) = io::pipe().unwrap();
         let unused = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         let left = confinement::become_agent().unwrap();
         assert!(left.is_complete(), "{left}");
@@ -58,6 +61,11 @@ fn an_agent_serves_and_reads_and_does_nothing_else() {
         refused("to hand one on", hand_on(&one, &dialled).err());
         let linger = Some(Duration::from_secs(9));
         refused("to let whoever closes one wait", set_socket_linger(&dialled, linger).err());
+        refused(
+            "to let a log fail that is others' as well",
+            fcntl_setfl(&log, OFlags::NONBLOCK).err(),
+        );
+        refused("the same by another name", ioctl_fionbio(&log, true).err());
         refused("to start a program", Command::new("true").spawn().err());
         refused("to make a file", File::create("/tmp/merger-agent").err());
         refused("to remove a file", fs::remove_file("/tmp/merger-agent").err());

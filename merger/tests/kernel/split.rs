@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, Write as _},
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt as _,
     process::Command,
@@ -10,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use rustix::{io::dup, process::Signal};
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    io::dup,
+    process::Signal,
+};
 use tempfile::TempDir;
 
 use super::{
@@ -90,6 +95,27 @@ fn an_agent_that_is_killed_is_followed_by_another() {
         until("it serves", || running.get("/ready").as_deref() == Some("ready\n"));
         assert_eq!(running.programs(), programs, "nothing is loaded anew");
         assert_eq!(programs.len(), n_programs(), "{programs:?}");
+    });
+}
+
+#[test]
+fn a_log_that_takes_nothing_ends_nobody() {
+    world::here(async || {
+        let (pods, (_reader, mut log)) = (directory(), io::pipe().unwrap());
+        // Whoever has a descriptor of the log may do this to all who have one.
+        fcntl_setfl(&log, OFlags::NONBLOCK).unwrap();
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
+        let mut running =
+            Running::start_telling(free.unwrap(), pods.path(), &[], log.try_clone().unwrap());
+        until("it is ready", || running.is_ready());
+        let first = running.agent().unwrap();
+        while log.write(&[b'x'; 4096]).is_ok() {}
+        while log.write(b"x").is_ok() {}
+        signal(first, Signal::KILL);
+        until("another agent", || running.agent().is_some_and(|agent| agent != first));
+        until("it serves", || running.is_ready());
+        signal(running.broker(), Signal::TERM);
+        assert_eq!(running.end().code(), Some(0));
     });
 }
 

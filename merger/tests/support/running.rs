@@ -46,9 +46,19 @@ impl Running {
     }
 
     pub(crate) fn start_with(address: SocketAddr, pods: &Path, arguments: &[&str]) -> Self {
+        Self::start_telling(address, pods, arguments, Stdio::null())
+    }
+
+    /// The same, with a place for its log.
+    pub(crate) fn start_telling(
+        address: SocketAddr,
+        pods: &Path,
+        arguments: &[&str],
+        log: impl Into<Stdio>,
+    ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_merger"));
         command.arg("run").arg(format!("--pods=manifests:{}", pods.display())).args(arguments);
-        command.arg(format!("--listen={address}")).stdin(Stdio::null()).stderr(Stdio::null());
+        command.arg(format!("--listen={address}")).stdin(Stdio::null()).stderr(log);
         Self { broker: command.spawn().expect("it was built for this"), address }
     }
 
