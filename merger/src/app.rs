@@ -133,13 +133,19 @@ impl Agent {
 
         let readiness = Readiness::default();
         let awaited = readiness.await_for("pods and listeners");
-        let (inventory, targets) =
-            Inventory::new(node.clone(), changes, pods, node_name, host_network, awaited);
+        let scraper = Scraper::new(Arc::new(node.clone()), limits).context("cannot prepare TLS")?;
+        let (inventory, targets) = Inventory::new(
+            (node.clone(), changes),
+            Arc::clone(&scraper),
+            pods,
+            node_name,
+            host_network,
+            awaited,
+        );
         let mut tasks = JoinSet::new();
         tasks.spawn(read_manifests.instrument(info_span!("pods")));
         tasks.spawn(inventory.run().instrument(info_span!("inventory")));
 
-        let scraper = Scraper::new(Arc::new(node.clone()), limits).context("cannot prepare TLS")?;
         let limits = merge::Limits { samples: max_samples, ..merge::Limits::default() };
         let pages = Arc::new(Pages::new(Arc::clone(&scraper), limits, max_page_bytes));
         let parts = Parts {

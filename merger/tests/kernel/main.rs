@@ -66,6 +66,10 @@ mod reincarnation;
 #[path = "../support/running.rs"]
 mod running;
 
+#[path = "../support/silent.rs"]
+mod silence;
+
+mod silent;
 mod split;
 mod start_up;
 mod strangers;
