@@ -82,7 +82,8 @@ fn micros(time: Duration) -> u128 {
 
 /// From the agent's request to the agent's connected socket, with the broker in another process.
 async fn ways_to_a_connection() -> Vec<Duration> {
-    let pod = Pod::new();
+    let (pod, cgroups) = (Pod::new(), cgroup::Root::new(1));
+    cgroups.container("6d657267-6572-4000-8000-000000000000", "0123456789ab").join(pod.pid());
     let (_listener, address) = pod.listen("127.0.0.1:0");
     let (mut broker, node) = start_broker();
     node.snapshot().await.unwrap_or_else(|error| panic!("{error}"));
@@ -93,7 +94,7 @@ async fn ways_to_a_connection() -> Vec<Duration> {
         ways.push(start.elapsed());
         drop(socket.unwrap_or_else(|error| panic!("{error}")));
     }
-    drop(node);
+    drop((node, pod));
     broker.wait().expect("an own child");
     ways
 }

@@ -73,6 +73,9 @@ pub struct Options {
     pub n_marks: u32,
     /// Whether connections are made in the host's namespace, to listeners that one pod alone holds.
     pub host_network: bool,
+    /// Whether connections are made in namespaces of nobody's pod: for tests, which make no cgroups where
+    /// they are not root.
+    pub strangers: bool,
     /// Whether the kernel part is loaded by a process of its own: this program as [`Part::Loader`].
     ///
     /// [`Part::Loader`]: supervisor::Part::Loader
@@ -286,6 +289,7 @@ impl Default for Options {
             rung: Rungs::Auto,
             n_marks,
             host_network: false,
+            strangers: false,
             loads_apart: false,
             identity: None,
             compare_every: sight::comparison::EVERY,

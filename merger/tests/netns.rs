@@ -88,8 +88,9 @@ fn is_able() -> bool {
 }
 
 fn start() -> (Node, Changes) {
-    let options = Options { rung: Rungs::Only(Rung::Proc), ..Options::default() };
-    node::start(options).unwrap_or_else(|error| panic!("{error}"))
+    let (rung, strangers) = (Rungs::Only(Rung::Proc), true);
+    node::start(Options { rung, strangers, ..Options::default() })
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What the node calls the namespace of a pod.
@@ -316,6 +317,20 @@ fn the_host_is_not_connected_to() {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let error = node.connect(Connect { netns: host, address, owner: None }).await.unwrap_err();
         assert!(matches!(error, ConnectError::Refused(Refusal::Host)), "{error:?}");
+    });
+}
+
+#[test]
+fn a_namespace_that_is_no_pods_is_not_entered() {
+    check("a_namespace_that_is_no_pods_is_not_entered", async || {
+        let container = Pod::new();
+        let (_listener, bound) = container.listen("127.0.0.1:0");
+        let options = Options { rung: Rungs::Only(Rung::Proc), ..Options::default() };
+        let (node, _changes) = node::start(options).unwrap();
+        let netns = called(&node, &container).await;
+        let error = connect(&node, netns, bound).await.unwrap_err();
+        let refused = Refusal::Stranger(netns);
+        assert!(matches!(error, ConnectError::Refused(why) if why == refused), "{error:?}");
     });
 }
 

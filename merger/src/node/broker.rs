@@ -32,7 +32,7 @@ use crate::{
         footprint,
         hints::Hints,
         owner,
-        policy::{self, Permit, Refusal},
+        policy::{self, Permit, Reach, Refusal},
         protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, Wish},
         rung,
         sight::{Sight, Step},
@@ -48,8 +48,8 @@ pub(crate) struct Broker {
     hello: Hello,
     /// Whether this agent was given a snapshot.
     has_shown: bool,
-    /// [`Options::host_network`].
-    host_network: bool,
+    /// Where connections may go.
+    reach: Reach,
     /// When there is a step to be taken, if nobody asks for anything then.
     step: Instant,
 }
@@ -85,7 +85,7 @@ pub(crate) trait Signals {
 impl Broker {
     /// Tries all that will be needed: to enter a namespace, to read the processes, and the rungs.
     pub(crate) fn open(options: Options) -> Result<Self, Error> {
-        let host_network = options.host_network;
+        let reach = Reach { host: options.host_network, strangers: options.strangers };
         let here = Identity::here().map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => Error::NoRight(error),
             _ => Error::Namespaces(error),
@@ -102,7 +102,7 @@ impl Broker {
         let step = Instant::now();
         let agenda = Agenda::new(step, hints.descriptor().is_some());
         let hello = Hello::new(rung, fallback.as_deref());
-        Ok(Self { sight, hints, agenda, counters, hello, has_shown: false, host_network, step })
+        Ok(Self { sight, hints, agenda, counters, hello, has_shown: false, reach, step })
     }
 
     pub(crate) fn hello(&self) -> &Hello {
@@ -267,7 +267,7 @@ impl Broker {
     /// Whether it may be begun now, and in which namespace.
     fn permit(&self, request: Connect) -> Result<Netns, ConnectError> {
         let known = self.sight.known();
-        let permit = policy::permit(request, known, caller(), self.host_network)?;
+        let permit = policy::permit(request, known, caller(), self.reach)?;
         let netns = self.sight.open(request.netns)?;
         if let Permit::OwnAddress(ip) = permit
             && !netns.owns(ip).map_err(ConnectError::Connect)?

@@ -64,9 +64,24 @@ impl Table {
     fn new(processes: Processes, host: Cookie, seen: HashSet<Holder>) -> Self {
         let mut oldest = HashMap::new();
         processes.iter().for_each(|process| keep_oldest(&mut oldest, process));
-        let known = Known { host, netns: oldest.keys().copied().collect() };
+        let netns: HashSet<Cookie> = oldest.keys().copied().collect();
+        let known = Known { host, netns: netns.clone(), pods: HashSet::new() };
         let pods = processes.iter().filter_map(pod).collect();
-        Self { processes, known, oldest, pods, seen }
+        let mut table = Self { processes, known, oldest, pods, seen };
+        for netns in netns {
+            table.attribute(netns);
+        }
+        table
+    }
+
+    /// Sees whether a namespace is a pod's, as far as the policy wants to know.
+    fn attribute(&mut self, netns: Cookie) {
+        let oldest = self.oldest.get(&netns).and_then(|&oldest| self.processes.get(oldest));
+        if oldest.and_then(pod).is_some() {
+            self.known.pods.insert(netns);
+        } else {
+            self.known.pods.remove(&netns);
+        }
     }
 
     /// The holders that nothing is known of, among all that there are now. The others are forgotten:
@@ -95,6 +110,9 @@ impl Table {
             if self.explains(holder, now) {
                 now.get(holder.0).iter().for_each(|new| keep_oldest(&mut self.oldest, new));
                 self.processes.take(holder.0, now);
+                if let Some(new) = now.get(holder.0) {
+                    self.attribute(new.netns);
+                }
                 self.seen.insert(holder);
             } else {
                 enough = false;
@@ -222,6 +240,19 @@ mod tests {
         let now: Processes = with(mk_process(10, 3, 'a')).into_iter().collect();
         assert!(table.learn(&[holder(10, 3)], &now));
         assert!(!table.learn(&[holder(11, POD)], &now));
+    }
+
+    #[test]
+    fn a_namespace_is_a_pods_while_its_oldest_process_is() {
+        let of_node =
+            |netns| Process { cgroup: "/init.scope".to_owned(), ..mk_process(1, netns, 'f') };
+        let swept: Processes = with(of_node(HOST)).into_iter().collect();
+        let mut table = Table::new(swept, Cookie(HOST), HashSet::new());
+        assert_eq!(table.known.pods, HashSet::from([Cookie(POD), Cookie(3)]));
+        // One of the node's was there before any pod, and is in the namespace of one now.
+        let now: Processes = with(of_node(3)).into_iter().collect();
+        assert!(table.learn(&[holder(1, 3)], &now));
+        assert_eq!(table.known.pods, HashSet::from([Cookie(POD)]));
     }
 
     #[test]
