@@ -73,8 +73,8 @@ pub struct Options {
     pub n_marks: u32,
     /// Whether connections are made in the host's namespace, to listeners that one pod alone holds.
     pub host_network: bool,
-    /// Whether connections are made in namespaces of nobody's pod: for tests, which make no cgroups where
-    /// they are not root.
+    /// Whether processes of nobody's pod are told of, and connections made in their namespaces: for tests,
+    /// which make no cgroups where they are not root.
     pub strangers: bool,
     /// Whether the kernel part is loaded by a process of its own: this program as [`Part::Loader`].
     ///
@@ -124,8 +124,11 @@ pub struct Changes {
 pub struct Snapshot {
     /// The host's own namespace: that of the first process, or of the kernel's threads.
     pub host: Cookie,
-    /// Every process that is no thread of the kernel. Those that hold a listener are as they were
-    /// when they did; what became of the others meanwhile is seen within ten seconds.
+    /// The processes by which [`identity::namespaces`] tells whose a namespace is, and with
+    /// [`Options::strangers`] all others. Those that hold a listener are as they were when they did;
+    /// what became of the others meanwhile is seen within ten seconds.
+    ///
+    /// [`identity::namespaces`]: crate::identity::namespaces
     pub processes: Vec<Process>,
     /// Every listening TCP socket, by namespace, address and port.
     pub listeners: Vec<Listener>,

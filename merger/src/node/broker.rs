@@ -97,8 +97,7 @@ impl Broker {
         here?;
         policy::admit(caller())?;
         let counters = Arc::new(Atomics::default());
-        let compare_every = options.compare_every;
-        let sight = Sight::new(source, identity, compare_every, Arc::clone(&counters))?;
+        let sight = Sight::new(source, identity, &options, Arc::clone(&counters))?;
         let step = Instant::now();
         let agenda = Agenda::new(step, hints.descriptor().is_some());
         let hello = Hello::new(rung, fallback.as_deref());

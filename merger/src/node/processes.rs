@@ -169,7 +169,7 @@ impl Processes {
     }
 
     /// All, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+    pub fn iter(&self) -> impl Iterator<Item = &Process> + Clone {
         self.by_pid.values().map(|seen| &seen.process)
     }
 

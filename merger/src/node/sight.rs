@@ -17,11 +17,11 @@ use self::{
     memory::Memory,
 };
 use crate::{
-    identity::{Cookie, Process},
+    identity::{Cookie, Process, witnesses},
     listeners::{self, Held, Row, Rows},
     netns::{Identity, Netns},
     node::{
-        ConnectError, Error, Snapshot,
+        ConnectError, Error, Options, Snapshot,
         agenda::{Look, SHARE},
         counters::{Atomics, add},
         host,
@@ -69,6 +69,8 @@ pub(crate) struct Sight {
     /// When all was told that had changed by then.
     heard: Instant,
     pace: Pace,
+    /// [`Options::strangers`].
+    strangers: bool,
     counters: Arc<Atomics>,
 }
 
@@ -99,7 +101,7 @@ impl Sight {
     pub(crate) fn new(
         source: Source,
         identity: Identity,
-        compare_every: Duration,
+        options: &Options,
         counters: Arc<Atomics>,
     ) -> Result<Self, Error> {
         let numbers = (identity == Identity::Inode).then(Numbers::default);
@@ -122,10 +124,11 @@ impl Sight {
             left: HashSet::new(),
             hidden: None,
             believed: HashMap::new(),
-            comparison: Comparison::new(compare_every, now),
+            comparison: Comparison::new(options.compare_every, now),
             looks,
             heard: now,
             pace,
+            strangers: options.strangers,
             counters,
         })
     }
@@ -248,7 +251,17 @@ impl Sight {
         Snapshot {
             host: table.known.host,
             listeners,
-            processes: table.processes.iter().cloned().collect(),
+            processes: self.told(),
+        }
+    }
+
+    /// The processes that tell whose a namespace is. A pod may have any number of others.
+    fn told(&self) -> Vec<Process> {
+        let all = self.table.processes.iter();
+        if self.strangers {
+            all.cloned().collect()
+        } else {
+            witnesses(all).into_iter().cloned().collect()
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
     process, thread,
@@ -97,6 +97,8 @@ fn start() -> (Node, Changes) {
 
 #[track_caller]
 fn start_with(options: Options) -> (Node, Changes) {
+    // Most pods here are no more than a namespace.
+    let options = Options { strangers: true, ..options };
     node::start(options).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -359,6 +361,25 @@ async fn one_pod_cannot_fill_the_snapshot() {
     let of_greedy = snapshot.listeners.iter().filter(|seen| seen.netns == greedy.cookie);
     assert_eq!(of_greedy.map(|seen| seen.holders.len()).collect::<Vec<_>>(), [1]);
     drop(copies);
+}
+
+#[tokio::test]
+async fn the_processes_of_one_pod_cannot_fill_it_either() {
+    let _alone = world::alone().await;
+    let (mut greedy, root) = (Pod::new(), cgroup::Root::new(1));
+    let cgroup = root.container("6d657267-6572-4000-a000-000000000000", "0123456789ab");
+    cgroup.join(greedy.pid());
+    for _ in 0..50 {
+        let pid = greedy.hand_over(File::open("/dev/null").unwrap());
+        cgroup.join(pid);
+    }
+    let options = Options { rung: Rungs::Only(rungs()[0]), ..Options::default() };
+    let (node, _changes) = node::start(options).unwrap();
+    let snapshot = node.snapshot().await.unwrap();
+    let of_greedy = snapshot.processes.iter().filter(|one| one.cgroup.contains("-a000-"));
+    // The children that hold the place of its listeners are of the host's namespace.
+    assert_eq!(of_greedy.map(|one| one.pid).collect::<Vec<_>>(), [greedy.pid()]);
+    drop(greedy);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ fn check_without(test: &str, calls: &'static [Call], body: impl AsyncFnOnce()) {
 }
 
 fn only(rung: Rung) -> Options {
-    Options { rung: Rungs::Only(rung), ..Options::default() }
+    Options { rung: Rungs::Only(rung), strangers: true, ..Options::default() }
 }
 
 #[test]
