@@ -71,6 +71,7 @@ impl Running {
     }
 
     /// The only child that the broker has, once there is one.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn agent(&self) -> Option<u32> {
         let broker = self.broker();
         let children = fs::read_to_string(format!("/proc/{broker}/task/{broker}/children")).ok()?;
@@ -81,15 +82,11 @@ impl Running {
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
-        stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+        get(self.address, path)
     }
 
     /// The programs of the kernel part, by the links that the broker holds.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn programs(&self) -> Vec<String> {
         let directory = format!("/proc/{}/fdinfo", self.broker());
         let texts = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -114,6 +111,7 @@ impl Running {
         links.map(|link| link.to_string_lossy().into_owned()).collect()
     }
 
+    #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn end(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
@@ -133,6 +131,16 @@ impl Drop for Running {
     }
 }
 
+/// The body of an answer, whatever its status. Nothing where nobody answers.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+}
+
 /// A directory of pods that the agent, which is another user, may read.
 pub(crate) fn directory() -> TempDir {
     let pods = TempDir::new().expect("a place for files");
@@ -150,12 +158,14 @@ pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
+#[allow(dead_code, reason = "not every program of tests needs it")]
 pub(crate) fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // It may have ended by itself.
     let _ = kill_process(pid.expect("a process has a number"), signal);
 }
 
+#[allow(dead_code, reason = "not every program of tests needs it")]
 pub(crate) fn is_there(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
