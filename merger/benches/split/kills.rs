@@ -111,7 +111,7 @@ fn kill(running: &mut Running, pods: &Path) -> bool {
             signal(running.broker(), Signal::KILL);
             running.end();
             // As a kubelet does it.
-            *running = Running::start_at(address, pods);
+            *running = Running::start_with(address, pods, &[]);
         }
     }
     until("it serves at last", serves);

@@ -248,11 +248,7 @@ impl Sight {
             let is_cut = cut.contains(&listener.netns);
             listener.doubt = if is_cut { Some(Doubt::Crowded) } else { self.doubt() };
         }
-        Snapshot {
-            host: table.known.host,
-            listeners,
-            processes: self.told(),
-        }
+        Snapshot { host: table.known.host, listeners, processes: self.told() }
     }
 
     /// The processes that tell whose a namespace is. A pod may have any number of others.

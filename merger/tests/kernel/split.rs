@@ -174,7 +174,7 @@ fn a_port_that_is_taken_ends_it_before_anything_is_loaded() {
     world::here(async || {
         let pods = directory();
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut running = Running::start_at(taken.local_addr().unwrap(), pods.path());
+        let mut running = Running::start_with(taken.local_addr().unwrap(), pods.path(), &[]);
         assert_eq!(running.end().code(), Some(1));
     });
 }

@@ -41,10 +41,6 @@ impl Running {
         running
     }
 
-    pub(crate) fn start_at(address: SocketAddr, pods: &Path) -> Self {
-        Self::start_with(address, pods, &[])
-    }
-
     pub(crate) fn start_with(address: SocketAddr, pods: &Path, arguments: &[&str]) -> Self {
         Self::start_telling(address, pods, arguments, Stdio::null())
     }
