@@ -4,7 +4,7 @@
 //! is in use, and what a row means for a pod, is decided by others.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
     net::IpAddr,
     num::NonZeroU16,
@@ -113,6 +113,14 @@ pub fn join(rows: &[Row], cgroup_of: impl Fn(Held) -> Option<String>) -> Vec<Lis
     sockets.into_iter().filter_map(listener).collect()
 }
 
+/// Leaves out each listener of which a row is not known: whoever holds it may be the one that answers, so
+/// those who are known do not have it for themselves.
+pub fn retain_known(rows: &mut Vec<Row>, is_known: impl Fn(&Row) -> bool) {
+    let socket = |&Row { netns, address, port, held_by: _ }: &Row| (netns, address, port);
+    let unknown: BTreeSet<_> = rows.iter().filter(|row| !is_known(row)).map(socket).collect();
+    rows.retain(|row| !unknown.contains(&socket(row)));
+}
+
 // === impl Rung ===
 
 impl Rung {
@@ -217,6 +225,15 @@ mod tests {
         let expected: Vec<_> =
             expected.iter().map(|&(netns, port, pids)| (netns, port, pids.to_vec())).collect();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_listener_that_somebody_unknown_holds_is_nobody_elses() {
+        let known = [row(1, 81, Some((5, 2))), row(2, 80, Some((5, 2))), row(1, 82, None)];
+        let shared = [row(1, 80, Some((5, 2))), row(1, 80, Some((6, 3)))];
+        let mut rows = [&known[..], &shared[..]].concat();
+        retain_known(&mut rows, |row| row.held_by.is_none_or(|held| held.pid != 3));
+        assert_eq!(rows, known);
     }
 
     #[test]

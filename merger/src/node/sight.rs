@@ -241,7 +241,8 @@ impl Sight {
     fn joined(&self, Rows { mut rows, cut, .. }: Rows) -> Snapshot {
         let Self { table, .. } = self;
         // Whose listener it is shows the sweep that is awaited, and until then it is nobody's.
-        rows.retain(|row| holder_of(row).is_none_or(|holder| table.has_seen(holder)));
+        let is_known = |row: &Row| holder_of(row).is_none_or(|holder| table.has_seen(holder));
+        listeners::retain_known(&mut rows, is_known);
         let cgroup_of = |held| table.processes.get(held).map(|process| process.cgroup.clone());
         let mut listeners = listeners::join(&rows, cgroup_of);
         for listener in &mut listeners {
