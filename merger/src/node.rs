@@ -84,6 +84,17 @@ pub struct Options {
     pub identity: Option<Identity>,
     /// How often what is believed is compared with what the kernel says by another way.
     pub compare_every: Duration,
+    /// How long the walks of rung 1 may take.
+    pub walks: Walks,
+}
+
+/// How long the walks of rung 1 may take, and what follows if they take longer.
+#[derive(Clone, Copy, Debug)]
+pub struct Walks {
+    /// What one may take. Then the listeners are known as on rung 2.
+    pub within: Duration,
+    /// How long, until a walk is tried again.
+    pub again: Duration,
 }
 
 /// Which ways to know the listeners are tried.
@@ -296,7 +307,20 @@ impl Default for Options {
             loads_apart: false,
             identity: None,
             compare_every: sight::comparison::EVERY,
+            walks: Walks::default(),
         }
+    }
+}
+
+// === impl Walks ===
+
+impl Default for Walks {
+    fn default() -> Self {
+        #[cfg(feature = "ebpf")]
+        let within = crate::listeners::ebpf::DEADLINE;
+        #[cfg(not(feature = "ebpf"))]
+        let within = Duration::ZERO;
+        Self { within, again: Duration::from_mins(10) }
     }
 }
 
@@ -308,7 +332,7 @@ impl Node {
         (Self { inner: Arc::new(Inner { client: Some(client), thread }) }, changes)
     }
 
-    /// The way in use.
+    /// The way in use. It may become another: see [`Walks`].
     #[must_use]
     pub fn rung(&self) -> Rung {
         self.client().hello().rung
@@ -316,11 +340,11 @@ impl Node {
 
     /// Why a better way is not in use, for people; nothing on the best.
     #[must_use]
-    pub fn fallback(&self) -> Option<&str> {
-        self.client().hello().fallback.as_deref()
+    pub fn fallback(&self) -> Option<String> {
+        self.client().hello().fallback
     }
 
-    /// What was done until the last snapshot, and what became of the connections until now.
+    /// What was done until the last snapshot, or the last that failed, and what became of the connections until now.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.client().counters()

@@ -45,7 +45,6 @@ pub(crate) struct Broker {
     hints: Hints,
     agenda: Agenda,
     counters: Arc<Atomics>,
-    hello: Hello,
     /// Whether this agent was given a snapshot.
     has_shown: bool,
     /// Where connections may go.
@@ -97,15 +96,15 @@ impl Broker {
         here?;
         policy::admit(caller())?;
         let counters = Arc::new(Atomics::default());
-        let sight = Sight::new(source, identity, &options, Arc::clone(&counters))?;
+        let hello = Hello::new(rung, fallback.as_deref());
+        let sight = Sight::new(source, hello, identity, options, Arc::clone(&counters))?;
         let step = Instant::now();
         let agenda = Agenda::new(step, hints.descriptor().is_some());
-        let hello = Hello::new(rung, fallback.as_deref());
-        Ok(Self { sight, hints, agenda, counters, hello, has_shown: false, reach, step })
+        Ok(Self { sight, hints, agenda, counters, has_shown: false, reach, step })
     }
 
     pub(crate) fn hello(&self) -> &Hello {
-        &self.hello
+        self.sight.hello()
     }
 
     /// Whether the agent that was served last had looked at the node: it had begun its work.
@@ -121,7 +120,7 @@ impl Broker {
     ) -> Ended {
         self.agenda.begin_again();
         self.has_shown = false;
-        let hello = Reply::Hello(self.hello.clone());
+        let hello = Reply::Hello(self.hello().clone());
         let mut ended = tell(agent, &hello, None).err();
         while ended.is_none() {
             ended = self.turn(agent, &mut signals).err();
@@ -228,7 +227,11 @@ impl Broker {
     /// Takes a snapshot and sends it to all who have asked for one by then: in a file, since it may be
     /// larger than any message.
     fn show(&mut self, agent: &OwnedFd, asked: &[u64]) -> Result<(), Ended> {
+        let before = self.hello().clone();
         let snapshot = self.sight.snapshot();
+        if *self.hello() != before {
+            tell(agent, &Reply::Hello(self.hello().clone()), None)?;
+        }
         self.counters.last().into_iter().for_each(|look| self.agenda.looked(look));
         let written = snapshot.map_err(|error| chain(&error)).and_then(|snapshot| {
             file_of(&protocol::to_bytes(&snapshot)).map_err(|error| chain(&error))
@@ -242,7 +245,10 @@ impl Broker {
                 let reply = Reply::Snapshot { id, counters: self.counters.load() };
                 tell(agent, &reply, Some(file.as_fd()))
             }
-            Err(why) => tell(agent, &Reply::Unseen { id, why: protocol::shortened(why) }, None),
+            Err(why) => {
+                let (why, counters) = (protocol::shortened(why), self.counters.load());
+                tell(agent, &Reply::Unseen { id, why, counters }, None)
+            }
         })
     }
 

@@ -16,6 +16,8 @@ use self::{
     marks::Marks,
     memory::Memory,
 };
+#[cfg(feature = "ebpf")]
+use crate::node::Walks;
 use crate::{
     identity::{Cookie, Process, witnesses},
     listeners::{self, Held, Row, Rows},
@@ -30,6 +32,7 @@ use crate::{
         policy::Known,
         privileges::{Capability, Rights},
         processes::{Hidden, Processes},
+        protocol::Hello,
         rung::Source,
         table::{Holder, Table},
     },
@@ -37,6 +40,8 @@ use crate::{
 };
 
 pub(crate) mod comparison;
+#[cfg(feature = "ebpf")]
+mod descent;
 #[cfg_attr(
     all(not(feature = "ebpf"), not(test)),
     expect(dead_code, reason = "nobody tells of changes")
@@ -49,6 +54,12 @@ mod reading;
 /// The eyes of the privileged side.
 pub(crate) struct Sight {
     source: Source,
+    /// How the listeners are known now, for the agent.
+    hello: Hello,
+    #[cfg(feature = "ebpf")]
+    walks: Walks,
+    #[cfg(feature = "ebpf")]
+    descent: Option<descent::Descent>,
     table: Table,
     /// What was read of single namespaces; on the first rung, the listeners that nobody holds.
     memory: Memory,
@@ -100,8 +111,9 @@ impl Sight {
     /// Reads the processes once, to try it.
     pub(crate) fn new(
         source: Source,
+        hello: Hello,
         identity: Identity,
-        options: &Options,
+        options: Options,
         counters: Arc<Atomics>,
     ) -> Result<Self, Error> {
         let numbers = (identity == Identity::Inode).then(Numbers::default);
@@ -115,6 +127,11 @@ impl Sight {
         let looks = Looks { seen, pause, complete: false, are_told, is_awaited: false };
         Ok(Self {
             source,
+            hello,
+            #[cfg(feature = "ebpf")]
+            walks: options.walks,
+            #[cfg(feature = "ebpf")]
+            descent: None,
             table,
             memory,
             marks,
@@ -131,6 +148,11 @@ impl Sight {
             strangers: options.strangers,
             counters,
         })
+    }
+
+    /// How the listeners are known now.
+    pub(crate) fn hello(&self) -> &Hello {
+        &self.hello
     }
 
     /// What the policy may rely on.
@@ -207,6 +229,8 @@ impl Sight {
     }
 
     fn look(&mut self) -> Result<Looked, Error> {
+        #[cfg(feature = "ebpf")]
+        self.try_ascent();
         let (mut rows, explained) = self.read()?;
         let mut enough = self.meet(&holders_of(&rows))? && explained;
         let sweep = self.pace.next(Instant::now(), enough);

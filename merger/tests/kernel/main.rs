@@ -60,6 +60,7 @@ mod pod;
 
 mod comparison;
 mod confinement;
+mod descent;
 mod offer;
 mod reincarnation;
 

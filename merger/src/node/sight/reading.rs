@@ -44,12 +44,11 @@ impl Sight {
         self.table.processes.doubt(self.marks.netns());
         let (rows, explained) = match &mut self.source {
             #[cfg(feature = "ebpf")]
-            Source::Ebpf(sockets) => {
-                let rows = sockets.snapshot().map_err(Error::kernel)?;
-                self.count_lost(now)?;
-                let (rows, known) = self.named(rows);
-                (self.walked(rows)?, known && self.waiting.is_empty())
-            }
+            Source::Ebpf(_) => match self.read_walking(now)? {
+                Some(read) => read,
+                // Another way is in use by now.
+                None => return self.read(),
+            },
             #[cfg(feature = "ebpf")]
             Source::EbpfSockDiag(_) => {
                 self.count_lost(now)?;
@@ -68,6 +67,15 @@ impl Sight {
         self.marks.read(now);
         add(&self.counters.rows_left_out, rows.n_left_out);
         Ok((rows, explained))
+    }
+
+    /// By walks. Nothing where one took too long.
+    #[cfg(feature = "ebpf")]
+    fn read_walking(&mut self, now: Instant) -> Result<Option<(Rows, bool)>, Error> {
+        let Some(rows) = self.walk()? else { return Ok(None) };
+        self.count_lost(now)?;
+        let (rows, known) = self.named(rows);
+        Ok(self.walked(rows)?.map(|rows| (rows, known && self.waiting.is_empty())))
     }
 
     /// What the kernel part had no room for may have been anything.
@@ -105,9 +113,10 @@ impl Sight {
         (rows, all)
     }
 
-    /// What the walk over open files has found, and the listeners that are in none.
+    /// What the walk over open files has found, and the listeners that are in none. Nothing where it has
+    /// to be repeated, and takes too long then.
     #[cfg(feature = "ebpf")]
-    fn walked(&mut self, mut rows: Rows) -> Result<Rows, Error> {
+    fn walked(&mut self, mut rows: Rows) -> Result<Option<Rows>, Error> {
         let mut held = bound(&rows);
         let known = &self.table.known.netns;
         let mut due = self.marked();
@@ -133,12 +142,10 @@ impl Sight {
         let is_news = |(netns, left): &(Cookie, Vec<Socket>)| {
             left.iter().any(|socket| !self.memory.has(*netns, socket))
         };
-        if let Source::Ebpf(sockets) = &mut self.source
-            && unheld.iter().any(is_news)
-        {
+        if unheld.iter().any(is_news) {
             // It may have been opened after the walk, which sees it then if somebody holds it.
-            rows = sockets.snapshot().map_err(Error::kernel)?;
-            rows = self.named(rows).0;
+            let Some(again) = self.walk()? else { return Ok(None) };
+            rows = self.named(again).0;
             held = bound(&rows);
         }
         for (netns, mut left) in unheld {
@@ -150,7 +157,7 @@ impl Sight {
         unheld.rows.into_iter().for_each(|row| rows.push(row));
         rows.cut.extend(unheld.cut);
         self.walked = held;
-        Ok(rows)
+        Ok(Some(rows))
     }
 
     /// The sockets of every namespace that a process is in, and their holders.
