@@ -206,7 +206,7 @@ fn a_holder_is_found_by_its_descriptors() {
         let [socket] = proc::listeners_of(&pod.netns()).unwrap()[..] else { panic!("one") };
         assert_eq!(socket.port.get(), bound.port());
         let held = Held { started: processes::started(pid).unwrap(), pid };
-        let (found, open) = processes::open_sockets(pid).unwrap().unwrap();
+        let (found, open) = processes::open_sockets(pid, &mut { usize::MAX }).unwrap().unwrap();
         assert_eq!((found, &open[..]), (held, &[socket.inode][..]));
     });
 }

@@ -71,7 +71,7 @@ fn holders(sockets: &[Socket], known: &Processes) -> Result<Vec<Vec<Holder>>, Co
     let wanted: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
     let mut held: HashMap<u64, Vec<u32>> = HashMap::new();
     for pid in processes::pids().map_err(ConnectError::Namespace)? {
-        let open = match processes::open_sockets(pid) {
+        let open = match processes::open_sockets(pid, &mut { usize::MAX }) {
             Ok(open) => open,
             // Whatever contains this machine hides it from everybody, and that was admitted.
             Err(_) if pid == FIRST && !known.iter().any(|process| process.pid == FIRST) => None,

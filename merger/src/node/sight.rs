@@ -42,6 +42,7 @@ use crate::{
 pub(crate) mod comparison;
 #[cfg(feature = "ebpf")]
 mod descent;
+mod files;
 #[cfg_attr(
     all(not(feature = "ebpf"), not(test)),
     expect(dead_code, reason = "nobody tells of changes")
@@ -73,6 +74,8 @@ pub(crate) struct Sight {
     left: HashSet<Cookie>,
     /// A process whose files cannot be seen, where they are what holders are found by.
     hidden: Option<Hidden>,
+    /// A process of a pod that has more files than are looked at, where that was so in the last sweep.
+    cut: Option<u32>,
     /// What the last look has told, of each namespace.
     believed: HashMap<Cookie, HashSet<(IpAddr, NonZeroU16)>>,
     comparison: Comparison,
@@ -140,6 +143,7 @@ impl Sight {
             waiting,
             left: HashSet::new(),
             hidden: None,
+            cut: None,
             believed: HashMap::new(),
             comparison: Comparison::new(options.compare_every, now),
             looks,

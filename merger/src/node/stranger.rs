@@ -53,7 +53,8 @@ fn try_on(pid: u32) -> Result<(), Error> {
         io::ErrorKind::PermissionDenied => Error::Strangers(Capability::SysPtrace),
         _ => Error::Stranger(error),
     })?;
-    let open = processes::open_sockets(pid).map_err(|hidden| Error::Strangers(hidden.missing))?;
+    let open = processes::open_sockets(pid, &mut { usize::MAX })
+        .map_err(|hidden| Error::Strangers(hidden.missing))?;
     if open.is_none_or(|(_, sockets)| sockets.is_empty()) {
         return Err(Error::Stranger(io::Error::other("its socket is not seen")));
     }

@@ -42,21 +42,27 @@ pub struct Hidden {
 /// is a thread of the kernel.
 ///
 /// The table of another user's process is opened with `CAP_DAC_READ_SEARCH`, and read with
-/// `CAP_SYS_PTRACE`.
-pub fn open_sockets(pid: u32) -> Result<Option<(Held, Vec<u64>)>, Hidden> {
+/// `CAP_SYS_PTRACE`. No more files are looked at than there is room for, the lowest descriptors first,
+/// and each takes one: where no room is left, there may be more of them.
+pub fn open_sockets(pid: u32, room: &mut usize) -> Result<Option<(Held, Vec<u64>)>, Hidden> {
     let Some(process) = directory(pid) else { return Ok(None) };
     let Some(stat) = stat_of(&process).filter(|stat| !stat.is_kernel) else { return Ok(None) };
     let mut inodes = vec![];
-    let mut read = table(&process, &mut inodes);
+    let mut read = table(&process, &mut inodes, room);
     if stat.n_threads > 1 {
-        read = read.and_then(|()| tables_of_threads(&process, pid, &mut inodes));
+        read = read.and_then(|()| tables_of_threads(&process, pid, &mut inodes, room));
     }
     read.map_err(|missing| Hidden { pid, missing })?;
     Ok(Some((Held { started: stat.started, pid }, inodes)))
 }
 
 /// Adds the sockets of the threads whose table is not that of the first one.
-fn tables_of_threads(process: &OwnedFd, pid: u32, inodes: &mut Vec<u64>) -> Result<(), Capability> {
+fn tables_of_threads(
+    process: &OwnedFd,
+    pid: u32,
+    inodes: &mut Vec<u64>,
+    room: &mut usize,
+) -> Result<(), Capability> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(threads) = openat(process, "task", flags, Mode::empty()) else { return Ok(()) };
     let mut looked_at = vec![pid];
@@ -69,7 +75,7 @@ fn tables_of_threads(process: &OwnedFd, pid: u32, inodes: &mut Vec<u64>) -> Resu
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let Ok(thread) = openat(&threads, name, flags, Mode::empty()) else { continue };
-        table(&thread, inodes)?;
+        table(&thread, inodes, room)?;
         if looked_at.len() < TABLES {
             looked_at.push(tid);
         }
@@ -86,7 +92,7 @@ fn share_table(one: u32, other: u32) -> bool {
 }
 
 /// Adds the sockets of the table in the directory of a process or a thread. The error is the right that is missing.
-fn table(directory: &impl AsFd, inodes: &mut Vec<u64>) -> Result<(), Capability> {
+fn table(directory: &impl AsFd, inodes: &mut Vec<u64>, room: &mut usize) -> Result<(), Capability> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let table = match openat(directory, "fd", flags, Mode::empty()) {
         Ok(table) => table,
@@ -94,6 +100,8 @@ fn table(directory: &impl AsFd, inodes: &mut Vec<u64>) -> Result<(), Capability>
         Err(_) => return Ok(()),
     };
     for file in Dir::read_from(&table).into_iter().flatten().flatten() {
+        let Some(left) = room.checked_sub(1) else { break };
+        *room = left;
         let mut target = [0; SOCKET];
         match readlinkat_raw(&table, file.file_name(), &mut target[..]) {
             // What does not fit is no socket.

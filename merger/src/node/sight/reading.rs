@@ -16,19 +16,13 @@ use std::{
 #[cfg(feature = "ebpf")]
 use std::{net::IpAddr, num::NonZeroU16};
 
-use super::Sight;
+use super::{Sight, files::Files};
 use crate::{
     cause::chain,
-    identity::Cookie,
+    identity::{Cookie, Process},
     listeners::{Held, Rows, Socket, proc, sock_diag},
     netns::Netns,
-    node::{
-        Error,
-        counters::add,
-        pace::Sweep,
-        processes::{Hidden, open_sockets},
-        rung::Source,
-    },
+    node::{Error, counters::add, pace::Sweep, processes::Hidden, rung::Source},
 };
 
 /// Processes that are gone through for the holders of one namespace. In one with more of them the
@@ -171,9 +165,7 @@ impl Sight {
             let sockets = self.sockets_of(netns).unwrap_or_default();
             self.memory.put(netns, sockets);
         }
-        let mut hidden = None;
-        self.memory.find_all(&netns, seen(self.held(), &mut hidden));
-        self.note(hidden, Sweep::All);
+        self.find_all(&netns, Sweep::All);
         self.waiting.clear();
         self.pace.ended(start, Sweep::All);
         Ok(())
@@ -211,10 +203,23 @@ impl Sight {
         if sweep == Sweep::All {
             unclear = known;
         }
-        let mut hidden = None;
-        self.memory.find_all(&unclear, seen(self.held(), &mut hidden));
-        self.note(hidden, sweep);
+        if !unclear.is_empty() {
+            self.find_all(&unclear, sweep);
+        }
         self.memory.rows()
+    }
+
+    /// Finds who holds the sockets of these namespaces among all processes.
+    fn find_all(&mut self, netns: &HashSet<Cookie>, sweep: Sweep) {
+        let processes = &self.table.processes;
+        let mut files = Files::of_all(processes);
+        self.memory.find_all(netns, files.sockets(processes.held()));
+        let Files { hidden, cut, .. } = files;
+        self.note(hidden, sweep);
+        if let Some(pid) = cut.filter(|_| self.cut.is_none()) {
+            tracing::warn!(pid, "the pod of this process has more open files than are looked at");
+        }
+        self.cut = cut;
     }
 
     /// Whether all is known then of this namespace: among its own processes, of which there are to be
@@ -224,19 +229,17 @@ impl Sight {
         if within.is_empty() || within.len() > most {
             return false;
         }
-        let mut likely: BTreeSet<u32> = within.iter().map(|process| process.pid).collect();
-        likely.extend(self.memory.holders(netns).map(|held| held.pid));
+        let held = |process: &&Process| Held { started: process.started, pid: process.pid };
+        let mut likely: BTreeSet<Held> = within.iter().map(held).collect();
+        likely.extend(self.memory.holders(netns));
         let Some(sockets) = self.sockets_of(netns) else { return false };
         self.memory.put(netns, sockets);
-        let mut hidden = None;
-        self.memory.find(&HashSet::from([netns]), seen(likely, &mut hidden));
+        let mut files = Files::at_once();
+        let open = files.sockets(likely.into_iter().collect());
+        self.memory.find(&HashSet::from([netns]), open);
+        let Files { hidden, cut, .. } = files;
         self.note(hidden, Sweep::New);
-        hidden.is_none() && self.memory.is_explained(netns)
-    }
-
-    /// The processes of the last sweep.
-    fn held(&self) -> impl Iterator<Item = u32> + use<> {
-        self.table.processes.held().into_iter().map(|held| held.pid)
+        (hidden, cut) == (None, None) && self.memory.is_explained(netns)
     }
 
     /// Whose files could not be seen may hold any listener, until all can be seen.
@@ -292,18 +295,4 @@ fn bound(rows: &Rows) -> HashSet<Bound> {
 fn by_sock_diag(netns: &Netns) -> io::Result<Vec<Socket>> {
     let told = sock_diag::listeners_of(netns).map_err(io::Error::other)?;
     Ok(told.into_iter().map(|told| told.socket).collect())
-}
-
-/// The sockets that each of these processes has open now, and the first of those that hide them.
-fn seen<'a>(
-    pids: impl IntoIterator<Item = u32> + 'a,
-    hidden: &'a mut Option<Hidden>,
-) -> impl Iterator<Item = (Held, Vec<u64>)> + 'a {
-    pids.into_iter().filter_map(|pid| {
-        open_sockets(pid).unwrap_or_else(|found| {
-            let first = hidden.map_or(found, |known| if known.pid < pid { known } else { found });
-            *hidden = Some(first);
-            None
-        })
-    })
 }
