@@ -82,6 +82,8 @@ pub struct Options {
     pub loads_apart: bool,
     /// What tells namespaces apart: what this kernel has, unless a test says otherwise.
     pub identity: Option<Identity>,
+    /// How often the node is looked at though nothing says that something changed.
+    pub look_every: Duration,
     /// How often what is believed is compared with what the kernel says by another way.
     pub compare_every: Duration,
     /// How long the walks of rung 1 may take.
@@ -306,6 +308,7 @@ impl Default for Options {
             strangers: false,
             loads_apart: false,
             identity: None,
+            look_every: agenda::EVERY,
             compare_every: sight::comparison::EVERY,
             walks: Walks::default(),
         }

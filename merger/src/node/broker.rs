@@ -99,7 +99,7 @@ impl Broker {
         let hello = Hello::new(rung, fallback.as_deref());
         let sight = Sight::new(source, hello, identity, options, Arc::clone(&counters))?;
         let step = Instant::now();
-        let agenda = Agenda::new(step, hints.descriptor().is_some());
+        let agenda = Agenda::new(step, options.look_every);
         Ok(Self { sight, hints, agenda, counters, has_shown: false, reach, step })
     }
 

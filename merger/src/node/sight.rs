@@ -104,8 +104,10 @@ struct Looked {
     snapshot: Snapshot,
     /// What of the time was a sweep.
     swept: Duration,
-    /// When the sweep may be that it would have needed.
-    again: Option<Instant>,
+    /// Whether it had all that it needed.
+    complete: bool,
+    /// When the sweep may be that it would have needed, or the next of everything is due.
+    again: Instant,
 }
 
 // === impl Sight ===
@@ -123,7 +125,7 @@ impl Sight {
         let table = Table::read(HashSet::new(), numbers, None)?;
         admit_hidden(table.processes.n_hidden())?;
         let (memory, marks) = (Memory::default(), Marks::new(Instant::now()));
-        let (waiting, pace) = (HashSet::new(), Pace::new());
+        let (waiting, pace) = (HashSet::new(), Pace::new(options.look_every));
         let now = Instant::now();
         let are_told = source.is_told();
         let (seen, pause) = (now, Duration::ZERO);
@@ -181,15 +183,15 @@ impl Sight {
     pub(crate) fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let start = Instant::now();
         let looked = self.look();
-        let (swept, sweep) = match &looked {
-            Ok(Looked { swept, again, .. }) => (*swept, *again),
-            Err(_) => (Duration::ZERO, None),
+        let (swept, complete, sweep) = match &looked {
+            Ok(Looked { swept, complete, again, .. }) => (*swept, *complete, Some(*again)),
+            Err(_) => (Duration::ZERO, true, None),
         };
         // A sweep has a share of its own, and is no reason to pause.
         let took = start.elapsed().saturating_sub(swept);
         let Looks { are_told, .. } = self.looks;
         let seen = if are_told { self.heard } else { start };
-        let (pause, complete) = (took * SHARE, sweep.is_none());
+        let pause = took * SHARE;
         self.looks = Looks { seen, pause, complete, ..self.looks };
         if let Ok(Looked { snapshot, .. }) = &looked {
             self.believed.clear();
@@ -259,11 +261,11 @@ impl Sight {
             self.pace.ended(start, sweep);
             swept = self.pace.took;
         }
-        let again = match self.pace.next(Instant::now(), enough) {
-            Sweep::At(again) => Some(again),
-            _ => None,
+        let (complete, again) = match self.pace.next(Instant::now(), enough) {
+            Sweep::At(again) => (false, again),
+            _ => (true, self.pace.due()),
         };
-        Ok(Looked { snapshot: self.joined(rows), swept, again })
+        Ok(Looked { snapshot: self.joined(rows), swept, complete, again })
     }
 
     fn joined(&self, Rows { mut rows, cut, .. }: Rows) -> Snapshot {

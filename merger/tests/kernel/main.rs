@@ -58,6 +58,7 @@ mod part;
 #[path = "../support/pod.rs"]
 mod pod;
 
+mod clock;
 mod comparison;
 mod confinement;
 mod descent;
@@ -83,7 +84,7 @@ mod world;
 #[path = "../support/zygote.rs"]
 mod zygote;
 
-/// Below the resync of 23 s: what is seen by then was told by the kernel part.
+/// What is seen by then, of a node that nobody else tells when to look, was told by the kernel part.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A socket that no program inherits which another test starts meanwhile.
@@ -93,7 +94,8 @@ fn mk_socket(protocol: Option<Protocol>) -> rustix::io::Result<OwnedFd> {
 
 #[track_caller]
 fn start() -> (Node, Changes) {
-    start_with(Options { rung: Rungs::Only(rungs()[0]), ..Options::default() })
+    let (rung, look_every) = (Rungs::Only(rungs()[0]), Duration::from_hours(1));
+    start_with(Options { rung, look_every, ..Options::default() })
 }
 
 #[track_caller]
