@@ -33,7 +33,7 @@ offsets! {
     // 0 where the kernel has no cookies: below 5.12.
     NET_COOKIE,
     NET_INUM, SOCKET_SK,
-    TASK_PID, TASK_TGID, TASK_STARTED,
+    TASK_TGID, TASK_LEADER, TASK_STARTED,
 }
 
 /// A `struct sock`.
@@ -134,19 +134,13 @@ impl Task {
         (!pointer.is_null()).then_some(Self(pointer))
     }
 
-    /// The threads of a process share its table of files, so one of them is enough.
-    pub(crate) fn is_leader(self) -> bool {
-        let pid: u32 = read(self.0, &TASK_PID);
-        pid == self.tgid()
-    }
-
     pub(crate) fn tgid(self) -> u32 {
         read(self.0, &TASK_TGID)
     }
 
-    /// In nanoseconds since boot.
+    /// When its process did, in nanoseconds since boot; 0 where that is not known.
     pub(crate) fn started(self) -> u64 {
-        read(self.0, &TASK_STARTED)
+        follow(self.0, &TASK_LEADER).map_or(0, |leader| read(leader, &TASK_STARTED))
     }
 }
 

@@ -1,6 +1,10 @@
 //! Every listening TCP socket in every table of files, each with the process that holds it.
 //!
 //! Writes one [`Row`] for each; the same socket comes once for each descriptor that refers to it.
+//! The kernel leaves out the threads that share the table of their process' first one, and no others:
+//! `task_seq_get_next` in <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/task_iter.c>. One
+//! that has a table of its own, or whose first one has ended, may hold a socket that no other does.
+//!
 //! In a PID namespace that is not the first it yields nothing: the kernel walks the reader's
 //! namespace, so the agent must run in the host's.
 
@@ -48,7 +52,7 @@ fn task_file(ctx: *const Context) -> i32 {
         )
     };
     let Some(task) = Task::new(task) else { return 0 };
-    if file.is_null() || !task.is_leader() {
+    if file.is_null() {
         return 0;
     }
     // SAFETY: a file pointer of the context, checked above, is what the helper takes.

@@ -4,6 +4,9 @@
 //! destroyed the namespace, and whoever looks at it holds nothing. Beside it stand pods that nobody
 //! scrapes: what the kernel takes by itself.
 //!
+//! The silent ones drop what would begin a connection, or all that follows its handshake, and end while
+//! they are being scraped by `merger run`, as it runs on a node.
+//!
 //! `cargo bench --bench gone` as root; `-- 100` for as many pods. It prints a line for each kind and
 //! judges it, and always succeeds: speed is not tested.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, or ends")]
@@ -22,7 +25,10 @@ use merger::listeners::Rung;
 use rustix::net::netdevice::name_to_index;
 
 use self::{
+    cgroup::Root,
     lives::Witness,
+    running::{Running, directory, until},
+    silent::{SILENCES, Silent},
     zygote::{Made, Zygote},
 };
 
@@ -31,6 +37,18 @@ mod cgroup;
 
 #[path = "../tests/support/reincarnation.rs"]
 mod lives;
+
+#[path = "../tests/support/namespace.rs"]
+mod namespace;
+
+#[path = "../tests/support/pod.rs"]
+mod pod;
+
+#[path = "../tests/support/running.rs"]
+mod running;
+
+#[path = "../tests/support/silent.rs"]
+mod silent;
 
 #[path = "../tests/support/zygote.rs"]
 mod zygote;
@@ -41,6 +59,9 @@ const PROMISE: Duration = Duration::from_secs(5);
 /// Pods of the kind that nobody scrapes, and how many of them live at one time.
 const UNTOUCHED: usize = 200;
 const ALIVE: usize = 24;
+
+/// Pods of each silence.
+const SILENT: usize = 6;
 
 /// The wires of pods that live, and of those that have ended.
 #[derive(Default)]
@@ -69,6 +90,9 @@ fn main() {
     report("scraped", &wait(&ended));
     let ended = untouched();
     report("untouched", &wait(&ended));
+    for (kind, (_, rule)) in ["no SYN", "no ACK"].into_iter().zip(SILENCES) {
+        report(kind, &silent(rule));
+    }
     println!("scrapes with a body {}, without {:?}", outcome.bodies, outcome.failures);
 }
 
@@ -88,6 +112,29 @@ fn untouched() -> Arc<Mutex<Ended>> {
         thread::sleep(Duration::from_millis(10));
     }
     wires.ended
+}
+
+/// Pods that are silent by this rule, one after the other. In turns their manifests stay.
+fn silent(rule: &str) -> Vec<Duration> {
+    let (pods, root) = (directory(), Root::new(1));
+    let running = Running::start(pods.path());
+    let mut took: Vec<Duration> = (0..SILENT)
+        .map(|number| {
+            let silent = Silent::new(&root, pods.path(), rule);
+            let path = format!("/api{}", silent.page().trim_end_matches("/metrics"));
+            until("it is known", || {
+                running.get(&path).is_some_and(|page| page.contains("\"ready\""))
+            });
+            thread::scope(|scope| {
+                let (running, page) = (&running, silent.page());
+                scope.spawn(move || running.get(&page));
+                silent.await_connection();
+                silent.end(&root, number % 2 == 0)
+            })
+        })
+        .collect();
+    took.sort();
+    took
 }
 
 /// Looks until all that have ended are gone, or plainly stay.

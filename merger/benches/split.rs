@@ -1,13 +1,15 @@
 //! What it costs that the agent is a process of its own: the way to a connection, the memory of both, and
 //! how soon either is there again when it is killed.
 //!
-//! `cargo bench --bench split` as root; it takes about three minutes. It prints each figure beside what the
+//! `cargo bench --bench split` as root; it takes about four minutes. `-- kills` leaves out all but the
+//! kills. It prints each figure beside what the
 //! project promises, and fails only where something is left behind.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, or ends")]
 
 use std::{
     env, fs,
     os::fd::{AsFd as _, OwnedFd},
+    path::Path,
     process::{Child, Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
@@ -17,15 +19,15 @@ use merger::{
     listeners::Rung,
     node::{self, Connect, Node, Options, Rungs},
 };
-use rustix::{
-    net::{AddressFamily, SocketFlags, SocketType, socketpair},
-    process::Signal,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tempfile::TempDir;
 use tokio::runtime;
 
 #[path = "../tests/support/cgroup.rs"]
 mod cgroup;
+
+#[path = "split/kills.rs"]
+mod kills;
 
 #[path = "../tests/support/namespace.rs"]
 mod namespace;
@@ -36,15 +38,17 @@ mod pod;
 #[path = "../tests/support/running.rs"]
 mod running;
 
+#[path = "../tests/support/zygote.rs"]
+mod zygote;
+
 use pod::Pod;
-use running::{Running, directory, is_there, signal, until};
+use running::{Running, directory};
 
 /// Makes this program the broker of the other end of its input.
 const BROKER: &str = "--broker";
 
 const N_CONNECTIONS: usize = 5000;
 const N_PODS: usize = 110;
-const N_KILLS: usize = 200;
 
 /// How long nothing happens before memory is looked at.
 const IDLE: Duration = Duration::from_secs(35);
@@ -55,6 +59,18 @@ fn main() -> ExitCode {
         node::serve(options(), &channel).unwrap_or_else(|error| panic!("{error}"));
         return ExitCode::SUCCESS;
     }
+    if zygote::is_meant() {
+        zygote::serve();
+        return ExitCode::SUCCESS;
+    }
+    if !env::args().any(|argument| argument == "kills") {
+        ways();
+        memory();
+    }
+    if kills::run() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn ways() {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime needs no right");
     let mut ways = runtime.block_on(ways_to_a_connection());
@@ -62,8 +78,6 @@ fn main() -> ExitCode {
     let [half, most] = [ways[ways.len() / 2], ways[ways.len() * 99 / 100]].map(micros);
     tell("request to connected socket, p50", &format!("{half} us"), "150 us");
     tell("the same, p99", &format!("{most} us"), "");
-    memory();
-    if kills() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn options() -> Options {
@@ -82,7 +96,8 @@ fn micros(time: Duration) -> u128 {
 
 /// From the agent's request to the agent's connected socket, with the broker in another process.
 async fn ways_to_a_connection() -> Vec<Duration> {
-    let pod = Pod::new();
+    let (pod, cgroups) = (Pod::new(), cgroup::Root::new(1));
+    cgroups.container("6d657267-6572-4000-8000-000000000000", "0123456789ab").join(pod.pid());
     let (_listener, address) = pod.listen("127.0.0.1:0");
     let (mut broker, node) = start_broker();
     node.snapshot().await.unwrap_or_else(|error| panic!("{error}"));
@@ -93,7 +108,7 @@ async fn ways_to_a_connection() -> Vec<Duration> {
         ways.push(start.elapsed());
         drop(socket.unwrap_or_else(|error| panic!("{error}")));
     }
-    drop(node);
+    drop((node, pod));
     broker.wait().expect("an own child");
     ways
 }
@@ -153,82 +168,20 @@ impl World {
             let (listener, address) = pod.listen("0.0.0.0:0");
             let holder = pod.hand_over(listener);
             cgroups.container(&uid, "0123456789ab").join(holder);
-            let manifest = format!(
-                "apiVersion: v1\nkind: Pod\nmetadata:\n  name: pod-{number}\n  namespace: bench\n  \
-                 uid: {uid}\n  annotations:\n    prometheus.io/scrape: \"true\"\n    \
-                 prometheus.io/port: \"{}\"\nspec:\n  containers:\n    - name: app\n      image: x\n",
-                address.port()
-            );
-            let file = manifests.path().join(format!("pod-{number}.yaml"));
-            fs::write(file, manifest).expect("an own directory");
+            write_manifest(manifests.path(), number, &uid, address.port());
             pods.push(pod);
         }
         Self { manifests, _pods: pods, _cgroups: cgroups }
     }
 }
 
-// --- kills ---
-
-/// Kills agent and broker in turns, each at some moment after it was there. Whether nothing was left.
-fn kills() -> bool {
-    let pods = directory();
-    let mut running = Running::start(pods.path());
-    let (mut waits, mut ended, mut programs) = ([vec![], vec![]], vec![], vec![]);
-    let n_open = n_descriptors(running.broker());
-    let mut n_left_open = 0;
-    for number in 0..N_KILLS {
-        thread::sleep(Duration::from_millis(some(number)));
-        let agent = running.agent();
-        ended.extend(agent);
-        let start = Instant::now();
-        if number % 2 == 0 {
-            if let Some(agent) = agent {
-                signal(agent, Signal::KILL);
-            }
-            until("the agent is another", || running.agent().is_some_and(|pid| Some(pid) != agent));
-        } else {
-            let n_open_now = n_descriptors(running.broker());
-            n_left_open = n_left_open.max(n_open_now.saturating_sub(n_open));
-            ended.push(running.broker());
-            programs.append(&mut running.programs());
-            signal(running.broker(), Signal::KILL);
-            running.end();
-            // As a kubelet does it.
-            running = Running::start_at(running.address, pods.path());
-        }
-        until("it serves again", || running.is_ready());
-        waits[number % 2].push(start.elapsed());
-    }
-    programs.append(&mut running.programs());
-    ended.extend([running.broker()].into_iter().chain(running.agent()));
-    signal(running.broker(), Signal::TERM);
-    running.end();
-    // The kernel frees programs a moment after their last descriptor.
-    thread::sleep(Duration::from_secs(1));
-    let n_loaded = programs.iter().filter(|program| is_loaded(program)).count();
-    let n_alive = ended.iter().filter(|pid| is_there(**pid)).count();
-    for (who, waits) in ["agent", "broker"].iter().zip(&waits) {
-        let most = waits.iter().max().copied().unwrap_or_default().as_millis();
-        let what = format!("{who} killed {} times: serves again, max", waits.len());
-        tell(&what, &format!("{most} ms"), "2000 ms");
-    }
-    tell("descriptors more in the broker", &n_left_open.to_string(), "0");
-    tell(&format!("of {} processes still there", ended.len()), &n_alive.to_string(), "0");
-    tell(&format!("of {} programs still loaded", programs.len()), &n_loaded.to_string(), "0");
-    (n_left_open, n_alive, n_loaded) == (0, 0, 0)
-}
-
-/// Milliseconds that follow no order: 0 to 240.
-fn some(number: usize) -> u64 {
-    u64::try_from(number * 7919 % 241).unwrap_or_default()
-}
-
-fn n_descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
-}
-
-fn is_loaded(program: &str) -> bool {
-    let mut bpftool = Command::new("bpftool");
-    bpftool.args(["prog", "show", "id", program]).stdout(Stdio::null()).stderr(Stdio::null());
-    bpftool.status().expect("bpftool, by `cargo xtask setup`").success()
+/// Tells of a pod, and where its metrics are.
+fn write_manifest(pods: &Path, number: usize, uid: &str, port: u16) {
+    let manifest = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: pod-{number}\n  namespace: bench\n  \
+         uid: {uid}\n  annotations:\n    prometheus.io/scrape: \"true\"\n    \
+         prometheus.io/port: \"{port}\"\nspec:\n  containers:\n    - name: app\n      image: x\n"
+    );
+    let file = pods.join(format!("pod-{number}.yaml"));
+    fs::write(file, manifest).expect("an own directory");
 }

@@ -57,6 +57,11 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
         }
         #[cfg(not(feature = "ebpf"))]
         Some(Part::Loader) => bail!("built without the feature ebpf"),
+        Some(Part::Stranger) => {
+            let channel = supervisor::inherited().context("no channel to the broker")?;
+            node::stranger::serve(&channel)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Part::Agent) => {
             let channel = supervisor::inherited().context("no channel to the broker")?;
             // Afterwards it makes no socket.
@@ -129,13 +134,20 @@ impl Agent {
 
         let readiness = Readiness::default();
         let awaited = readiness.await_for("pods and listeners");
-        let (inventory, targets) =
-            Inventory::new(node.clone(), changes, pods, node_name, host_network, rules, awaited);
+        let scraper = Scraper::new(Arc::new(node.clone()), limits).context("cannot prepare TLS")?;
+        let (inventory, targets) = Inventory::new(
+            (node.clone(), changes),
+            Arc::clone(&scraper),
+            pods,
+            node_name,
+            host_network,
+            rules,
+            awaited,
+        );
         let mut tasks = JoinSet::new();
         tasks.spawn(read_manifests.instrument(info_span!("pods")));
         tasks.spawn(inventory.run().instrument(info_span!("inventory")));
 
-        let scraper = Scraper::new(Arc::new(node.clone()), limits).context("cannot prepare TLS")?;
         let limits = merge::Limits { samples: max_samples, ..merge::Limits::default() };
         let pages = Arc::new(Pages::new(Arc::clone(&scraper), limits, max_page_bytes));
         let parts = Parts {

@@ -38,8 +38,8 @@ pub struct Arguments {
 enum Verb {
     /// Runs the agent of this node
     ///
-    /// It needs CAP_SYS_ADMIN and CAP_SYS_PTRACE to enter network namespaces, and CAP_BPF and
-    /// CAP_PERFMON to learn of listeners from the kernel, below Linux 5.11 with CAP_SYS_RESOURCE,
+    /// It needs CAP_SYS_ADMIN and CAP_SYS_PTRACE to enter network namespaces, CAP_DAC_READ_SEARCH to
+    /// see whose listeners are, CAP_BPF and CAP_PERFMON to learn of listeners from the kernel, below Linux 5.11 with CAP_SYS_RESOURCE,
     /// and CAP_SETUID, CAP_SETGID and CAP_KILL to run what reads metrics as a user without any right;
     /// as root it has them all.
     #[command(

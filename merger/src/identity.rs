@@ -4,7 +4,7 @@
 //! answer only where every fact agrees, and a reason everywhere else.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt,
 };
 
@@ -111,6 +111,26 @@ pub fn namespaces(processes: &[Process], host: Cookie) -> HashMap<String, Result
         }
     };
     sandboxes.iter().map(|(uid, sandbox)| (uid.clone(), claim(uid, sandbox))).collect()
+}
+
+/// Those of the processes that [`namespaces`] looks at: it tells the same of them as of all. They are at
+/// most two for each pod's cgroup, however many processes there are.
+#[must_use]
+pub fn witnesses<'a>(processes: impl Iterator<Item = &'a Process> + Clone) -> Vec<&'a Process> {
+    let mut sandboxes: HashMap<&str, &Process> = HashMap::new();
+    for process in processes.clone() {
+        if let Some(Place { pod, .. }) = cgroup_path::place(&process.cgroup) {
+            keep_oldest(&mut sandboxes, pod, process);
+        }
+    }
+    let of_pods: HashSet<Cookie> = sandboxes.values().map(|sandbox| sandbox.netns).collect();
+    let mut oldest_in: HashMap<Cookie, &Process> = HashMap::new();
+    for process in processes.filter(|process| of_pods.contains(&process.netns)) {
+        keep_oldest(&mut oldest_in, process.netns, process);
+    }
+    let both = sandboxes.into_values().chain(oldest_in.into_values());
+    let by_pid: HashMap<u32, &Process> = both.map(|process| (process.pid, process)).collect();
+    by_pid.into_values().collect()
 }
 
 /// Pids are given in order, so among processes of one clock tick the smaller is the older.
@@ -266,6 +286,34 @@ mod tests {
     #[test]
     fn within_one_clock_tick_the_smaller_pid_is_the_older() {
         check(&[(21, 5, 8, "a"), (20, 5, 7, "a")], "a", Some(Ok(7)));
+    }
+
+    #[test]
+    fn the_witnesses_tell_the_same_as_all_and_are_few() {
+        let mut state = 7_u32;
+        let mut below = |n: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) % n
+        };
+        for _ in 0..2000 {
+            let processes: Vec<Process> = (1..=40)
+                .map(|pid| {
+                    let (started, netns) = (u64::from(below(9)), Cookie(u64::from(below(6))));
+                    let cgroup = match below(4) {
+                        0 => "/system.slice".to_owned(),
+                        1 => format!("/kubepods/pod{}/{}", below(4), below(2)),
+                        2 => format!("/kubepods/burstable/pod{}/{}", below(4), below(2)),
+                        _ => String::new(),
+                    };
+                    Process { pid, started, netns, cgroup }
+                })
+                .collect();
+            let witnesses = witnesses(processes.iter());
+            // Four pods, each in one of two places.
+            assert!(witnesses.len() <= 2 * 8, "{}", witnesses.len());
+            let few: Vec<Process> = witnesses.into_iter().cloned().collect();
+            assert_eq!(namespaces(&few, HOST), namespaces(&processes, HOST), "{processes:?}");
+        }
     }
 
     #[test]

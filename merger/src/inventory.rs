@@ -14,8 +14,9 @@ use crate::{
     lifecycle::Latch,
     node::{self, Changes, Node, Snapshot},
     pods::{self, Known},
+    scrape::{Alive, Scraper},
     target::{
-        Listener, Pod, PodRef,
+        Listener, Pod, PodRef, State,
         note::Note,
         plan::{Plan, Probed, Rules},
     },
@@ -80,6 +81,7 @@ pub fn targets(
 pub struct Inventory {
     node: Node,
     changes: Changes,
+    scraper: Arc<Scraper>,
     pods: pods::Reader,
     node_name: String,
     host_network: bool,
@@ -92,11 +94,11 @@ pub struct Inventory {
 
 impl Inventory {
     /// An inventory of the pods that `pods` knows, and where to read it. The first targets are
-    /// what is `awaited`.
+    /// what is `awaited`; what `scraper` does ends with them.
     #[must_use]
     pub fn new(
-        node: Node,
-        changes: Changes,
+        (node, changes): (Node, Changes),
+        scraper: Arc<Scraper>,
         pods: pods::Reader,
         node_name: String,
         host_network: bool,
@@ -104,14 +106,25 @@ impl Inventory {
         awaited: Latch,
     ) -> (Self, Reader) {
         let (publish, reader) = watch::channel(None);
-        (Self { node, changes, pods, node_name, host_network, rules, publish, awaited }, reader)
+        let new =
+            Self { node, changes, scraper, pods, node_name, host_network, rules, publish, awaited };
+        (new, reader)
     }
 
     /// Keeps the targets true until every reader is gone, or the source of pods or the privileged
     /// side has ended.
     pub async fn run(self) {
-        let Self { node, mut changes, mut pods, node_name, host_network, rules, publish, awaited } =
-            self;
+        let Self {
+            node,
+            mut changes,
+            scraper,
+            mut pods,
+            node_name,
+            host_network,
+            rules,
+            publish,
+            awaited,
+        } = self;
         let mut awaited = Some(awaited);
         let (mut snapshot, mut n_elsewhere) = (None, 0);
         loop {
@@ -125,6 +138,7 @@ impl Inventory {
             if let (Some(known), Some(snapshot)) = (known, &snapshot) {
                 tell_elsewhere(&known, &node_name, &mut n_elsewhere);
                 let targets = targets(&known, snapshot, &node_name, host_network, &rules);
+                scraper.keep_to(alive(&targets));
                 replace(&publish, targets);
                 awaited.take();
             }
@@ -136,6 +150,19 @@ impl Inventory {
             }
         }
     }
+}
+
+fn alive(targets: &Targets) -> Alive {
+    let mut alive = Alive::default();
+    for target in targets.values() {
+        let Ok(netns) = target.netns else { continue };
+        alive.namespaces.insert(netns);
+        let mut states = target.plan.sources.iter().map(|source| &source.state);
+        if states.any(|state| matches!(state, State::Ready(_))) {
+            alive.listening.insert(netns);
+        }
+    }
+    alive
 }
 
 fn replace(publish: &watch::Sender<Option<Arc<Targets>>>, new: Targets) {
@@ -198,7 +225,7 @@ mod tests {
     use super::*;
     use crate::{
         identity::Process,
-        target::{Container, Holder, State},
+        target::{Container, Holder},
     };
 
     fn mk_pod(name: &str, node: Option<&str>) -> Arc<Pod> {
@@ -227,6 +254,7 @@ mod tests {
             address: [0, 0, 0, 0].into(),
             port: 8080.try_into().unwrap(),
             holders: vec![Holder { pid: 9, cgroup: cgroup(pod) }],
+            doubt: None,
         }
     }
 

@@ -3,7 +3,12 @@
 //! A rung is one way to know it. All rungs give the same rows; they differ in how soon. Which rung
 //! is in use, and what a row means for a pod, is decided by others.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+    net::IpAddr,
+    num::NonZeroU16,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +23,8 @@ pub mod proc;
 pub mod sock_diag;
 
 /// Rows that one namespace may have in a snapshot. The rest are counted and left out, so that a
-/// pod with a million descriptors costs its own listeners and nobody else's.
+/// pod with a million descriptors costs its own listeners and nobody else's. Of such a namespace
+/// nobody is sure whose its listeners are.
 pub const ROWS_PER_NETNS: usize = 4096;
 
 /// Rows that a snapshot may have, of all namespaces together: about 20 MB. At this limit the share of
@@ -78,6 +84,8 @@ pub struct Rows {
     pub rows: Vec<Row>,
     /// Rows beyond [`ROWS_PER_NETNS`] or [`ROWS`], left out.
     pub n_left_out: u64,
+    /// The namespaces that rows were left out of.
+    pub cut: HashSet<Cookie>,
     per_netns: BTreeMap<Cookie, usize>,
     /// Rows that one namespace may have now.
     share: usize,
@@ -86,7 +94,8 @@ pub struct Rows {
 /// Joins rows into listeners, each with its holders, the oldest first.
 ///
 /// `cgroup_of` knows the processes that live now. A holder that it does not know has ended, and a
-/// listener whose holders have all ended is closed; one that never had a holder stays.
+/// listener whose holders have all ended is closed; one that never had a holder stays. Whether there
+/// may be holders that no row tells, others say.
 #[must_use]
 pub fn join(rows: &[Row], cgroup_of: impl Fn(Held) -> Option<String>) -> Vec<Listener> {
     let mut sockets = BTreeMap::<_, Vec<Option<Held>>>::new();
@@ -99,9 +108,17 @@ pub fn join(rows: &[Row], cgroup_of: impl Fn(Held) -> Option<String>) -> Vec<Lis
         let holder = |held: Held| Some(Holder { pid: held.pid, cgroup: cgroup_of(held)? });
         let holders: Vec<Holder> = held.iter().flatten().copied().filter_map(holder).collect();
         let stays = !holders.is_empty() || held.contains(&None);
-        stays.then_some(Listener { netns, address, port, holders })
+        stays.then_some(Listener { netns, address, port, holders, doubt: None })
     };
     sockets.into_iter().filter_map(listener).collect()
+}
+
+/// Leaves out each listener of which a row is not known: whoever holds it may be the one that answers, so
+/// those who are known do not have it for themselves.
+pub fn retain_known(rows: &mut Vec<Row>, is_known: impl Fn(&Row) -> bool) {
+    let socket = |&Row { netns, address, port, held_by: _ }: &Row| (netns, address, port);
+    let unknown: BTreeSet<_> = rows.iter().filter(|row| !is_known(row)).map(socket).collect();
+    rows.retain(|row| !unknown.contains(&socket(row)));
 }
 
 // === impl Rung ===
@@ -150,6 +167,7 @@ impl Rows {
         let taken = self.per_netns.entry(row.netns).or_default();
         if *taken == self.share || self.rows.len() == ROWS {
             self.n_left_out += 1;
+            self.cut.insert(row.netns);
             return;
         }
         *taken += 1;
@@ -158,7 +176,7 @@ impl Rows {
 
     /// Leaves each namespace half of its share, and so room for those that come late.
     fn halve(&mut self) {
-        let Self { rows, n_left_out, per_netns, share } = self;
+        let Self { rows, n_left_out, cut, per_netns, share } = self;
         *share /= 2;
         per_netns.clear();
         rows.retain(|row| {
@@ -166,6 +184,9 @@ impl Rows {
             let stays = *taken < *share;
             *taken += usize::from(stays);
             *n_left_out += u64::from(!stays);
+            if !stays {
+                cut.insert(row.netns);
+            }
             stays
         });
     }
@@ -173,7 +194,8 @@ impl Rows {
 
 impl Default for Rows {
     fn default() -> Self {
-        Self { rows: vec![], n_left_out: 0, per_netns: BTreeMap::new(), share: ROWS_PER_NETNS }
+        let (rows, cut, per_netns) = (vec![], HashSet::new(), BTreeMap::new());
+        Self { rows, n_left_out: 0, cut, per_netns, share: ROWS_PER_NETNS }
     }
 }
 
@@ -203,6 +225,15 @@ mod tests {
         let expected: Vec<_> =
             expected.iter().map(|&(netns, port, pids)| (netns, port, pids.to_vec())).collect();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_listener_that_somebody_unknown_holds_is_nobody_elses() {
+        let known = [row(1, 81, Some((5, 2))), row(2, 80, Some((5, 2))), row(1, 82, None)];
+        let shared = [row(1, 80, Some((5, 2))), row(1, 80, Some((6, 3)))];
+        let mut rows = [&known[..], &shared[..]].concat();
+        retain_known(&mut rows, |row| row.held_by.is_none_or(|held| held.pid != 3));
+        assert_eq!(rows, known);
     }
 
     #[test]
@@ -245,6 +276,7 @@ mod tests {
         rows.push(row(2, 80, Some((5, 3))));
         assert_eq!((rows.rows.len(), rows.n_left_out), (ROWS_PER_NETNS + 1, 3));
         assert_eq!(rows.rows.last().map(|row| row.netns), Some(Cookie(2)));
+        assert_eq!(rows.cut, HashSet::from([Cookie(1)]));
     }
 
     #[test]
@@ -259,6 +291,7 @@ mod tests {
         rows.push(row(n_greedy, 80, Some((5, 3))));
         assert_eq!(rows.rows.last().map(|row| row.netns), Some(Cookie(n_greedy)));
         assert!(rows.rows.len() <= ROWS);
+        assert_eq!(rows.cut, (0..n_greedy).map(Cookie).collect());
         let all = n_greedy * u64::try_from(ROWS_PER_NETNS).unwrap() + 1;
         assert_eq!(u64::try_from(rows.rows.len()).unwrap() + rows.n_left_out, all);
     }

@@ -44,6 +44,7 @@ mod footprint;
 #[cfg(feature = "ebpf")]
 pub mod handover;
 mod hints;
+mod host;
 #[cfg(feature = "ebpf")]
 pub mod loader;
 mod numbers;
@@ -59,6 +60,7 @@ mod rung;
 pub mod seccomp;
 mod sight;
 pub mod stat;
+pub mod stranger;
 pub mod supervisor;
 mod table;
 
@@ -71,14 +73,30 @@ pub struct Options {
     pub n_marks: u32,
     /// Whether connections are made in the host's namespace, to listeners that one pod alone holds.
     pub host_network: bool,
+    /// Whether processes of nobody's pod are told of, and connections made in their namespaces: for tests,
+    /// which make no cgroups where they are not root.
+    pub strangers: bool,
     /// Whether the kernel part is loaded by a process of its own: this program as [`Part::Loader`].
     ///
     /// [`Part::Loader`]: supervisor::Part::Loader
     pub loads_apart: bool,
     /// What tells namespaces apart: what this kernel has, unless a test says otherwise.
     pub identity: Option<Identity>,
+    /// How often the node is looked at though nothing says that something changed.
+    pub look_every: Duration,
     /// How often what is believed is compared with what the kernel says by another way.
     pub compare_every: Duration,
+    /// How long the walks of rung 1 may take.
+    pub walks: Walks,
+}
+
+/// How long the walks of rung 1 may take, and what follows if they take longer.
+#[derive(Clone, Copy, Debug)]
+pub struct Walks {
+    /// What one may take. Then the listeners are known as on rung 2.
+    pub within: Duration,
+    /// How long, until a walk is tried again.
+    pub again: Duration,
 }
 
 /// Which ways to know the listeners are tried.
@@ -117,10 +135,13 @@ pub struct Changes {
 /// The node at one moment, as far as a sweep can see a moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The host's own namespace: that of the first process, else of this one.
+    /// The host's own namespace: that of the first process, or of the kernel's threads.
     pub host: Cookie,
-    /// Every process that is no thread of the kernel. Those that hold a listener are as they were
-    /// when they did; what became of the others meanwhile is seen within ten seconds.
+    /// The processes by which [`identity::namespaces`] tells whose a namespace is, and with
+    /// [`Options::strangers`] all others. Those that hold a listener are as they were when they did;
+    /// what became of the others meanwhile is seen within ten seconds.
+    ///
+    /// [`identity::namespaces`]: crate::identity::namespaces
     pub processes: Vec<Process>,
     /// Every listening TCP socket, by namespace, address and port.
     pub listeners: Vec<Listener>,
@@ -195,6 +216,14 @@ pub enum Error {
         /// How many there are.
         n_hidden: usize,
     },
+    /// The processes of other users, as those of pods are, cannot be dealt with.
+    #[error(
+        "cannot deal with processes of other users: missing {0}, or a security module refuses it"
+    )]
+    Strangers(privileges::Capability),
+    /// Whether they can be is not found out.
+    #[error("cannot try the rights over processes of other users")]
+    Stranger(#[source] io::Error),
     /// The kernel part does not answer.
     #[error("cannot read the listeners of this node")]
     Listeners(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -276,10 +305,25 @@ impl Default for Options {
             rung: Rungs::Auto,
             n_marks,
             host_network: false,
+            strangers: false,
             loads_apart: false,
             identity: None,
+            look_every: agenda::EVERY,
             compare_every: sight::comparison::EVERY,
+            walks: Walks::default(),
         }
+    }
+}
+
+// === impl Walks ===
+
+impl Default for Walks {
+    fn default() -> Self {
+        #[cfg(feature = "ebpf")]
+        let within = crate::listeners::ebpf::DEADLINE;
+        #[cfg(not(feature = "ebpf"))]
+        let within = Duration::ZERO;
+        Self { within, again: Duration::from_mins(10) }
     }
 }
 
@@ -291,7 +335,7 @@ impl Node {
         (Self { inner: Arc::new(Inner { client: Some(client), thread }) }, changes)
     }
 
-    /// The way in use.
+    /// The way in use. It may become another: see [`Walks`].
     #[must_use]
     pub fn rung(&self) -> Rung {
         self.client().hello().rung
@@ -299,11 +343,11 @@ impl Node {
 
     /// Why a better way is not in use, for people; nothing on the best.
     #[must_use]
-    pub fn fallback(&self) -> Option<&str> {
-        self.client().hello().fallback.as_deref()
+    pub fn fallback(&self) -> Option<String> {
+        self.client().hello().fallback
     }
 
-    /// What was done until the last snapshot, and what became of the connections until now.
+    /// What was done until the last snapshot, or the last that failed, and what became of the connections until now.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.client().counters()

@@ -8,6 +8,8 @@
 //! Readers share a scrape that is under way if the source is asked by the same Accept header: a page
 //! of protobuf and one of text lose different things of one body. So each source has at most three
 //! scrapes at one time, however many readers there are.
+//!
+//! A scrape ends with its pod: its connection would keep the pod's namespace.
 
 use std::{
     collections::HashMap,
@@ -22,14 +24,15 @@ use futures_util::{
 };
 use tokio::time::{Instant, timeout_at};
 
-pub use self::error::Error;
 use self::{
     body::Body,
     connect::Dial,
+    departure::{Departures, GRACE},
     exchange::Exchange,
     limits::{Budget, Metered},
     tls::Tls,
 };
+pub use self::{departure::Alive, error::Error};
 use crate::{
     exposition::{Format, negotiate},
     identity::{Cookie, PodUid},
@@ -39,6 +42,7 @@ use crate::{
 
 pub mod body;
 pub mod connect;
+mod departure;
 mod error;
 mod exchange;
 pub mod limits;
@@ -62,6 +66,7 @@ pub struct Scraper {
     budget: Budget,
     tls: Tls,
     flights: Mutex<HashMap<Key, WeakShared<Flight>>>,
+    departures: Departures,
     outcomes: Tally,
 }
 
@@ -112,7 +117,14 @@ impl Scraper {
     pub fn new(dial: Arc<dyn Dial>, limits: Limits) -> Result<Arc<Self>, rustls::Error> {
         let budget = Budget::new(limits.in_flight, limits.body);
         let (tls, flights, outcomes) = (Tls::new()?, Mutex::default(), Tally::default());
-        Ok(Arc::new(Self { dial, limits, budget, tls, flights, outcomes }))
+        let departures = Departures::new();
+        Ok(Arc::new(Self { dial, limits, budget, tls, flights, departures, outcomes }))
+    }
+
+    /// Tells which namespaces there are. Scrapes in any other end, those under way as well; those in a
+    /// namespace where nothing listens any more end a moment later.
+    pub fn keep_to(&self, alive: Alive) {
+        self.departures.tell(alive);
     }
 
     /// The limits that it keeps.
@@ -190,9 +202,11 @@ impl Scraper {
         let started = Instant::now();
         let limit = self.limits.timeout;
         let page = self.fetch(netns, source, accept, patience);
-        let page = match timeout_at(started + limit, page).await {
-            Ok(page) => page,
-            Err(_) => Err(Error::Deadline(limit)),
+        let page = tokio::select! {
+            page = timeout_at(started + limit, page) => {
+                page.unwrap_or(Err(Error::Deadline(limit)))
+            }
+            () = self.departures.of(netns) => Err(Error::Gone(GRACE)),
         };
         Scraped { page: page.map(Arc::new).map_err(Arc::new), duration: started.elapsed() }
     }

@@ -76,6 +76,29 @@ pub struct Listener {
     pub port: NonZeroU16,
     /// The processes that have it open, oldest first. None where no table of files holds it.
     pub holders: Vec<Holder>,
+    /// Why there may be others, if there may.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why not all who hold a listener may be known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Doubt {
+    /// Any process whose files cannot be seen may hold it.
+    #[error(
+        "whose the socket is cannot be known: the files of process {pid} cannot be seen, missing {missing}"
+    )]
+    HolderHidden {
+        /// The process, or the first of several.
+        pid: u32,
+        /// The right that would show them, and what it is for.
+        missing: String,
+    },
+    /// Some of what its namespace has was left out, so a holder may have been.
+    #[error(
+        "whose the socket is cannot be known: its network namespace has more listeners, or more who \
+         hold them, than are looked at"
+    )]
+    Crowded,
 }
 
 /// A process that holds a listener open.
@@ -158,11 +181,12 @@ pub enum Refusal {
         /// The pod of that process, where its cgroup names one.
         pod_uid: Option<String>,
     },
-    /// In the host's namespace a socket that is in no table of files may be anybody's.
-    #[error(
-        "no process is seen to hold the socket, and in the host's namespace it may be anybody's"
-    )]
+    /// A socket that is in no table of files may be anybody's.
+    #[error("no process is seen to hold the socket, so it may be anybody's")]
     NoHolder,
+    /// It cannot be ruled out that somebody else holds the socket.
+    #[error(transparent)]
+    Doubt(Doubt),
     /// Meshes exempt 127.0.0.1 and `::1` from interception, and no other loopback address.
     #[error("bound to {0}, a loopback address that meshes intercept: bind it to 127.0.0.1")]
     OddLoopback(IpAddr),

@@ -30,7 +30,7 @@ pub struct Parts {
     pub targets: inventory::Reader,
 }
 
-/// Starts the logs on standard error. `filter` is a level, or directives like `merger=debug,info`.
+/// Starts the logs on standard error; whether that takes them is nobody's concern. `filter` is a level, or directives like `merger=debug,info`.
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     // Each layer of the reason says the same again.
     let filter = EnvFilter::builder().parse(filter).map_err(|_| {
@@ -38,6 +38,9 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     })?;
     let terminal = io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written is lost. To say so in the same place would end the program, and
+    // agents have the broker's own descriptor of it.
+    let logs = logs.log_internal_errors(false);
     let started = match format {
         LogFormat::Text => logs.with_ansi(terminal).with_target(false).try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),

@@ -4,21 +4,31 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where its world does")]
 
 use std::{
-    fs,
+    env, fs,
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    panic, process, thread,
+    os::unix::process::ExitStatusExt as _,
+    panic,
+    process::{self, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use merger::{
+    config::LogFormat,
     identity::Cookie,
     listeners::{Held, Rung, proc},
-    netns::Netns,
+    netns::{Identity, Netns},
     node::{
         self, Changes, Connect, ConnectError, Node, Options, Refusal, Rungs,
         privileges::{Capability, Rights},
         processes::{self, Processes},
     },
+    telemetry,
+};
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    thread::{CapabilitySet, CapabilitySets, set_capabilities},
 };
 
 use self::{
@@ -78,8 +88,9 @@ fn is_able() -> bool {
 }
 
 fn start() -> (Node, Changes) {
-    let options = Options { rung: Rungs::Only(Rung::Proc), ..Options::default() };
-    node::start(options).unwrap_or_else(|error| panic!("{error}"))
+    let (rung, strangers) = (Rungs::Only(Rung::Proc), true);
+    node::start(Options { rung, strangers, ..Options::default() })
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What the node calls the namespace of a pod.
@@ -121,6 +132,45 @@ fn the_thread_is_home_after_a_failure_and_after_a_panic() {
 }
 
 #[test]
+fn a_thread_that_cannot_return_ends_its_process_without_a_word() {
+    const INSIDE: &str = "MERGER_TEST_LOST";
+    let test = "a_thread_that_cannot_return_ends_its_process_without_a_word";
+    if env::var_os(INSIDE).is_some() {
+        telemetry::start("info", LogFormat::Text).unwrap();
+        let pod = Pod::new();
+        let sets = CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        };
+        pod.netns().within(|| Ok(set_capabilities(None, sets)?)).unwrap();
+    }
+    check(test, async || {
+        // A log that nobody reads would keep whoever writes to it, in the pod.
+        let (_reader, mut log) = io::pipe().unwrap();
+        fcntl_setfl(&log, OFlags::NONBLOCK).unwrap();
+        while log.write(b"x").is_ok() {}
+        fcntl_setfl(&log, OFlags::empty()).unwrap();
+        let mut copy = Command::new(env::current_exe().unwrap());
+        copy.args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
+        let mut copy = copy.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let start = Instant::now();
+        let status = loop {
+            match copy.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if start.elapsed() > Duration::from_secs(30) => break None,
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        // Where it has ended this does nothing.
+        copy.kill().unwrap();
+        copy.wait().unwrap();
+        let signal = status.and_then(|status| status.signal());
+        assert_eq!(signal, Some(libc::SIGABRT), "{status:?}");
+    });
+}
+
+#[test]
 fn what_is_no_namespace_cannot_be_entered() {
     check("what_is_no_namespace_cannot_be_entered", async || {
         let home = own();
@@ -156,7 +206,7 @@ fn a_holder_is_found_by_its_descriptors() {
         let [socket] = proc::listeners_of(&pod.netns()).unwrap()[..] else { panic!("one") };
         assert_eq!(socket.port.get(), bound.port());
         let held = Held { started: processes::started(pid).unwrap(), pid };
-        let (found, open) = processes::open_sockets(pid).unwrap();
+        let (found, open) = processes::open_sockets(pid, &mut { usize::MAX }).unwrap().unwrap();
         assert_eq!((found, &open[..]), (held, &[socket.inode][..]));
     });
 }
@@ -271,6 +321,26 @@ fn the_host_is_not_connected_to() {
 }
 
 #[test]
+fn a_namespace_that_is_no_pods_is_not_entered() {
+    check("a_namespace_that_is_no_pods_is_not_entered", async || {
+        let container = Pod::new();
+        let (_listener, bound) = container.listen("127.0.0.1:0");
+        // Of cookies that a node makes itself, nobody knows one that it does not tell.
+        if Identity::here().unwrap() == Identity::Inode {
+            return;
+        }
+        let netns = container.cookie;
+        let options = Options { rung: Rungs::Only(Rung::Proc), ..Options::default() };
+        let (node, _changes) = node::start(options).unwrap();
+        let told = node.snapshot().await.unwrap().processes;
+        assert!(told.iter().all(|process| process.pid != container.pid()), "{told:?}");
+        let error = connect(&node, netns, bound).await.unwrap_err();
+        let refused = Refusal::Stranger(netns);
+        assert!(matches!(error, ConnectError::Refused(why) if why == refused), "{error:?}");
+    });
+}
+
+#[test]
 fn a_pod_that_has_gone_is_gone() {
     check("a_pod_that_has_gone_is_gone", async || {
         let pod = Pod::new();
@@ -305,6 +375,9 @@ async fn leads_nowhere_once_moved(start: fn() -> (Node, Changes)) {
         thread::yield_now();
     }
     let error = connect(&node, netns, bound).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Gone(gone) if gone == netns), "{error:?}");
+    let again = Connect { netns, address: bound, owner: None };
+    let error = node.confirm(again).await.unwrap_err();
     assert!(matches!(error, ConnectError::Gone(gone) if gone == netns), "{error:?}");
 }
 

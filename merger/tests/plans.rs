@@ -189,6 +189,7 @@ fn listener(text: &str) -> Listener {
         address: socket.ip(),
         port: socket.port().try_into().unwrap(),
         holders,
+        doubt: None,
     }
 }
 

@@ -29,9 +29,10 @@ use crate::{
 
 pub use self::parts::Parts;
 
-/// What one walk may take: processes that share a table of files have it walked once for each. The
-/// kernel pauses after a million files at the latest, so it is ended soon after.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// What one walk may take, unless a test says otherwise: processes that share a table of files have it
+/// walked once for each, at the cost of one of them. The kernel pauses after a million files at the
+/// latest, so it is ended soon after.
+pub const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Records that one read of the iterator asks for: more than the 32 KiB that the kernel gives at a
 /// time, `PAGE_SIZE << 3` in <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/bpf_iter.c>.
@@ -47,6 +48,8 @@ pub struct Sockets {
     walk: Option<OwnedFd>,
     lost: PerCpuArray<MapData, u64>,
     ticks_per_second: u64,
+    /// What a walk may take.
+    pub within: Duration,
 }
 
 /// The marks of the kernel part.
@@ -75,10 +78,11 @@ pub enum Error {
     #[error("a program of the kernel part cannot be used")]
     Program(#[from] ProgramError),
     /// The tables of files are too large to be walked.
-    #[error(
-        "a walk over open files takes longer than {DEADLINE:?}: choose --listeners ebpf_sock_diag"
-    )]
-    Deadline,
+    #[error("a walk over open files takes longer than {within:?}")]
+    Deadline {
+        /// [`Sockets::within`].
+        within: Duration,
+    },
     /// Something could not be attached, or a walk not be begun or read.
     #[error("the kernel part cannot be read")]
     Read(#[from] io::Error),
@@ -95,7 +99,8 @@ pub fn open(parts: Parts) -> Result<(Sockets, Changes), Error> {
     let logs = is_logged.then(|| EbpfLogger::init_from_id_with_logger(program, Forward));
     let logs = logs.transpose()?;
     let ticks_per_second = rustix::param::clock_ticks_per_second();
-    Ok((Sockets { _hook: hook, walk, lost, ticks_per_second }, Changes { ring, dirty, logs }))
+    let sockets = Sockets { _hook: hook, walk, lost, ticks_per_second, within: DEADLINE };
+    Ok((sockets, Changes { ring, dirty, logs }))
 }
 
 // === impl Sockets ===
@@ -108,10 +113,11 @@ impl Sockets {
         let mut buffer = vec![0; RECORDS_PER_READ * size_of::<Record>()];
         let mut rows = Rows::default();
         let mut filled = 0;
-        let deadline = Instant::now() + DEADLINE;
+        let within = self.within;
+        let start = Instant::now();
         loop {
-            if Instant::now() > deadline {
-                return Err(Error::Deadline);
+            if start.elapsed() > within {
+                return Err(Error::Deadline { within });
             }
             match walk.read(&mut buffer[filled..]) {
                 Ok(0) => return Ok(rows),

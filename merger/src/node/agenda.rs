@@ -28,12 +28,11 @@ const SECOND_LOOK: Duration = Duration::from_millis(50);
 /// How many times the duration of the last look passes before the next.
 pub(crate) const SHARE: u32 = 4;
 
-/// A look without an event: it heals what no event tells, such as a listener that changed hands. It has
-/// no common measure with the comparison's time, which would else find what has just been healed.
-pub(crate) const RESYNC: Duration = Duration::from_secs(23);
-
-/// The time between looks where nothing says that something changed.
-const SWEEP: Duration = Duration::from_secs(10);
+/// The time between looks that nothing calls for, and how old the table of processes may be: with what
+/// a look takes, ten seconds. Such a look heals what no event tells, such as a listener that changed
+/// hands. It has no common measure with the comparison's time, which would else find what has just been
+/// healed.
+pub(crate) const EVERY: Duration = Duration::from_millis(9100);
 
 /// What calls for the next look, and what the last one took.
 #[derive(Debug)]
@@ -62,16 +61,16 @@ pub(crate) struct Look {
     pub(crate) ended: Instant,
     /// Without the sweep over the processes, where it had one that it asked for.
     pub(crate) took: Duration,
-    /// When the sweep that it would have needed may be: look again then, whatever happens.
+    /// When the sweep that it would have needed may be, or the next of everything is due: look again
+    /// then, whatever happens.
     pub(crate) sweep: Option<Instant>,
 }
 
 // === impl Agenda ===
 
 impl Agenda {
-    /// From `now` on. Where there are hints the clock alone calls rarely.
-    pub(crate) fn new(now: Instant, has_hints: bool) -> Self {
-        let interval = if has_hints { RESYNC } else { SWEEP };
+    /// From `now` on.
+    pub(crate) fn new(now: Instant, interval: Duration) -> Self {
         let (due, last, is_called, asked) = (now + interval, None, false, vec![]);
         Self { interval, hinted: None, due, last, is_called, asked }
     }
@@ -180,15 +179,15 @@ mod tests {
     #[test]
     fn without_hints_the_clock_calls() {
         let start = Instant::now();
-        let mut agenda = Agenda::new(start, false);
-        assert_eq!(follow(&mut agenda), start + SWEEP);
-        assert_eq!(follow(&mut agenda), start + SWEEP * 2);
+        let mut agenda = Agenda::new(start, EVERY);
+        assert_eq!(follow(&mut agenda), start + EVERY);
+        assert_eq!(follow(&mut agenda), start + EVERY * 2);
     }
 
     #[test]
     fn a_hint_calls_once_it_has_settled_and_once_more_a_little_later() {
         let start = Instant::now();
-        let mut agenda = Agenda::new(start, true);
+        let mut agenda = Agenda::new(start, EVERY);
         agenda.hint(start + MS);
         agenda.hint(start + 2 * MS);
         assert!(!agenda.wants_hints());
@@ -196,13 +195,13 @@ mod tests {
         assert_eq!(first, start + MS + SETTLE);
         assert!(agenda.wants_hints());
         assert_eq!(follow(&mut agenda), first + SECOND_LOOK);
-        assert_eq!(follow(&mut agenda), first + SECOND_LOOK + RESYNC);
+        assert_eq!(follow(&mut agenda), first + SECOND_LOOK + EVERY);
     }
 
     #[test]
     fn a_hint_during_a_look_calls_for_the_next() {
         let start = Instant::now();
-        let mut agenda = Agenda::new(start, true);
+        let mut agenda = Agenda::new(start, EVERY);
         agenda.hint(start);
         assert!(agenda.call(start + SETTLE));
         agenda.hint(start + 3 * MS);
@@ -214,26 +213,26 @@ mod tests {
     #[test]
     fn a_slow_look_is_followed_by_a_longer_pause() {
         let start = Instant::now();
-        let mut agenda = Agenda::new(start, true);
-        agenda.looked(look(start, RESYNC));
+        let mut agenda = Agenda::new(start, EVERY);
+        agenda.looked(look(start, EVERY));
         agenda.hint(start);
-        assert_eq!(follow(&mut agenda), start + RESYNC * SHARE);
+        assert_eq!(follow(&mut agenda), start + EVERY * SHARE);
     }
 
     #[test]
     fn a_sweep_that_is_awaited_calls_beside_the_clock() {
         let start = Instant::now();
-        let mut agenda = Agenda::new(start, false);
-        agenda.looked(Look { sweep: Some(start + SWEEP / 4), ..look(start, MS) });
-        assert_eq!(follow(&mut agenda), start + SWEEP / 4);
-        assert_eq!(follow(&mut agenda), start + SWEEP);
+        let mut agenda = Agenda::new(start, EVERY);
+        agenda.looked(Look { sweep: Some(start + EVERY / 4), ..look(start, MS) });
+        assert_eq!(follow(&mut agenda), start + EVERY / 4);
+        assert_eq!(follow(&mut agenda), start + EVERY);
     }
 
     #[test]
     fn a_look_is_awaited_from_the_hint_until_it_is_taken() {
         let start = Instant::now();
-        let mut agenda = Agenda::new(start, true);
-        assert!(!agenda.is_awaited(start) && agenda.is_awaited(start + RESYNC));
+        let mut agenda = Agenda::new(start, EVERY);
+        assert!(!agenda.is_awaited(start) && agenda.is_awaited(start + EVERY));
         agenda.hint(start);
         assert!(agenda.is_awaited(start));
         assert!(agenda.call(start + SETTLE));
@@ -246,16 +245,16 @@ mod tests {
     #[test]
     fn who_comes_new_is_called_again() {
         let start = Instant::now();
-        let mut agenda = Agenda::new(start, false);
-        assert!(agenda.call(start + SWEEP));
+        let mut agenda = Agenda::new(start, EVERY);
+        assert!(agenda.call(start + EVERY));
         agenda.begin_again();
-        assert_eq!(agenda.next_call(), Some(start + SWEEP * 2));
+        assert_eq!(agenda.next_call(), Some(start + EVERY * 2));
     }
 
     #[test]
     fn who_asks_has_a_look_when_the_pause_is_over_and_all_have_the_same() {
         let start = Instant::now();
-        let mut agenda = Agenda::new(start, true);
+        let mut agenda = Agenda::new(start, EVERY);
         agenda.ask(1).unwrap();
         assert_eq!(agenda.next(start), Some(start), "nothing was looked at yet");
         assert_eq!(agenda.take_asked(start), [1]);
@@ -272,7 +271,7 @@ mod tests {
     #[test]
     fn a_look_that_was_called_for_is_taken_when_it_is_asked_for() {
         let start = Instant::now();
-        let mut agenda = Agenda::new(start, true);
+        let mut agenda = Agenda::new(start, EVERY);
         agenda.looked(look(start, MS));
         agenda.hint(start);
         let called = start + MS * SHARE;
@@ -285,7 +284,7 @@ mod tests {
     #[test]
     fn only_so_many_may_wait_and_none_for_one_that_is_gone() {
         let start = Instant::now();
-        let mut agenda = Agenda::new(start, true);
+        let mut agenda = Agenda::new(start, EVERY);
         for id in 0..64 {
             agenda.ask(id).unwrap();
         }

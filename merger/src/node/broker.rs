@@ -32,7 +32,7 @@ use crate::{
         footprint,
         hints::Hints,
         owner,
-        policy::{self, Permit, Refusal},
+        policy::{self, Permit, Reach, Refusal},
         protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, Wish},
         rung,
         sight::{Sight, Step},
@@ -45,11 +45,12 @@ pub(crate) struct Broker {
     hints: Hints,
     agenda: Agenda,
     counters: Arc<Atomics>,
-    hello: Hello,
     /// Whether this agent was given a snapshot.
     has_shown: bool,
-    /// [`Options::host_network`].
-    host_network: bool,
+    /// Where connections may go.
+    reach: Reach,
+    /// When there is a step to be taken, if nobody asks for anything then.
+    step: Instant,
 }
 
 /// Why the broker has stopped answering this agent.
@@ -83,7 +84,7 @@ pub(crate) trait Signals {
 impl Broker {
     /// Tries all that will be needed: to enter a namespace, to read the processes, and the rungs.
     pub(crate) fn open(options: Options) -> Result<Self, Error> {
-        let host_network = options.host_network;
+        let reach = Reach { host: options.host_network, strangers: options.strangers };
         let here = Identity::here().map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => Error::NoRight(error),
             _ => Error::Namespaces(error),
@@ -95,15 +96,15 @@ impl Broker {
         here?;
         policy::admit(caller())?;
         let counters = Arc::new(Atomics::default());
-        let compare_every = options.compare_every;
-        let sight = Sight::new(source, identity, compare_every, Arc::clone(&counters))?;
-        let agenda = Agenda::new(Instant::now(), hints.descriptor().is_some());
         let hello = Hello::new(rung, fallback.as_deref());
-        Ok(Self { sight, hints, agenda, counters, hello, has_shown: false, host_network })
+        let sight = Sight::new(source, hello, identity, options, Arc::clone(&counters))?;
+        let step = Instant::now();
+        let agenda = Agenda::new(step, options.look_every);
+        Ok(Self { sight, hints, agenda, counters, has_shown: false, reach, step })
     }
 
     pub(crate) fn hello(&self) -> &Hello {
-        &self.hello
+        self.sight.hello()
     }
 
     /// Whether the agent that was served last had looked at the node: it had begun its work.
@@ -119,7 +120,7 @@ impl Broker {
     ) -> Ended {
         self.agenda.begin_again();
         self.has_shown = false;
-        let hello = Reply::Hello(self.hello.clone());
+        let hello = Reply::Hello(self.hello().clone());
         let mut ended = tell(agent, &hello, None).err();
         while ended.is_none() {
             ended = self.turn(agent, &mut signals).err();
@@ -133,9 +134,8 @@ impl Broker {
         agent: &OwnedFd,
         signals: &mut Option<&mut dyn Signals>,
     ) -> Result<(), Ended> {
-        let idle_until = self.step();
         let [is_asked, is_hinted, is_signalled] =
-            self.wait(agent, signals.as_deref(), idle_until).map_err(Ended::Unanswered)?;
+            self.wait(agent, signals.as_deref()).map_err(Ended::Unanswered)?;
         if is_signalled && signals.as_mut().is_some_and(|signals| signals.take()) {
             tell(agent, &Reply::Stop, None)?;
         }
@@ -152,9 +152,11 @@ impl Broker {
             tell(agent, &Reply::Look, None)?;
         }
         match self.agenda.take_asked(Instant::now()) {
-            asked if asked.is_empty() => Ok(()),
-            asked => self.show(agent, &asked),
+            asked if !asked.is_empty() => self.show(agent, &asked)?,
+            _ if is_asked || is_hinted || is_signalled || Instant::now() < self.step => {}
+            _ => self.step = self.step(),
         }
+        Ok(())
     }
 
     /// Does a little of what is done while nobody asks for anything, and says when there is more of it.
@@ -170,12 +172,7 @@ impl Broker {
     }
 
     /// Whether there is a request, a hint that would be new, and a signal.
-    fn wait(
-        &self,
-        agent: &OwnedFd,
-        signals: Option<&dyn Signals>,
-        idle_until: Instant,
-    ) -> io::Result<[bool; 3]> {
+    fn wait(&self, agent: &OwnedFd, signals: Option<&dyn Signals>) -> io::Result<[bool; 3]> {
         let hints = self.hints.descriptor().filter(|_| self.agenda.wants_hints());
         let signals = signals.map(Signals::descriptor);
         let awaited = [Some(agent.as_fd()), hints, signals];
@@ -185,7 +182,7 @@ impl Broker {
             .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
             .collect();
         let now = Instant::now();
-        let next = self.agenda.next(now).map_or(idle_until, |next| next.min(idle_until));
+        let next = self.agenda.next(now).map_or(self.step, |next| next.min(self.step));
         let left = Timespec::try_from(next.saturating_duration_since(now)).ok();
         match poll(&mut polled, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -219,8 +216,8 @@ impl Broker {
                 }
             }
             Wish::Confirm { netns, address, owner } => {
-                match self.permit(Connect { netns, address, owner }) {
-                    Ok(_) => tell(agent, &Reply::Confirmed { id }, None),
+                match self.confirm(Connect { netns, address, owner }) {
+                    Ok(()) => tell(agent, &Reply::Confirmed { id }, None),
                     Err(error) => tell(agent, &Reply::Unconnected { id, why: error.into() }, None),
                 }
             }
@@ -230,7 +227,11 @@ impl Broker {
     /// Takes a snapshot and sends it to all who have asked for one by then: in a file, since it may be
     /// larger than any message.
     fn show(&mut self, agent: &OwnedFd, asked: &[u64]) -> Result<(), Ended> {
+        let before = self.hello().clone();
         let snapshot = self.sight.snapshot();
+        if *self.hello() != before {
+            tell(agent, &Reply::Hello(self.hello().clone()), None)?;
+        }
         self.counters.last().into_iter().for_each(|look| self.agenda.looked(look));
         let written = snapshot.map_err(|error| chain(&error)).and_then(|snapshot| {
             file_of(&protocol::to_bytes(&snapshot)).map_err(|error| chain(&error))
@@ -244,7 +245,10 @@ impl Broker {
                 let reply = Reply::Snapshot { id, counters: self.counters.load() };
                 tell(agent, &reply, Some(file.as_fd()))
             }
-            Err(why) => tell(agent, &Reply::Unseen { id, why: protocol::shortened(why) }, None),
+            Err(why) => {
+                let (why, counters) = (protocol::shortened(why), self.counters.load());
+                tell(agent, &Reply::Unseen { id, why, counters }, None)
+            }
         })
     }
 
@@ -254,10 +258,21 @@ impl Broker {
         begun.map_err(ConnectError::Namespace)?
     }
 
+    /// Whether it may still be begun, in that very namespace. Of a connection its socket tells that.
+    fn confirm(&self, request: Connect) -> Result<(), ConnectError> {
+        let Connect { netns, .. } = request;
+        let opened = self.permit(request)?;
+        // The process that led here may have changed its namespace since the sweep. Below 5.14 it has
+        // been compared already.
+        let is_meant =
+            netns.is_made() || opened.cookie().map_err(ConnectError::Namespace)? == netns;
+        if is_meant { Ok(()) } else { Err(ConnectError::Gone(netns)) }
+    }
+
     /// Whether it may be begun now, and in which namespace.
     fn permit(&self, request: Connect) -> Result<Netns, ConnectError> {
         let known = self.sight.known();
-        let permit = policy::permit(request, known, caller(), self.host_network)?;
+        let permit = policy::permit(request, known, caller(), self.reach)?;
         let netns = self.sight.open(request.netns)?;
         if let Permit::OwnAddress(ip) = permit
             && !netns.owns(ip).map_err(ConnectError::Connect)?

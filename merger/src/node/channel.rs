@@ -29,7 +29,7 @@ pub(crate) struct Received<'a> {
 
 /// Both ends.
 pub(crate) fn pair() -> io::Result<[OwnedFd; 2]> {
-    let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+    let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
     let (one, other) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
     Ok([one, other])
 }
@@ -51,14 +51,17 @@ pub(crate) fn send(
     bytes: &[u8],
     descriptor: Option<BorrowedFd<'_>>,
 ) -> io::Result<()> {
-    let descriptor = descriptor.as_slice();
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let Some(descriptor) = descriptor else {
+        // The agent may make this call, and not the other: it has nothing to hand on.
+        rustix::net::send(socket, bytes, flags)?;
+        return Ok(());
+    };
+    let descriptor = [descriptor];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !descriptor.is_empty() {
-        // There is room for one.
-        ancillary.push(SendAncillaryMessage::ScmRights(descriptor));
-    }
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    // There is room for one.
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptor));
     sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, flags)?;
     Ok(())
 }

@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{Shutdown, shutdown};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    net::{Shutdown, shutdown},
+};
 use tokio::{
     io::Interest,
     net::UnixDatagram,
@@ -34,7 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Client {
     shared: Arc<Shared>,
-    hello: Hello,
     listener: JoinHandle<()>,
     news: watch::Receiver<News>,
 }
@@ -57,7 +59,9 @@ struct Shared {
     waiting: Mutex<Option<HashMap<u64, Waiting>>>,
     next: AtomicU64,
     room: Arc<Semaphore>,
-    /// As the last snapshot came with them.
+    /// What the broker last said of its way.
+    hello: Mutex<Hello>,
+    /// As the last snapshot came with them, or the reason why there was none.
     counters: Mutex<Counters>,
     /// When that was.
     looked: Mutex<Option<Instant>>,
@@ -94,24 +98,30 @@ impl Client {
 
     /// The same, where they are known already. To be called in a tokio runtime.
     pub(crate) fn new(socket: OwnedFd, hello: Hello) -> Result<Self, Error> {
+        let flags = fcntl_getfl(&socket).map_err(|error| Error::Channel(error.into()))?;
+        if !flags.contains(OFlags::NONBLOCK) {
+            // Those of `channel::pair` are so, as an agent's filter lets nobody change it.
+            fcntl_setfl(&socket, flags | OFlags::NONBLOCK)
+                .map_err(|error| Error::Channel(error.into()))?;
+        }
         let socket = std::os::unix::net::UnixDatagram::from(socket);
-        socket.set_nonblocking(true).map_err(Error::Channel)?;
         let shared = Arc::new(Shared {
             socket: UnixDatagram::from_std(socket).map_err(Error::Channel)?,
             waiting: Mutex::new(Some(HashMap::new())),
             next: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(UNDER_WAY)),
+            hello: Mutex::new(hello),
             counters: Mutex::default(),
             looked: Mutex::default(),
             connects: Connects::default(),
         });
         let (tell, news) = watch::channel(News::default());
         let listener = tokio::spawn(Arc::clone(&shared).listen(tell));
-        Ok(Self { shared, hello, listener, news })
+        Ok(Self { shared, listener, news })
     }
 
-    pub(crate) fn hello(&self) -> &Hello {
-        &self.hello
+    pub(crate) fn hello(&self) -> Hello {
+        lock(&self.shared.hello).clone()
     }
 
     pub(crate) fn news(&self) -> watch::Receiver<News> {
@@ -192,7 +202,7 @@ impl Shared {
     async fn listen(self: Arc<Self>, tell: watch::Sender<News>) {
         while let Ok(Some((reply, along))) = self.hear().await {
             match reply {
-                Reply::Hello(_) => {}
+                Reply::Hello(hello) => *lock(&self.hello) = hello,
                 Reply::Look => tell.send_modify(|news| news.n_calls += 1),
                 Reply::Stop => tell.send_modify(|news| news.is_over = true),
                 Reply::Snapshot { id, counters } => {
@@ -200,10 +210,13 @@ impl Shared {
                     *lock(&self.looked) = Some(Instant::now());
                     self.hand_over(id, (reply, along));
                 }
+                Reply::Unseen { id, counters, .. } => {
+                    *lock(&self.counters) = counters;
+                    self.hand_over(id, (reply, along));
+                }
                 Reply::Connected { id }
                 | Reply::Confirmed { id }
-                | Reply::Unconnected { id, .. }
-                | Reply::Unseen { id, .. } => self.hand_over(id, (reply, along)),
+                | Reply::Unconnected { id, .. } => self.hand_over(id, (reply, along)),
             }
         }
         lock(&self.waiting).take();
@@ -251,4 +264,50 @@ fn content(file: &File) -> io::Result<Vec<u8>> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is locked is as whole as before when a panic unlocks it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listeners::Rung;
+
+    /// A broker that says this once it is asked.
+    async fn asked(says: impl FnOnce(u64) -> Vec<Reply>) -> (Client, Result<Snapshot, Error>) {
+        let [here, there] = channel::pair().unwrap();
+        let client = Client::new(here, Hello::new(Rung::Ebpf, None)).unwrap();
+        let broker = async {
+            let mut buffer = [0; 256];
+            let request = loop {
+                match channel::receive(&there, &mut buffer) {
+                    Ok(Some(received)) => break Request::read(received.bytes).unwrap(),
+                    _ => tokio::task::yield_now().await,
+                }
+            };
+            for reply in says(request.id) {
+                channel::send(&there, &reply.to_bytes(), None).unwrap();
+            }
+        };
+        let (snapshot, ()) = tokio::join!(client.snapshot(), broker);
+        (client, snapshot)
+    }
+
+    #[tokio::test]
+    async fn that_looks_fail_is_counted_while_they_do() {
+        let counters = Counters { snapshots_failed: 7, ..Counters::default() };
+        let unseen = |id| vec![Reply::Unseen { id, why: "too much".into(), counters }];
+        let (client, snapshot) = asked(unseen).await;
+        assert!(matches!(snapshot, Err(Error::Unseen(why)) if why == "too much"));
+        assert_eq!(client.counters().snapshots_failed, 7);
+        assert_eq!(client.snapshot_age(), None);
+    }
+
+    #[tokio::test]
+    async fn the_way_is_the_one_that_was_told_last() {
+        let says = |id| {
+            let unseen = Reply::Unseen { id, why: String::new(), counters: Counters::default() };
+            vec![Reply::Hello(Hello::new(Rung::EbpfSockDiag, Some("ebpf: too long"))), unseen]
+        };
+        let (client, _) = asked(says).await;
+        assert_eq!(client.hello(), Hello::new(Rung::EbpfSockDiag, Some("ebpf: too long")));
+    }
 }

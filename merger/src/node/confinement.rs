@@ -23,7 +23,7 @@ use rustix::{
 };
 
 pub use self::status::Confinement;
-use crate::node::seccomp;
+use crate::node::{privileges::Capability, seccomp};
 
 mod status;
 
@@ -31,10 +31,13 @@ mod status;
 /// and a process is protected from others of its user by what it is confined to alone.
 pub const AGENT: u32 = 65532;
 
-/// What the broker works with. An agent is another user, so that to end it is a right, too: with the
-/// broker the kernel ends it in the broker's name.
-const BROKER: CapabilitySet =
-    CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_PTRACE).union(CapabilitySet::KILL);
+/// What the broker works with. The processes of pods are other users', and what these hold is seen by
+/// whoever may read what is theirs alone and look into their processes. An agent is another user, so
+/// that to end it is a right, too: with the broker the kernel ends it in the broker's name.
+const BROKER: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::KILL);
 
 /// What it has in store, for the agents that it starts: they become another user.
 const FOR_AGENTS: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID);
@@ -48,8 +51,10 @@ const LOADER: CapabilitySet =
 pub enum Error {
     /// Neither the rights to do so, nor another user already.
     #[error(
-        "cannot become user {AGENT}: needs CAP_SETUID and CAP_SETGID, and a user namespace that \
-         knows this user; --single-process runs without"
+        "cannot become user {AGENT}: needs {} and {}, and a user namespace that knows this user; \
+         --single-process runs without",
+        Capability::SetUid.name(),
+        Capability::SetGid.name()
     )]
     User(#[source] io::Error),
     /// The kernel does not take rights away.
@@ -73,16 +78,7 @@ pub enum Error {
 /// system calls. It ends with its parent.
 pub fn become_agent() -> Result<Confinement, Error> {
     call(c"merger-agent")?;
-    let before = Confinement::own().map_err(Error::Status)?;
-    if !before.is_one_user() {
-        let user = |error: Errno| Error::User(error.into());
-        let (uid, gid) = (Uid::from_raw(AGENT), Gid::from_raw(AGENT));
-        if !before.groups.is_empty() {
-            set_thread_groups(&[]).map_err(user)?;
-        }
-        set_thread_res_gid(gid, gid, gid).map_err(user)?;
-        set_thread_res_uid(uid, uid, uid).map_err(user)?;
-    }
+    change_user()?;
     keep(CapabilitySet::empty(), CapabilitySet::empty())?;
     // Both are forgotten with a change of user. Nobody else may look into the agent.
     let rights = |error: Errno| Error::Rights(error.into());
@@ -90,6 +86,38 @@ pub fn become_agent() -> Result<Confinement, Error> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(rights)?;
     seccomp::apply().map_err(Error::Seccomp)?;
     prove()
+}
+
+/// Makes the calling process another user's, like those of pods: who has the rights sees into it.
+pub fn become_stranger() -> Result<(), Error> {
+    call(c"merger-stranger")?;
+    change_user()?;
+    keep(CapabilitySet::empty(), CapabilitySet::empty())?;
+    // A change of user makes what it has root's, as if it held a secret.
+    set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(|error| Error::Rights(error.into()))
+}
+
+/// Becomes the agent's user, unless the process is one user without root's ids already.
+fn change_user() -> Result<(), Error> {
+    let before = Confinement::own().map_err(Error::Status)?;
+    if before.is_one_user() {
+        return Ok(());
+    }
+    let user = |error: Errno| Error::User(error.into());
+    let (uid, gid) = (Uid::from_raw(AGENT), Gid::from_raw(AGENT));
+    if !before.groups.is_empty() {
+        set_thread_groups(&[]).map_err(user)?;
+    }
+    set_thread_res_gid(gid, gid, gid).map_err(user)?;
+    set_thread_res_uid(uid, uid, uid).map_err(user)
+}
+
+/// From here on the calling process works with a broker's rights alone, so what it tries is what it
+/// will be able to. Programs that it starts have what it has had.
+pub fn act_as_broker() -> Result<(), Error> {
+    let held = held()?;
+    let sets = CapabilitySets { effective: BROKER & held.permitted, ..held };
+    set_capabilities(None, sets).map_err(|error| Error::Rights(error.into()))
 }
 
 /// Makes the calling process a broker: it keeps what namespaces take, and nothing else.
@@ -116,18 +144,15 @@ fn call(name: &CStr) -> Result<(), Error> {
 /// Sees to it that no program that is started from here inherits a descriptor but its input and outputs:
 /// whoever started this one may have left it others.
 pub fn keep_descriptors() -> io::Result<()> {
-    let numbers: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|number| *number > 2)
-        .collect();
-    for number in numbers {
-        // SAFETY: it was open a moment ago, as nobody else runs in this process but this thread, and
-        // where it was that of the directory the call fails.
+    let mut directory = fs::read_dir("/proc/self/fd")?;
+    // By reference: what is read from is among what is found, and open until the last was dealt with.
+    for entry in directory.by_ref() {
+        let number: Option<RawFd> = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(number) = number.filter(|number| *number > 2) else { continue };
+        // SAFETY: the kernel has just listed it, and nobody runs in this process but this thread, which
+        // closes nothing before the loop is over.
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        match fcntl_setfd(descriptor, FdFlags::CLOEXEC) {
-            Ok(()) | Err(Errno::BADF) => {}
-            Err(error) => return Err(error.into()),
-        }
+        fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What the privileged side has done, counted there and sent with each snapshot; and what became of the
-//! connections, which the agent counts itself.
+//! What the privileged side has done, counted there and sent with each snapshot, or the reason why there
+//! is none; and what became of the connections, which the agent counts itself.
 
 use std::sync::{
     Mutex, PoisonError,

@@ -4,10 +4,14 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, TcpStream},
     os::fd::OwnedFd,
+    time::Duration,
 };
 
 use rustix::{
-    net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt},
+    net::{
+        AddressFamily, SocketFlags, SocketType, bind, connect, socket_with,
+        sockopt::{self, set_socket_linger},
+    },
     process::{getegid, geteuid},
 };
 
@@ -24,7 +28,7 @@ pub(crate) fn caller() -> Caller {
 
 /// Begins a connection in the namespace that the thread is in now, if it is `netns`.
 ///
-/// The stream does not block, and is not yet connected.
+/// The stream does not block, is not yet connected, and breaks off where it is closed.
 pub fn begin(netns: Cookie, address: SocketAddr) -> Result<TcpStream, ConnectError> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -38,6 +42,10 @@ pub fn begin(netns: Cookie, address: SocketAddr) -> Result<TcpStream, ConnectErr
         return Err(ConnectError::Gone(netns));
     }
     keep_inside(&socket, address.ip()).map_err(ConnectError::Connect)?;
+    // Whoever closes it breaks it off. The kernel would take minutes to say goodbye to a pod that does
+    // not answer, and hold its namespace as long.
+    set_socket_linger(&socket, Some(Duration::ZERO))
+        .map_err(|error| ConnectError::Connect(error.into()))?;
     match connect(&socket, &address) {
         Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket.into()),
         Err(error) => Err(ConnectError::Connect(error.into())),

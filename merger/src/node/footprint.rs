@@ -13,9 +13,9 @@ use rustix::mm::{Advice, madvise};
 pub(super) fn forget_files() -> io::Result<()> {
     for range in clean(&fs::read_to_string("/proc/self/smaps")?) {
         let start = std::ptr::with_exposed_provenance_mut::<c_void>(range.start);
-        // SAFETY: nobody may write to these pages and nobody has, or some of them were anonymous; so
-        // they are as the file has them, and are read from it again when they are touched: to the
-        // program nothing has changed.
+        // SAFETY: nobody may write to these pages and nobody has, or some of them were anonymous, in
+        // memory or swapped out; so they are as the file has them, and are read from it again when
+        // they are touched: to the program nothing has changed.
         unsafe { madvise(start, range.len(), Advice::LinuxDontNeed)? };
     }
     Ok(())
@@ -23,15 +23,17 @@ pub(super) fn forget_files() -> io::Result<()> {
 
 /// Where files are mapped that cannot be written to and never were, by `/proc/<pid>/smaps`. Data that
 /// is read only now may have been written to before, by the loader of the program: then it has
-/// anonymous pages.
+/// anonymous pages, of which those that are swapped out count apart, and later.
 fn clean(smaps: &str) -> Vec<Range<usize>> {
     let mut clean = vec![];
     let mut mapping = None;
     for line in smaps.lines() {
-        match line.strip_prefix("Anonymous:").map(str::trim) {
-            Some("0 kB") => clean.extend(mapping.take()),
-            Some(_) => mapping = None,
-            None => mapping = of_file(line).or(mapping),
+        let count = |name| line.strip_prefix(name).map(str::trim);
+        match (count("Anonymous:"), count("Swap:")) {
+            (Some("0 kB"), _) => {}
+            (_, Some("0 kB")) => clean.extend(mapping.take()),
+            (Some(_), _) | (_, Some(_)) => mapping = None,
+            (None, None) => mapping = of_file(line).or(mapping),
         }
     }
     clean
@@ -51,24 +53,34 @@ fn of_file(line: &str) -> Option<Range<usize>> {
 mod tests {
     use super::*;
 
+    const NONE: [&str; 2] = ["0 kB"; 2];
+
     #[track_caller]
-    fn check(mapping: &str, anonymous: &str, is_clean: bool) {
-        let before = "7f0000000000-7f0000001000 rw-p 00000000 00:00 0 [heap]\nAnonymous: 4 kB\n";
-        let smaps =
-            format!("{before}{mapping}\nRss: 8 kB\nAnonymous:  {anonymous}\nVmFlags: rd mr\n");
+    fn check(mapping: &str, [anonymous, swapped]: [&str; 2], is_clean: bool) {
+        let counts = |anonymous, swapped| {
+            format!(
+                "Rss: 8 kB\nAnonymous:  {anonymous}\nKSM: 0 kB\nSwap:   {swapped}\nSwapPss: 0 kB\n"
+            )
+        };
+        let heap = counts("4 kB", "0 kB");
+        let before = format!("7f0000000000-7f0000001000 rw-p 00000000 00:00 0 [heap]\n{heap}");
+        let of_mapping = counts(anonymous, swapped);
+        let smaps = format!("{before}{mapping}\n{of_mapping}VmFlags: rd mr\n");
         let expected = is_clean.then_some(0x5000..0x9000);
         assert_eq!(clean(&smaps), Vec::from_iter(expected), "{smaps}");
     }
 
     #[test]
     fn only_what_is_as_the_file_has_it_is_let_go() {
-        check("5000-9000 r-xp 00001000 fe:00 12 /usr/bin/merger", "0 kB", true);
-        check("5000-9000 r--p 00001000 fe:00 12 /usr/bin/merger", "0 kB", true);
-        check("5000-9000 r--p 00001000 fe:00 12 /usr/bin/merger", "4 kB", false);
-        check("5000-9000 rw-p 00001000 fe:00 12 /usr/bin/merger", "0 kB", false);
-        check("5000-9000 r--s 00001000 fe:00 12 /usr/bin/merger", "0 kB", false);
-        check("5000-9000 r-xp 00000000 00:00 0 [vdso]", "0 kB", false);
-        check("5000-9000 r--p 00000000 00:00 0", "0 kB", false);
+        check("5000-9000 r-xp 00001000 fe:00 12 /usr/bin/merger", NONE, true);
+        check("5000-9000 r--p 00001000 fe:00 12 /usr/bin/merger", NONE, true);
+        check("5000-9000 r--p 00001000 fe:00 12 /usr/bin/merger", ["4 kB", "0 kB"], false);
+        // Nothing of it is in memory, and all that was written to it is not in the file.
+        check("5000-9000 r--p 00001000 fe:00 12 /usr/bin/merger", ["0 kB", "4 kB"], false);
+        check("5000-9000 rw-p 00001000 fe:00 12 /usr/bin/merger", NONE, false);
+        check("5000-9000 r--s 00001000 fe:00 12 /usr/bin/merger", NONE, false);
+        check("5000-9000 r-xp 00000000 00:00 0 [vdso]", NONE, false);
+        check("5000-9000 r--p 00000000 00:00 0", NONE, false);
     }
 
     #[test]

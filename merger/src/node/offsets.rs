@@ -53,8 +53,8 @@ const MEMBERS: &[Member] = &[
     optional("NET_COOKIE", "net", &["net_cookie"]),
     member("NET_INUM", "net", &["ns.inum"]),
     member("SOCKET_SK", "socket", &["sk"]),
-    member("TASK_PID", "task_struct", &["pid"]),
     member("TASK_TGID", "task_struct", &["tgid"]),
+    member("TASK_LEADER", "task_struct", &["group_leader"]),
     // Named `real_start_time` below 5.5.
     member("TASK_STARTED", "task_struct", &["start_boottime", "real_start_time"]),
 ];

@@ -7,7 +7,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
     net::{IpAddr, SocketAddr},
 };
 
@@ -17,8 +16,9 @@ use crate::{
     netns::Netns,
     node::{
         ConnectError,
+        host::FIRST,
         policy::Refusal,
-        processes::{self, Processes},
+        processes::{self, Hidden, Processes},
     },
     target::Holder,
 };
@@ -71,11 +71,16 @@ fn holders(sockets: &[Socket], known: &Processes) -> Result<Vec<Vec<Holder>>, Co
     let wanted: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
     let mut held: HashMap<u64, Vec<u32>> = HashMap::new();
     for pid in processes::pids().map_err(ConnectError::Namespace)? {
-        let files = fs::read_dir(format!("/proc/{pid}/fd"));
-        if files.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-            return Err(Refusal::HolderHidden { pid }.into());
-        }
-        for inode in proc::inodes_of(pid).filter(|inode| wanted.contains(inode)) {
+        let open = match processes::open_sockets(pid, &mut { usize::MAX }) {
+            Ok(open) => open,
+            // Whatever contains this machine hides it from everybody, and that was admitted.
+            Err(_) if pid == FIRST && !known.iter().any(|process| process.pid == FIRST) => None,
+            Err(Hidden { pid, missing }) => {
+                return Err(Refusal::HolderHidden { pid, missing }.into());
+            }
+        };
+        let inodes = open.into_iter().flat_map(|(_, inodes)| inodes);
+        for inode in inodes.filter(|inode| wanted.contains(inode)) {
             held.entry(inode).or_default().push(pid);
         }
     }

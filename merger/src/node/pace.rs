@@ -5,18 +5,17 @@
 
 use std::time::{Duration, Instant};
 
-/// How old the table of processes may be in a snapshot. It is the delay with which a process that
-/// does not listen anew is seen to have ended, or to have changed its cgroup or namespace; of one
-/// that does, no table is believed. While nothing happens a snapshot is older than that anyway.
-const AGE: Duration = Duration::from_secs(10);
-
 /// How many times the duration of the last sweep for what is new passes before the next. One of
-/// everything adds nothing to that: it comes once in [`AGE`], and what is new would wait for it.
+/// everything adds nothing to that: it comes once in [`Pace::age`], and what is new would wait for it.
 const SHARE: u32 = 4;
 
 /// The last sweep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
+    /// How old the table of processes may be. It is the delay with which a process that does not listen
+    /// anew is seen to have ended, or to have changed its cgroup or namespace; of one that does, no table
+    /// is believed. Where a sweep takes more than a fifth of it, it is so many times that.
+    age: Duration,
     /// When everything of every process was read.
     read: Instant,
     ended: Instant,
@@ -42,9 +41,9 @@ pub(crate) enum Sweep {
 
 impl Pace {
     /// At the start. Nothing is to be paused for yet.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(age: Duration) -> Self {
         let now = Instant::now();
-        Self { read: now, ended: now, took: Duration::ZERO, rest: Duration::ZERO }
+        Self { age, read: now, ended: now, took: Duration::ZERO, rest: Duration::ZERO }
     }
 
     /// The sweep that ends now.
@@ -54,14 +53,19 @@ impl Pace {
             Sweep::All => (start, self.rest),
             _ => (self.read, took * SHARE),
         };
-        *self = Self { read, ended: Instant::now(), took, rest };
+        *self = Self { read, ended: Instant::now(), took, rest, ..*self };
+    }
+
+    /// When everything is to be read again.
+    pub(crate) fn due(self) -> Instant {
+        self.read + self.age.max(self.took * SHARE)
     }
 
     /// `enough`: the table explains every holder of a listener.
     pub(crate) fn next(self, now: Instant, enough: bool) -> Sweep {
-        let Self { read, ended, took, rest } = self;
+        let Self { ended, rest, .. } = self;
         let rested = ended + rest;
-        match (enough, now < read + AGE.max(took * SHARE)) {
+        match (enough, now < self.due()) {
             (true, true) => Sweep::No,
             _ if now < rested => Sweep::At(rested),
             (false, true) => Sweep::New,
@@ -74,12 +78,13 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const AGE: Duration = Duration::from_secs(10);
     const TOOK: Duration = Duration::from_millis(50);
 
     #[track_caller]
     fn check(age: Duration, enough: bool, expected: impl Fn(Instant) -> Sweep) {
         let ended = Instant::now();
-        let pace = Pace { read: ended, ended, took: TOOK, rest: TOOK * SHARE };
+        let pace = Pace { age: AGE, read: ended, ended, took: TOOK, rest: TOOK * SHARE };
         assert_eq!(pace.next(ended + age, enough), expected(ended), "{age:?}");
     }
 
@@ -102,11 +107,23 @@ mod tests {
     #[test]
     fn one_of_everything_is_no_reason_to_wait() {
         let start = Instant::now().checked_sub(TOOK).unwrap();
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(AGE);
         pace.ended(start, Sweep::All);
         assert_eq!(pace.next(pace.ended, false), Sweep::New);
         pace.ended(start, Sweep::New);
         assert!(matches!(pace.next(pace.ended, false), Sweep::At(at) if at >= pace.ended + TOOK));
+    }
+
+    #[test]
+    fn everything_is_due_as_often_as_it_may_be() {
+        let mut pace = Pace::new(AGE);
+        pace.ended(pace.read, Sweep::All);
+        assert_eq!(pace.due(), pace.read + AGE);
+        let start = Instant::now().checked_sub(AGE).unwrap();
+        pace.ended(start, Sweep::All);
+        assert!(pace.due() >= start + AGE * SHARE);
+        pace.ended(pace.ended, Sweep::New);
+        assert_eq!(pace.due(), start + AGE, "it is what was read first that counts");
     }
 
     #[test]

@@ -25,6 +25,17 @@ pub struct Known {
     pub host: Cookie,
     /// Every namespace that had a process in the last sweep.
     pub netns: HashSet<Cookie>,
+    /// Those of them whose oldest process is in a pod's cgroup.
+    pub pods: HashSet<Cookie>,
+}
+
+/// Beside the pods' namespaces, where connections may go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reach {
+    /// To the host's, where an owner is named.
+    pub host: bool,
+    /// To those of nobody's pod.
+    pub strangers: bool,
 }
 
 /// As whom the connection would be made.
@@ -70,16 +81,21 @@ pub enum Refusal {
     },
     /// It cannot be ruled out that somebody else holds the socket.
     #[error(
-        "the files of process {pid} cannot be seen, so whose the socket is cannot be known: missing {}",
-        Capability::SysPtrace
+        "the files of process {pid} cannot be seen, so whose the socket is cannot be known: missing \
+         {missing}"
     )]
     HolderHidden {
         /// The process that may hold it.
         pid: u32,
+        /// The right that would show them.
+        missing: Capability,
     },
     /// No process was in it in the last sweep.
     #[error("no process is known in network namespace {0}")]
     Unknown(Cookie),
+    /// A container that is no pod's, or a service with a network of its own.
+    #[error("the oldest process in network namespace {0} is in no pod's cgroup")]
+    Stranger(Cookie),
     /// Not `127.0.0.1`, `::1`, or an address of an interface.
     #[error("{0} is neither 127.0.0.1, ::1 nor an address of the pod")]
     Foreign(IpAddr),
@@ -93,24 +109,28 @@ pub enum Refusal {
 
 /// Decides, as far as that can be done from outside.
 ///
-/// In the host's namespace, `host_network` and an owner are not enough: who holds the listener is then
+/// In the host's namespace, its place in `reach` and an owner are not enough: who holds the listener is then
 /// to be looked at. Elsewhere nobody has to be named.
 pub fn permit(
     request: Connect,
     known: &Known,
     caller: Caller,
-    host_network: bool,
+    reach: Reach,
 ) -> Result<Permit, Refusal> {
     let Connect { netns, address, owner } = request;
     admit(caller)?;
-    if netns == known.host && !(host_network && owner.is_some()) {
+    let is_host = netns == known.host;
+    if is_host && !(reach.host && owner.is_some()) {
         return Err(Refusal::Host);
     }
-    if netns != known.host && owner.is_some() {
+    if !is_host && owner.is_some() {
         return Err(Refusal::NotHost);
     }
     if !known.netns.contains(&netns) {
         return Err(Refusal::Unknown(netns));
+    }
+    if !(is_host || reach.strangers || known.pods.contains(&netns)) {
+        return Err(Refusal::Stranger(netns));
     }
     if address.port() == 0 {
         return Err(Refusal::NoPort);
@@ -148,23 +168,30 @@ mod tests {
 
     const HOST: Cookie = Cookie(1);
     const POD: Cookie = Cookie(7);
+    /// A container's that is no pod's.
+    const STRANGE: Cookie = Cookie(9);
     const ROOT: Caller = Caller { uid: 0, gid: 0 };
+
+    fn known() -> Known {
+        let netns = HashSet::from([HOST, POD, STRANGE]);
+        Known { host: HOST, netns, pods: HashSet::from([POD]) }
+    }
 
     #[track_caller]
     fn check(netns: Cookie, address: &str, caller: Caller, expected: Result<Permit, Refusal>) {
-        let known = Known { host: HOST, netns: HashSet::from([HOST, POD]) };
         let request = Connect { netns, address: address.parse().unwrap(), owner: None };
-        for host_network in [false, true] {
-            assert_eq!(permit(request, &known, caller, host_network), expected, "{address}");
+        for host in [false, true] {
+            let reach = Reach { host, strangers: false };
+            assert_eq!(permit(request, &known(), caller, reach), expected, "{address}");
         }
     }
 
     #[track_caller]
-    fn check_owned(netns: Cookie, host_network: bool, expected: Result<Permit, Refusal>) {
-        let known = Known { host: HOST, netns: HashSet::from([HOST, POD]) };
+    fn check_owned(netns: Cookie, host: bool, expected: Result<Permit, Refusal>) {
+        let reach = Reach { host, strangers: false };
         let (address, owner) = (([127, 0, 0, 1], 80).into(), "a".parse().ok());
         let request = Connect { netns, address, owner };
-        assert_eq!(permit(request, &known, ROOT, host_network), expected);
+        assert_eq!(permit(request, &known(), ROOT, reach), expected);
     }
 
     #[test]
@@ -223,6 +250,15 @@ mod tests {
     #[test]
     fn a_namespace_never_seen_is_refused() {
         check(Cookie(8), "127.0.0.1:80", ROOT, Err(Refusal::Unknown(Cookie(8))));
+    }
+
+    #[test]
+    fn a_namespace_of_nobodys_pod_is_refused_unless_a_test_asks_for_it() {
+        let address = ([127, 0, 0, 1], 80).into();
+        check(STRANGE, "127.0.0.1:80", ROOT, Err(Refusal::Stranger(STRANGE)));
+        let request = Connect { netns: STRANGE, address, owner: None };
+        let reach = Reach { host: false, strangers: true };
+        assert_eq!(permit(request, &known(), ROOT, reach), Ok(Permit::Loopback));
     }
 
     #[test]

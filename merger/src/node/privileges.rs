@@ -6,10 +6,14 @@
 
 use std::{fmt, fs, io};
 
+use serde::{Deserialize, Serialize};
+
 /// A right of this process; the number is the kernel's, in
 /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/capability.h>.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Capability {
+    /// To read the tables of files of other users' processes.
+    DacReadSearch = 2,
     /// To end a process of another user.
     Kill = 5,
     /// To become another group.
@@ -39,6 +43,7 @@ impl Capability {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
             Self::Kill => "CAP_KILL",
             Self::SetGid => "CAP_SETGID",
             Self::SetUid => "CAP_SETUID",
@@ -54,6 +59,7 @@ impl Capability {
     #[must_use]
     pub fn purpose(self) -> &'static str {
         match self {
+            Self::DacReadSearch => "to see which listeners other users' processes hold",
             Self::Kill => "to end what reads metrics, which is another user",
             Self::SetGid | Self::SetUid => "to give up root for what reads metrics",
             Self::SysPtrace => "to open the namespaces and descriptors of other users' processes",

@@ -11,8 +11,9 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use rustix::fs::{Dir, Mode, OFlags, open, openat, readlink, readlinkat_raw};
+use rustix::fs::{Dir, Mode, OFlags, open, openat, readlink, readlinkat};
 
+pub use self::files::{Hidden, open_sockets};
 use self::reader::Reader;
 use crate::{
     identity::{Cookie, Process},
@@ -24,13 +25,11 @@ use crate::{
     },
 };
 
+mod files;
 mod reader;
 
 /// Bytes of a `stat`: a name of at most 64, and some fifty numbers.
 const STAT: usize = 2048;
-
-/// Bytes of a link to a socket: `socket:[…]` with up to 20 digits, and one to spare.
-const SOCKET: usize = 32;
 
 /// The processes of one sweep.
 #[derive(Clone, Debug, Default)]
@@ -170,7 +169,7 @@ impl Processes {
     }
 
     /// All, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+    pub fn iter(&self) -> impl Iterator<Item = &Process> + Clone {
         self.by_pid.values().map(|seen| &seen.process)
     }
 
@@ -206,33 +205,15 @@ impl Seen {
     }
 }
 
-/// The sockets that a process has open, by inode, and when it started. Nothing where it has ended, is
-/// a thread of the kernel, or may not be looked into.
-#[must_use]
-pub fn open_sockets(pid: u32) -> Option<(Held, Vec<u64>)> {
-    let process = directory(pid)?;
-    let stat = stat_of(&process).filter(|stat| !stat.is_kernel)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let files = openat(&process, "fd", flags, Mode::empty()).ok()?;
-    let mut inodes = vec![];
-    for file in Dir::read_from(&files).ok()?.flatten() {
-        let mut target = [0; SOCKET];
-        // What does not fit is no socket.
-        let n = readlinkat_raw(&files, file.file_name(), &mut target[..]).unwrap_or_default();
-        inodes.extend(parse_socket(&target[..n]));
-    }
-    Some((Held { started: stat.started, pid }, inodes))
-}
-
 /// Opens the namespace of a process through its own directory, if it is the one that was meant, and
 /// in the namespace of this inode number. What is open cannot give its number to another.
 fn open_netns(held: Held, inode: Option<u64>) -> io::Result<Netns> {
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let process = directory(held.pid).ok_or_else(gone)?;
-    let netns = Netns::of_process(&process)?;
-    let started = stat_of(&process).ok_or_else(gone)?.started;
+    let stat = stat_of(&process).ok_or_else(gone)?;
+    let netns = Netns::of_process(&alive(process, stat).ok_or_else(gone)?)?;
     let is_there = inode.is_none_or(|inode| netns.inode().is_ok_and(|found| found == inode));
-    if started == held.started && is_there { Ok(netns) } else { Err(gone()) }
+    if stat.started == held.started && is_there { Ok(netns) } else { Err(gone()) }
 }
 
 fn stat_of(process: &OwnedFd) -> Option<Stat> {
@@ -248,15 +229,21 @@ pub fn started(pid: u32) -> Option<u64> {
     stat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?).map(|stat| stat.started)
 }
 
-fn parse_socket(link: &[u8]) -> Option<u64> {
-    str::from_utf8(link).ok()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
 /// The ids of all processes that there are now.
 pub(crate) fn pids() -> io::Result<Vec<u32>> {
     let names = fs::read_dir("/proc")?.map(|entry| Ok(entry?.file_name()));
     let pid = |name: OsString| name.to_str().and_then(|name| name.parse().ok());
     names.filter_map(|name| name.map(pid).transpose()).collect()
+}
+
+/// The namespace of the kernel's own threads, which is the first that there was. Nothing where they are
+/// not seen.
+pub(crate) fn netns_of_kernel() -> Option<Netns> {
+    /// `kthreadd`, which all others descend from.
+    const KTHREADD: u32 = 2;
+    let thread = directory(KTHREADD)?;
+    stat_of(&thread).filter(|stat| stat.is_kernel)?;
+    Netns::of_process(&thread).ok()
 }
 
 /// The inode number of a process' namespace, read from the link, which costs less than the inode.
@@ -266,6 +253,21 @@ fn inode_of(pid: u32) -> Option<u64> {
 
 fn parse_inode(link: &CStr) -> Option<u64> {
     link.to_str().ok()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// A thread of a process that has a namespace and a cgroup still: the first one, unless it has ended
+/// before others. Nothing where all have.
+fn alive(process: OwnedFd, stat: Stat) -> Option<OwnedFd> {
+    if !stat.is_headless {
+        return Some(process);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let threads = openat(&process, "task", flags, Mode::empty()).ok()?;
+    Dir::read_from(&threads).ok()?.flatten().find_map(|thread| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let thread = openat(&threads, thread.file_name(), flags, Mode::empty()).ok()?;
+        readlinkat(&thread, "ns/net", vec![]).is_ok().then_some(thread)
+    })
 }
 
 /// What `/proc` has about one process, and never about a later one of the same id.

@@ -64,7 +64,7 @@ pub enum Wish {
 /// The broker to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The first one, that nobody asked for.
+    /// The first one, and again where another way is in use by then. Nobody asked for it.
     Hello(Hello),
     /// Something may have changed: take a snapshot. Not said again until one was taken.
     Look,
@@ -78,8 +78,8 @@ pub(crate) enum Reply {
     Confirmed { id: u64 },
     /// It was not, or would not be.
     Unconnected { id: u64, why: Unconnected },
-    /// There is no snapshot.
-    Unseen { id: u64, why: String },
+    /// There is no snapshot. That it failed is counted.
+    Unseen { id: u64, why: String, counters: Counters },
 }
 
 /// How the broker knows the listeners.
@@ -249,7 +249,8 @@ mod tests {
     fn the_longest_words_fit_into_a_message() {
         let long = "\u{1f980}".repeat(5000);
         let hello = Reply::Hello(Hello::new(Rung::Proc, Some(&long)));
-        let unseen = Reply::Unseen { id: u64::MAX, why: shortened(&long) };
+        let counters = Counters { snapshots_failed: u64::MAX, ..Counters::default() };
+        let unseen = Reply::Unseen { id: u64::MAX, why: shortened(&long), counters };
         for reply in [hello, unseen] {
             let bytes = reply.to_bytes();
             assert!(bytes.len() <= LONGEST_REPLY, "{}", bytes.len());

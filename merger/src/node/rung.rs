@@ -88,7 +88,7 @@ fn by_clock(source: Source, rung: Rung) -> Opened {
 }
 
 /// Opens a listener and looks for it: a kernel may answer, and know nothing of TCP.
-fn prove_sock_diag() -> Result<(), String> {
+pub(crate) fn prove_sock_diag() -> Result<(), String> {
     let own = TcpListener::bind("127.0.0.1:0").map_err(|error| chain(&error))?;
     let port = own.local_addr().map_err(|error| chain(&error))?.port();
     let told = sock_diag::listeners_of_own().map_err(|error| match error {
@@ -115,6 +115,7 @@ fn ebpf(options: Options, identity: Identity) -> Result<Opened, String> {
     let (mut source, mut changes) = load(options, identity, true)?;
     let own = prove_changes(&mut changes)?;
     prove_walk(&mut source, &own, identity)?;
+    source.within = options.walks.within;
     Ok(by_changes(Source::Ebpf(Box::new(source)), changes, Rung::Ebpf))
 }
 

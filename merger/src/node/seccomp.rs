@@ -1,8 +1,9 @@
 //! The system calls that the agent may make: those of a server that reads files and speaks over
 //! sockets that it was given. Everything else fails with `EPERM`, as a right that is missing does.
 //!
-//! It makes no socket and leads none elsewhere, since one that was born in a pod would take it along;
-//! its own server listens before the filter is there. It starts no program, enters no namespace,
+//! It makes no socket but a pair that speaks with itself, leads none elsewhere, hands none on, and sets
+//! no option of one: a socket that was born in a pod would take it along, and one that lingers would
+//! keep whoever closes it last, be it the broker. Its own server listens before the filter is there. It starts no program, enters no namespace,
 //! traces nobody, writes no file and makes no memory executable. ARCHITECTURE.md has the list for readers.
 
 use std::collections::BTreeMap;
@@ -68,10 +69,17 @@ const NOT_EXECUTABLE: Bits = Bits::none(2, bits(libc::PROT_EXEC));
 
 /// Fast Open connects, and with it a socket goes elsewhere.
 const NO_FAST_OPEN: Bits = Bits::none(3, bits(libc::MSG_FASTOPEN));
-const NO_FAST_OPEN_MESSAGE: Bits = Bits::none(2, bits(libc::MSG_FASTOPEN));
 
 /// A socket sends to whom it is connected to.
 const NO_DESTINATION: Bits = Bits::none(4, u64::MAX);
+
+/// The two ends of a stream, by which signals come to the runtime. Datagrams would have a destination.
+const BY_ITSELF: Bits = Bits { argument: 0, mask: u64::MAX, value: bits(libc::AF_UNIX) };
+const STREAM: Bits = Bits {
+    argument: 1,
+    mask: !bits(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK),
+    value: bits(libc::SOCK_STREAM),
+};
 
 /// The limit is asked for and not set.
 const NO_NEW_LIMIT: Bits = Bits::none(2, u64::MAX);
@@ -97,13 +105,12 @@ const CALLS: &[Call] = calls![
     SYS_inotify_rm_watch,
     // Sockets, and the logs.
     SYS_accept4,
+    SYS_socketpair(BY_ITSELF, STREAM),
     SYS_getsockopt,
-    SYS_setsockopt,
     SYS_getsockname,
     SYS_getpeername,
     SYS_sendto(NO_FAST_OPEN, NO_DESTINATION),
     SYS_recvfrom,
-    SYS_sendmsg(NO_FAST_OPEN_MESSAGE),
     SYS_recvmsg,
     SYS_shutdown,
     SYS_write,
@@ -176,9 +183,8 @@ const OLD_CALLS: &[Call] = &[];
 
 /// The calls of which one argument, a number of 32 bits, may have some values: its position, and which.
 const CHOICES: &[(&str, c_long, u8, &[u64])] = &[
-    // By which signals come to the runtime.
-    ("SYS_socketpair", libc::SYS_socketpair, 0, &[bits(libc::AF_UNIX)]),
-    // Flags, and copies; not who is sent signals about a descriptor.
+    // Copies, and the flags of a descriptor; not who is sent signals about it, and not the flags of what
+    // it refers to, which for the log is the broker's as well.
     (
         "SYS_fcntl",
         libc::SYS_fcntl,
@@ -187,12 +193,11 @@ const CHOICES: &[(&str, c_long, u8, &[u64])] = &[
             bits(libc::F_GETFD),
             bits(libc::F_SETFD),
             bits(libc::F_GETFL),
-            bits(libc::F_SETFL),
             bits(libc::F_DUPFD_CLOEXEC),
         ],
     ),
-    // Whether the log is a terminal, and that a socket does not block.
-    ("SYS_ioctl", libc::SYS_ioctl, 1, &[0x5401, 0x5421]),
+    // Whether the log is a terminal: TCGETS.
+    ("SYS_ioctl", libc::SYS_ioctl, 1, &[0x5401]),
     ("SYS_prctl", libc::SYS_prctl, 0, &[bits(libc::PR_SET_NAME), bits(libc::PR_GET_NAME)]),
 ];
 
@@ -295,6 +300,9 @@ mod tests {
             "io_uring_setup",
             "keyctl",
             "socket",
+            "setsockopt",
+            "sendmsg",
+            "sendmmsg",
             "connect",
             "bind",
             "listen",

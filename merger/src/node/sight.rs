@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
+    io,
     net::IpAddr,
     num::NonZeroU16,
     sync::Arc,
@@ -16,26 +16,33 @@ use self::{
     marks::Marks,
     memory::Memory,
 };
+#[cfg(feature = "ebpf")]
+use crate::node::Walks;
 use crate::{
-    identity::{Cookie, Process},
+    identity::{Cookie, Process, witnesses},
     listeners::{self, Held, Row, Rows},
     netns::{Identity, Netns},
     node::{
-        ConnectError, Error, Snapshot,
+        ConnectError, Error, Options, Snapshot,
         agenda::{Look, SHARE},
         counters::{Atomics, add},
+        host,
         numbers::Numbers,
         pace::{Pace, Sweep},
         policy::Known,
         privileges::{Capability, Rights},
-        processes::Processes,
+        processes::{Hidden, Processes},
+        protocol::Hello,
         rung::Source,
         table::{Holder, Table},
     },
-    target::Listener,
+    target::{Doubt, Listener},
 };
 
 pub(crate) mod comparison;
+#[cfg(feature = "ebpf")]
+mod descent;
+mod files;
 #[cfg_attr(
     all(not(feature = "ebpf"), not(test)),
     expect(dead_code, reason = "nobody tells of changes")
@@ -48,6 +55,12 @@ mod reading;
 /// The eyes of the privileged side.
 pub(crate) struct Sight {
     source: Source,
+    /// How the listeners are known now, for the agent.
+    hello: Hello,
+    #[cfg(feature = "ebpf")]
+    walks: Walks,
+    #[cfg(feature = "ebpf")]
+    descent: Option<descent::Descent>,
     table: Table,
     /// What was read of single namespaces; on the first rung, the listeners that nobody holds.
     memory: Memory,
@@ -59,6 +72,10 @@ pub(crate) struct Sight {
     waiting: HashSet<Cookie>,
     /// Namespaces that were marked, and in which nobody is any more who was known.
     left: HashSet<Cookie>,
+    /// A process whose files cannot be seen, where they are what holders are found by.
+    hidden: Option<Hidden>,
+    /// A process of a pod that has more files than are looked at, where that was so in the last sweep.
+    cut: Option<u32>,
     /// What the last look has told, of each namespace.
     believed: HashMap<Cookie, HashSet<(IpAddr, NonZeroU16)>>,
     comparison: Comparison,
@@ -66,6 +83,8 @@ pub(crate) struct Sight {
     /// When all was told that had changed by then.
     heard: Instant,
     pace: Pace,
+    /// [`Options::strangers`].
+    strangers: bool,
     counters: Arc<Atomics>,
 }
 
@@ -85,8 +104,10 @@ struct Looked {
     snapshot: Snapshot,
     /// What of the time was a sweep.
     swept: Duration,
-    /// When the sweep may be that it would have needed.
-    again: Option<Instant>,
+    /// Whether it had all that it needed.
+    complete: bool,
+    /// When the sweep may be that it would have needed, or the next of everything is due.
+    again: Instant,
 }
 
 // === impl Sight ===
@@ -95,21 +116,27 @@ impl Sight {
     /// Reads the processes once, to try it.
     pub(crate) fn new(
         source: Source,
+        hello: Hello,
         identity: Identity,
-        compare_every: Duration,
+        options: Options,
         counters: Arc<Atomics>,
     ) -> Result<Self, Error> {
         let numbers = (identity == Identity::Inode).then(Numbers::default);
-        let table = Table::read(HashSet::new(), numbers).map_err(Error::Processes)?;
+        let table = Table::read(HashSet::new(), numbers, None)?;
         admit_hidden(table.processes.n_hidden())?;
         let (memory, marks) = (Memory::default(), Marks::new(Instant::now()));
-        let (waiting, pace) = (HashSet::new(), Pace::new());
+        let (waiting, pace) = (HashSet::new(), Pace::new(options.look_every));
         let now = Instant::now();
         let are_told = source.is_told();
         let (seen, pause) = (now, Duration::ZERO);
         let looks = Looks { seen, pause, complete: false, are_told, is_awaited: false };
         Ok(Self {
             source,
+            hello,
+            #[cfg(feature = "ebpf")]
+            walks: options.walks,
+            #[cfg(feature = "ebpf")]
+            descent: None,
             table,
             memory,
             marks,
@@ -117,13 +144,21 @@ impl Sight {
             walked: HashSet::new(),
             waiting,
             left: HashSet::new(),
+            hidden: None,
+            cut: None,
             believed: HashMap::new(),
-            comparison: Comparison::new(compare_every, now),
+            comparison: Comparison::new(options.compare_every, now),
             looks,
             heard: now,
             pace,
+            strangers: options.strangers,
             counters,
         })
+    }
+
+    /// How the listeners are known now.
+    pub(crate) fn hello(&self) -> &Hello {
+        &self.hello
     }
 
     /// What the policy may rely on.
@@ -148,15 +183,15 @@ impl Sight {
     pub(crate) fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let start = Instant::now();
         let looked = self.look();
-        let (swept, sweep) = match &looked {
-            Ok(Looked { swept, again, .. }) => (*swept, *again),
-            Err(_) => (Duration::ZERO, None),
+        let (swept, complete, sweep) = match &looked {
+            Ok(Looked { swept, complete, again, .. }) => (*swept, *complete, Some(*again)),
+            Err(_) => (Duration::ZERO, true, None),
         };
         // A sweep has a share of its own, and is no reason to pause.
         let took = start.elapsed().saturating_sub(swept);
         let Looks { are_told, .. } = self.looks;
         let seen = if are_told { self.heard } else { start };
-        let (pause, complete) = (took * SHARE, sweep.is_none());
+        let pause = took * SHARE;
         self.looks = Looks { seen, pause, complete, ..self.looks };
         if let Ok(Looked { snapshot, .. }) = &looked {
             self.believed.clear();
@@ -200,6 +235,8 @@ impl Sight {
     }
 
     fn look(&mut self) -> Result<Looked, Error> {
+        #[cfg(feature = "ebpf")]
+        self.try_ascent();
         let (mut rows, explained) = self.read()?;
         let mut enough = self.meet(&holders_of(&rows))? && explained;
         let sweep = self.pace.next(Instant::now(), enough);
@@ -224,23 +261,42 @@ impl Sight {
             self.pace.ended(start, sweep);
             swept = self.pace.took;
         }
-        let again = match self.pace.next(Instant::now(), enough) {
-            Sweep::At(again) => Some(again),
-            _ => None,
+        let (complete, again) = match self.pace.next(Instant::now(), enough) {
+            Sweep::At(again) => (false, again),
+            _ => (true, self.pace.due()),
         };
-        Ok(Looked { snapshot: self.joined(rows.rows), swept, again })
+        Ok(Looked { snapshot: self.joined(rows), swept, complete, again })
     }
 
-    fn joined(&self, mut rows: Vec<Row>) -> Snapshot {
+    fn joined(&self, Rows { mut rows, cut, .. }: Rows) -> Snapshot {
         let Self { table, .. } = self;
         // Whose listener it is shows the sweep that is awaited, and until then it is nobody's.
-        rows.retain(|row| holder_of(row).is_none_or(|holder| table.has_seen(holder)));
+        let is_known = |row: &Row| holder_of(row).is_none_or(|holder| table.has_seen(holder));
+        listeners::retain_known(&mut rows, is_known);
         let cgroup_of = |held| table.processes.get(held).map(|process| process.cgroup.clone());
-        Snapshot {
-            host: table.known.host,
-            listeners: listeners::join(&rows, cgroup_of),
-            processes: table.processes.iter().cloned().collect(),
+        let mut listeners = listeners::join(&rows, cgroup_of);
+        for listener in &mut listeners {
+            let is_cut = cut.contains(&listener.netns);
+            listener.doubt = if is_cut { Some(Doubt::Crowded) } else { self.doubt() };
         }
+        Snapshot { host: table.known.host, listeners, processes: self.told() }
+    }
+
+    /// The processes that tell whose a namespace is. A pod may have any number of others.
+    fn told(&self) -> Vec<Process> {
+        let all = self.table.processes.iter();
+        if self.strangers {
+            all.cloned().collect()
+        } else {
+            witnesses(all).into_iter().cloned().collect()
+        }
+    }
+
+    /// Why others may hold a listener than those who are known to.
+    fn doubt(&self) -> Option<Doubt> {
+        let hidden =
+            |Hidden { pid, missing }| Doubt::HolderHidden { pid, missing: missing.to_string() };
+        self.hidden.map(hidden)
     }
 
     /// Looks at the holders that are not known, and says whether that was enough to know them.
@@ -256,11 +312,13 @@ impl Sight {
 
     fn sweep(&mut self, sweep: Sweep, holders: HashSet<Holder>) -> Result<(), Error> {
         add(&self.counters.sweeps, 1);
-        let table = match sweep {
-            Sweep::New => self.table.refresh(holders),
-            _ => Table::read(holders, self.table.processes.numbers().cloned()),
+        let table = if sweep == Sweep::New {
+            self.table.refresh(holders)
+        } else {
+            let numbers = self.table.processes.numbers().cloned();
+            Table::read(holders, numbers, Some(self.table.known.host))
         };
-        self.table = table.map_err(Error::Processes)?;
+        self.table = table?;
         Ok(())
     }
 
@@ -294,17 +352,12 @@ fn admit_hidden(n_hidden: usize) -> Result<(), Error> {
         return Ok(());
     }
     let has_right = Rights::own().is_ok_and(|rights| rights.has(Capability::SysPtrace));
-    let is_outermost = fs::read_link("/proc/self/ns/user").is_ok_and(|user| *user == *OUTERMOST);
-    if !has_right || (is_outermost && n_hidden > 1) {
+    if !has_right || (host::is_outermost() && n_hidden > 1) {
         return Err(Error::Hidden { n_hidden });
     }
     tracing::warn!(n_hidden, "processes cannot be looked into, and are nobody's");
     Ok(())
 }
-
-/// The first user namespace: `PROC_USER_INIT_INO` in
-/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h>.
-const OUTERMOST: &str = "user:[4026531837]";
 
 fn holder_of(row: &Row) -> Option<Holder> {
     Some((row.held_by?, row.netns))

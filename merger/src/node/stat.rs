@@ -13,19 +13,27 @@ const KERNEL_THREAD: u64 = 0x0020_0000;
 pub struct Stat {
     /// Whether it is a thread of the kernel, which has no files and no pod.
     pub is_kernel: bool,
+    /// Its threads, the first one among them even where that has ended.
+    pub n_threads: u64,
+    /// Whether the first one has ended and others have not.
+    pub is_headless: bool,
     /// When it started, in clock ticks since boot.
     pub started: u64,
 }
 
-/// Reads `/proc/<pid>/stat`: flags are field 9, the start is field 22, counted from 1 (proc(5)).
+/// Reads `/proc/<pid>/stat`: the state is field 3, flags are field 9, the number of threads is field 20, the start field 22,
+/// counted from 1 (proc(5)).
 #[must_use]
 pub fn parse(stat: &[u8]) -> Option<Stat> {
     let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
     // Field 3 is the first after the name.
     let mut fields = str::from_utf8(&stat[name_ends + 1..]).ok()?.split_ascii_whitespace();
-    let flags: u64 = fields.nth(9 - 3)?.parse().ok()?;
-    let started = fields.nth(22 - 10)?.parse().ok()?;
-    Some(Stat { is_kernel: flags & KERNEL_THREAD != 0, started })
+    let has_ended = matches!(fields.next()?, "Z" | "X");
+    let flags: u64 = fields.nth(9 - 4)?.parse().ok()?;
+    let n_threads: u64 = fields.nth(20 - 10)?.parse().ok()?;
+    let started = fields.nth(22 - 21)?.parse().ok()?;
+    let is_headless = has_ended && n_threads > 1;
+    Some(Stat { is_kernel: flags & KERNEL_THREAD != 0, n_threads, is_headless, started })
 }
 
 /// The path that tells the pod, of the lines in `/proc/<pid>/cgroup`.

@@ -31,7 +31,7 @@ use crate::{
     node::{
         Error, Options,
         broker::{Broker, Signals},
-        channel, confinement, footprint,
+        channel, confinement, footprint, stranger,
     },
 };
 
@@ -56,6 +56,8 @@ pub(crate) const END: Duration = Duration::from_secs(5);
 pub enum Part {
     /// Loads the kernel part, hands it over, and ends.
     Loader,
+    /// Is another user, and is looked at.
+    Stranger,
     /// Reads metrics, merges and serves them.
     Agent,
 }
@@ -72,6 +74,8 @@ struct Stop {
 pub fn run(options: Options) -> Result<u8, Error> {
     confinement::keep_descriptors().map_err(Error::Descriptors)?;
     let mut stop = Stop::listen().map_err(Error::Signals)?;
+    confinement::act_as_broker()?;
+    stranger::try_rights()?;
     let mut broker = Broker::open(Options { loads_apart: true, ..options })?;
     confinement::become_broker()?;
     footprint::forget_files().map_err(Error::Footprint)?;

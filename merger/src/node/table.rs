@@ -7,16 +7,12 @@
 //!
 //! No I/O here but in [`Table::read`] and [`Table::refresh`].
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    io,
-};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::{
     identity::{Cookie, Process, cgroup_path},
     listeners::Held,
-    netns::Netns,
-    node::{numbers::Numbers, policy::Known, processes::Processes},
+    node::{Error, host, numbers::Numbers, policy::Known, processes::Processes},
 };
 
 /// A process that holds a listener, and the listener's namespace: not always its own.
@@ -40,37 +36,52 @@ pub(crate) struct Table {
 
 impl Table {
     /// Sweeps. The holders are those that were known to hold a listener before.
-    /// Where the kernel has no cookies, they are those of the sweep before.
-    pub(crate) fn read(holders: HashSet<Holder>, numbers: Option<Numbers>) -> io::Result<Self> {
-        let processes = Processes::sweep_for(numbers)?;
-        let host = match processes.iter().find(|process| process.pid == 1) {
-            Some(first) => first.netns,
-            None => match processes.numbers() {
-                Some(_) => processes.cookie_of_key(Cookie(Netns::own()?.inode()?)),
-                None => Netns::own()?.cookie()?,
-            },
-        };
+    /// Where the kernel has no cookies, they are those of the sweep before, and so is the host's
+    /// namespace where it is not seen again.
+    pub(crate) fn read(
+        holders: HashSet<Holder>,
+        numbers: Option<Numbers>,
+        before: Option<Cookie>,
+    ) -> Result<Self, Error> {
+        let processes = Processes::sweep_for(numbers).map_err(Error::Processes)?;
+        let host = host::namespace(&processes, before)?;
         Ok(Self::new(processes, host, holders))
     }
 
     /// Finds the oldest process of the namespaces in which holders are unknown: reads those that are
     /// new, that moved, or that are or were known to be in there.
-    pub(crate) fn refresh(&self, holders: HashSet<Holder>) -> io::Result<Self> {
+    pub(crate) fn refresh(&self, holders: HashSet<Holder>) -> Result<Self, Error> {
         let unknown = || holders.difference(&self.seen);
         let pids: HashSet<u32> = unknown().map(|(held, _)| held.pid).collect();
         let netns: HashSet<Cookie> = unknown().map(|&(_, netns)| netns).collect();
         let doubt =
             |process: &Process| pids.contains(&process.pid) || netns.contains(&process.netns);
-        let processes = self.processes.refresh(doubt)?;
-        Ok(Self::new(processes, self.known.host, holders))
+        let processes = self.processes.refresh(doubt).map_err(Error::Processes)?;
+        let host = host::namespace(&processes, Some(self.known.host))?;
+        Ok(Self::new(processes, host, holders))
     }
 
     fn new(processes: Processes, host: Cookie, seen: HashSet<Holder>) -> Self {
         let mut oldest = HashMap::new();
         processes.iter().for_each(|process| keep_oldest(&mut oldest, process));
-        let known = Known { host, netns: oldest.keys().copied().collect() };
+        let netns: HashSet<Cookie> = oldest.keys().copied().collect();
+        let known = Known { host, netns: netns.clone(), pods: HashSet::new() };
         let pods = processes.iter().filter_map(pod).collect();
-        Self { processes, known, oldest, pods, seen }
+        let mut table = Self { processes, known, oldest, pods, seen };
+        for netns in netns {
+            table.attribute(netns);
+        }
+        table
+    }
+
+    /// Sees whether a namespace is a pod's, as far as the policy wants to know.
+    fn attribute(&mut self, netns: Cookie) {
+        let oldest = self.oldest.get(&netns).and_then(|&oldest| self.processes.get(oldest));
+        if oldest.and_then(pod).is_some() {
+            self.known.pods.insert(netns);
+        } else {
+            self.known.pods.remove(&netns);
+        }
     }
 
     /// The holders that nothing is known of, among all that there are now. The others are forgotten:
@@ -99,6 +110,9 @@ impl Table {
             if self.explains(holder, now) {
                 now.get(holder.0).iter().for_each(|new| keep_oldest(&mut self.oldest, new));
                 self.processes.take(holder.0, now);
+                if let Some(new) = now.get(holder.0) {
+                    self.attribute(new.netns);
+                }
                 self.seen.insert(holder);
             } else {
                 enough = false;
@@ -226,6 +240,19 @@ mod tests {
         let now: Processes = with(mk_process(10, 3, 'a')).into_iter().collect();
         assert!(table.learn(&[holder(10, 3)], &now));
         assert!(!table.learn(&[holder(11, POD)], &now));
+    }
+
+    #[test]
+    fn a_namespace_is_a_pods_while_its_oldest_process_is() {
+        let of_node =
+            |netns| Process { cgroup: "/init.scope".to_owned(), ..mk_process(1, netns, 'f') };
+        let swept: Processes = with(of_node(HOST)).into_iter().collect();
+        let mut table = Table::new(swept, Cookie(HOST), HashSet::new());
+        assert_eq!(table.known.pods, HashSet::from([Cookie(POD), Cookie(3)]));
+        // One of the node's was there before any pod, and is in the namespace of one now.
+        let now: Processes = with(of_node(3)).into_iter().collect();
+        assert!(table.learn(&[holder(1, 3)], &now));
+        assert_eq!(table.known.pods, HashSet::from([Cookie(POD)]));
     }
 
     #[test]

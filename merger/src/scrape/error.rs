@@ -28,6 +28,9 @@ pub enum Error {
     /// Too slow.
     #[error("no whole answer within {0:?}")]
     Deadline(Duration),
+    /// Its pod ended meanwhile, as far as anybody knows.
+    #[error("the pod has ended, or nothing in it has listened for {0:?}")]
+    Gone(Duration),
     /// Any status but 200.
     #[error("answered with HTTP status {0}")]
     Status(StatusCode),
@@ -70,6 +73,7 @@ impl Error {
             Self::Owner(_) => "owner",
             Self::Tls(_) => "tls",
             Self::Deadline(_) => "deadline",
+            Self::Gone(_) => "gone",
             Self::Status(_) => "status",
             Self::TooLarge { .. } => "too_large",
             Self::Busy => "busy",

@@ -1,7 +1,8 @@
 //! One request and its answer, over a connection that is there.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, pin::pin, time::Duration};
 
+use futures_util::FutureExt as _;
 use http_body_util::Empty;
 use hyper::{
     Request, Response, StatusCode,
@@ -46,19 +47,24 @@ impl Exchange<'_> {
     {
         let Self { source, address, accept, patience, limit, allowance } = self;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let page = async {
-            let request = request(source, address, accept, patience);
-            let response = sender.send_request(request).await?;
-            page(response, limit, allowance).await
+        let mut connection = pin!(connection.fuse());
+        let page = {
+            let mut page = pin!(async {
+                let request = request(source, address, accept, patience);
+                let response = sender.send_request(request).await?;
+                page(response, limit, allowance).await
+            });
+            // The connection moves the bytes and ends with the page, or before it. Its error is the
+            // page's as well. Both are dropped at the deadline.
+            tokio::select! {
+                biased;
+                page = &mut page => page,
+                _ = &mut connection => page.await,
+            }
         };
-        let (mut page, mut connection) = (std::pin::pin!(page), std::pin::pin!(connection));
-        // The connection moves the bytes and ends with the page, or before it. Its error is the
-        // page's as well. Both are dropped at the deadline.
-        let page = tokio::select! {
-            biased;
-            page = &mut page => page,
-            _ = &mut connection => page.await,
-        };
+        drop(sender);
+        // The socket breaks off. Whoever would have kept the connection is told before that it ends.
+        let _ = connection.now_or_never();
         page.map_err(|error| match &error {
             Error::Http(cause) if caused_by(cause, |cause| cause.is::<Exceeded>()) => {
                 Error::TooLarge { limit }

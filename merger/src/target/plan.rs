@@ -220,7 +220,10 @@ impl<'a> Planner<'a> {
         if let Some(foreign) = self.foreign_on(port) {
             return State::Refused(foreign);
         }
-        if self.owner.is_some() && self.on(port).any(|listener| listener.holders.is_empty()) {
+        if let Some(doubt) = self.on(port).find_map(|listener| listener.doubt.clone()) {
+            return State::Refused(Refusal::Doubt(doubt));
+        }
+        if self.on(port).any(|listener| listener.holders.is_empty()) {
             return State::Refused(Refusal::NoHolder);
         }
         let bound: Vec<IpAddr> = self.on(port).map(|listener| listener.address).collect();

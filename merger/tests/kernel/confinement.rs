@@ -2,15 +2,24 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Write as _},
+    io::{self, IoSlice, Read as _, Write as _},
+    mem::MaybeUninit,
     net::{TcpListener, TcpStream},
+    os::fd::{AsFd as _, OwnedFd},
     process::Command,
     thread,
+    time::Duration,
 };
 
 use merger::node::confinement;
 use rustix::{
-    net::{AddressFamily, SendFlags, SocketType, bind, connect, listen, sendto, socket},
+    fs::{OFlags, fcntl_setfl},
+    io::ioctl_fionbio,
+    net::{
+        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
+        SocketType, bind, connect, listen, sendmsg, sendto, socket, socketpair,
+        sockopt::set_socket_linger,
+    },
     process::{Gid, Pid, Signal, Uid, kill_process},
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
@@ -24,6 +33,7 @@ fn an_agent_serves_and_reads_and_does_nothing_else() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut dialled = TcpStream::connect(address).unwrap();
+        let (_reader, log) = io::pipe().unwrap();
         let unused = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         let left = confinement::become_agent().unwrap();
         assert!(left.is_complete(), "{left}");
@@ -44,6 +54,18 @@ fn an_agent_serves_and_reads_and_does_nothing_else() {
         refused("to listen", listen(&unused, 1).err());
         let flags = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.cast_unsigned());
         refused("to connect by sending", sendto(&unused, b"x", flags, &address).err());
+        let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
+        let [one, _other] = <[_; 2]>::from(pair(SocketType::STREAM).unwrap());
+        refused("to send to whom it likes", pair(SocketType::DGRAM).err());
+        refused("the same by another name", pair(SocketType::RAW).err());
+        refused("to hand one on", hand_on(&one, &dialled).err());
+        let linger = Some(Duration::from_secs(9));
+        refused("to let whoever closes one wait", set_socket_linger(&dialled, linger).err());
+        refused(
+            "to let a log fail that is others' as well",
+            fcntl_setfl(&log, OFlags::NONBLOCK).err(),
+        );
+        refused("the same by another name", ioctl_fionbio(&log, true).err());
         refused("to start a program", Command::new("true").spawn().err());
         refused("to make a file", File::create("/tmp/merger-agent").err());
         refused("to remove a file", fs::remove_file("/tmp/merger-agent").err());
@@ -64,6 +86,15 @@ fn an_agent_keeps_no_id_that_it_could_go_back_to() {
         assert_eq!(left.uids, [confinement::AGENT; 4]);
         assert!(left.is_complete(), "{left}");
     });
+}
+
+/// Sends a socket along.
+fn hand_on(by: &OwnedFd, socket: &TcpStream) -> rustix::io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut along = SendAncillaryBuffer::new(&mut space);
+    let sockets = [socket.as_fd()];
+    assert!(along.push(SendAncillaryMessage::ScmRights(&sockets)));
+    sendmsg(by, &[IoSlice::new(b"x")], &mut along, SendFlags::DONTWAIT)
 }
 
 #[track_caller]

@@ -1,4 +1,5 @@
-//! Whatever a pod asks for, no packet leaves its namespace: counted by nftables, in there and outside.
+//! Whatever a pod asks for, no packet leaves its namespace: counted by nftables, in there, on its wire and
+//! outside.
 
 use std::{
     collections::BTreeMap,
@@ -36,6 +37,17 @@ const COUNT: &str = "table inet merger { \
     chain through { type filter hook forward priority 0; counter name leaves; }; \
     chain in { type filter hook input priority 0; \
         iifname != \"lo\" meta l4proto { tcp, udp } counter name leaves; }; }";
+
+/// Packets that a router takes further: for one that passes them on, those that it would.
+const ROUTED: &str = "table inet routed { \
+    counter leaves { }; \
+    chain through { type filter hook forward priority 0; counter name leaves; }; }";
+
+/// Packets as they come off the wire, be they for anybody or not.
+const ARRIVING: &str = "table netdev merger { \
+    counter leaves { }; \
+    chain arrives { type filter hook ingress device outside priority -500; \
+        meta l4proto { tcp, udp } counter name leaves; }; }";
 
 /// Set in the copy of this program that is the pod's application: where it listens.
 const APPLICATION: &str = "MERGER_TEST_APPLICATION";
@@ -90,7 +102,12 @@ fn nft(pod: Option<&Pod>, ruleset: &str) -> String {
 
 /// How many packets a namespace has seen that left the pod's.
 fn n_packets(pod: Option<&Pod>) -> u64 {
-    let listed = nft(pod, "list counter inet merger leaves");
+    let n_arrived = if pod.is_none() { n_counted(None, "netdev merger") } else { 0 };
+    n_counted(pod, "inet merger") + n_arrived
+}
+
+fn n_counted(place: Option<&Pod>, table: &str) -> u64 {
+    let listed = nft(place, &format!("list counter {table} leaves"));
     let (_, after) = listed.split_once("packets ").expect(&listed);
     after.split_whitespace().next().unwrap().parse().unwrap()
 }
@@ -130,6 +147,7 @@ fn mk_world(root: &Root, test: &str) -> (Pod, impl Sized + use<>) {
     pod.run("ip", &["link", "set", "eth0", "up"]);
     pod.run("ip", &["route", "add", "default", "via", "198.18.0.1"]);
     nft(None, COUNT);
+    nft(None, ARRIVING);
     nft(Some(&pod), COUNT);
     let around: Vec<TcpListener> = [80, 443, 8080, 8081, 15090]
         .iter()
@@ -242,7 +260,54 @@ fn a_pod_that_redirects_its_own_loopback_leads_nowhere() {
             for place in [Some(&pod), None] {
                 nft(place, "reset counter inet merger leaves");
             }
+            nft(None, "reset counter netdev merger leaves");
             nft(Some(&pod), "delete table ip turned");
         }
+    });
+}
+
+#[test]
+fn a_pod_that_redirects_its_own_address_leads_no_further_than_its_neighbour() {
+    let test = "leaks::a_pod_that_redirects_its_own_address_leads_no_further_than_its_neighbour";
+    check(test, async || {
+        const BEYOND: &str = "203.0.113.9";
+        let root = Root::new(usize::MAX);
+        let (pod, _around) = mk_world(&root, test);
+        fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        let route = ["route", "add", "203.0.113.0/24", "dev", "outside"];
+        assert!(Command::new("ip").args(route).status().unwrap().success());
+        nft(None, ROUTED);
+        let (node, _changes) = start();
+        let snapshot = node.snapshot().await.unwrap();
+        let netns = called(&snapshot, pod.pid());
+        let patience = Duration::from_millis(500);
+        let limits = Limits { timeout: patience, ..Limits::default() };
+        let scraper = Scraper::new(Arc::new(node), limits).unwrap();
+        let pods = vec![mk_pod(&[("scrape", "true"), ("port", "8081")])];
+        let targets = inventory::targets(
+            &Known { pods, problems: vec![] },
+            &snapshot,
+            "node",
+            false,
+            &Rules::default(),
+        );
+        let source = &targets.values().next().unwrap().plan.sources[0];
+        let address = ([198, 18, 0, 2], 8081).into();
+        assert_eq!(source.state, State::Ready(vec![address]));
+        // As it is, it is asked at its own address.
+        let scraped = scraper.scrape(netns, source, Format::Text, patience).await;
+        assert_eq!(scraped.page.unwrap().body.bytes, b"connections 1\n");
+        let redirect = format!(
+            "table ip turned {{ chain out {{ type nat hook output priority -100; \
+                tcp dport 8081 dnat to {BEYOND}; }}; }}"
+        );
+        nft(Some(&pod), &redirect);
+        let scraped = scraper.scrape(netns, source, Format::Text, patience).await;
+        assert!(scraped.page.is_err());
+        assert!(n_packets(None) > 0, "its neighbour has it");
+        assert_eq!(n_counted(None, "inet routed"), 0, "and hands it on to nobody");
+        let another = || TcpStream::connect_timeout(&address, patience);
+        pod.netns().within(another).unwrap_err();
+        assert!(n_counted(None, "inet routed") > 0, "another client's is handed on");
     });
 }

@@ -1,9 +1,10 @@
-//! The best rung of the running kernel. Needs `CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_ADMIN`, `CAP_SYS_PTRACE`.
+//! The best rung of the running kernel. Needs `CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_ADMIN`, `CAP_SYS_PTRACE`,
+//! `CAP_DAC_READ_SEARCH`.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test ends where its world does")]
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
     process, thread,
@@ -57,16 +58,23 @@ mod part;
 #[path = "../support/pod.rs"]
 mod pod;
 
+mod clock;
 mod comparison;
 mod confinement;
+mod descent;
 mod offer;
 mod reincarnation;
 
 #[path = "../support/running.rs"]
 mod running;
 
+#[path = "../support/silent.rs"]
+mod silence;
+
+mod silent;
 mod split;
 mod start_up;
+mod strangers;
 
 mod traps;
 
@@ -76,7 +84,7 @@ mod world;
 #[path = "../support/zygote.rs"]
 mod zygote;
 
-/// Below the resync of 23 s: what is seen by then was told by the kernel part.
+/// What is seen by then, of a node that nobody else tells when to look, was told by the kernel part.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A socket that no program inherits which another test starts meanwhile.
@@ -86,11 +94,14 @@ fn mk_socket(protocol: Option<Protocol>) -> rustix::io::Result<OwnedFd> {
 
 #[track_caller]
 fn start() -> (Node, Changes) {
-    start_with(Options { rung: Rungs::Only(rungs()[0]), ..Options::default() })
+    let (rung, look_every) = (Rungs::Only(rungs()[0]), Duration::from_hours(1));
+    start_with(Options { rung, look_every, ..Options::default() })
 }
 
 #[track_caller]
 fn start_with(options: Options) -> (Node, Changes) {
+    // Most pods here are no more than a namespace.
+    let options = Options { strangers: true, ..options };
     node::start(options).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -353,6 +364,25 @@ async fn one_pod_cannot_fill_the_snapshot() {
     let of_greedy = snapshot.listeners.iter().filter(|seen| seen.netns == greedy.cookie);
     assert_eq!(of_greedy.map(|seen| seen.holders.len()).collect::<Vec<_>>(), [1]);
     drop(copies);
+}
+
+#[tokio::test]
+async fn the_processes_of_one_pod_cannot_fill_it_either() {
+    let _alone = world::alone().await;
+    let (mut greedy, root) = (Pod::new(), cgroup::Root::new(1));
+    let cgroup = root.container("6d657267-6572-4000-a000-000000000000", "0123456789ab");
+    cgroup.join(greedy.pid());
+    for _ in 0..50 {
+        let pid = greedy.hand_over(File::open("/dev/null").unwrap());
+        cgroup.join(pid);
+    }
+    let options = Options { rung: Rungs::Only(rungs()[0]), ..Options::default() };
+    let (node, _changes) = node::start(options).unwrap();
+    let snapshot = node.snapshot().await.unwrap();
+    let of_greedy = snapshot.processes.iter().filter(|one| one.cgroup.contains("-a000-"));
+    // The children that hold the place of its listeners are of the host's namespace.
+    assert_eq!(of_greedy.map(|one| one.pid).collect::<Vec<_>>(), [greedy.pid()]);
+    drop(greedy);
 }
 
 #[tokio::test]

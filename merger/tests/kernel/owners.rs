@@ -3,19 +3,25 @@
 use std::{
     collections::HashMap,
     net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     sync::Arc,
 };
 
 use merger::{
     identity::{self, PodUid, Unclear, cgroup_path},
     inventory,
+    listeners::ROWS_PER_NETNS,
     node::{Connect, ConnectError, Options, Refusal, Rungs},
     pods::Known,
-    target::{self, PodRef, State, plan::Rules},
+    target::{self, Doubt, PodRef, State, plan::Rules},
+};
+use rustix::{
+    net::{bind, listen, sockopt},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
 use super::{
-    cgroup::Root, find, hostile, namespace::look, offered::rungs, pids, pod::Pod, start,
+    cgroup::Root, find, hostile, mk_socket, namespace::look, offered::rungs, pids, pod::Pod, start,
     start_with, world,
 };
 
@@ -161,4 +167,36 @@ async fn a_listener_of_the_host_is_connected_to_while_one_pod_alone_holds_it() {
     drop(unheld);
     let gone = refused(node.connect(at(address, Some(owner))).await.unwrap_err());
     assert_eq!(gone, Refusal::NoListener);
+}
+
+#[test]
+fn of_a_namespace_with_more_than_is_looked_at_nothing_is_sure() {
+    let test = "owners::of_a_namespace_with_more_than_is_looked_at_nothing_is_sure";
+    world::inside(test, &[], "root", async || {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+        let (crowded, modest) = (Pod::new(), Pod::new());
+        let address: SocketAddr = "127.0.0.1:4711".parse().unwrap();
+        let share = || {
+            let socket = mk_socket(None)?;
+            sockopt::set_socket_reuseport(&socket, true)?;
+            bind(&socket, &address)?;
+            listen(&socket, 1)?;
+            Ok(socket)
+        };
+        let netns = crowded.netns();
+        // Each may be somebody else's, and the last are not looked at.
+        let _sockets: Vec<OwnedFd> =
+            (0..ROWS_PER_NETNS + 4).map(|_| netns.within(share).unwrap()).collect();
+        drop(netns);
+        let (_listener, bound) = modest.listen("127.0.0.1:4711");
+        for rung in rungs() {
+            let (node, _changes) =
+                start_with(Options { rung: Rungs::Only(rung), ..Options::default() });
+            let snapshot = look(&node).await;
+            let doubt = |pod: &Pod| find(&snapshot, pod.cookie, bound).unwrap().doubt.clone();
+            assert_eq!(doubt(&crowded), Some(Doubt::Crowded), "{rung}");
+            assert_eq!(doubt(&modest), None, "{rung}");
+        }
+    });
 }

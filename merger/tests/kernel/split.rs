@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, Write as _},
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt as _,
     process::Command,
@@ -10,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    io::dup,
+    process::Signal,
+};
 use tempfile::TempDir;
 
 use super::{
@@ -39,7 +44,10 @@ fn check(status: &Status, expected: &[(&str, &str)]) {
 fn the_agent_holds_no_right_and_the_broker_what_namespaces_take() {
     world::here(async || {
         let pods = directory();
+        // Of what it finds open nobody knows what it is good for.
+        let left = dup(fs::File::open("/dev/zero").unwrap()).unwrap();
         let running = Running::start(pods.path());
+        drop(left);
         let agent = status(running.agent().unwrap());
         let none = "0000000000000000";
         check(
@@ -56,15 +64,17 @@ fn the_agent_holds_no_right_and_the_broker_what_namespaces_take() {
                 ("Seccomp", "2"),
             ],
         );
-        // CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_KILL; CAP_SETUID and CAP_SETGID in store.
+        // CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_KILL; CAP_SETUID and CAP_SETGID in
+        // store.
         let broker = status(running.broker());
-        let (effective, permitted) = ("0000000000280020", "00000000002800e0");
+        let (effective, permitted) = ("0000000000280024", "00000000002800e4");
         let expected =
             [("CapInh", none), ("CapPrm", permitted), ("CapEff", effective), ("NoNewPrivs", "1")];
         check(&broker, &expected);
         check(&broker, &[("Threads", "1")]);
+        assert!(Running::descriptors(running.broker()).contains(&"/dev/zero".to_owned()));
         for descriptor in Running::descriptors(running.agent().unwrap()) {
-            let of_broker = ["anon_inode:bpf", "net:[", "/memfd:", "/proc/", "/sys/"];
+            let of_broker = ["/dev/zero", "anon_inode:bpf", "net:[", "/memfd:", "/proc/", "/sys/"];
             assert!(!of_broker.iter().any(|kind| descriptor.starts_with(kind)), "{descriptor}");
         }
         let metrics = running.get("/metrics").unwrap();
@@ -85,6 +95,27 @@ fn an_agent_that_is_killed_is_followed_by_another() {
         until("it serves", || running.get("/ready").as_deref() == Some("ready\n"));
         assert_eq!(running.programs(), programs, "nothing is loaded anew");
         assert_eq!(programs.len(), n_programs(), "{programs:?}");
+    });
+}
+
+#[test]
+fn a_log_that_takes_nothing_ends_nobody() {
+    world::here(async || {
+        let (pods, (_reader, mut log)) = (directory(), io::pipe().unwrap());
+        // Whoever has a descriptor of the log may do this to all who have one.
+        fcntl_setfl(&log, OFlags::NONBLOCK).unwrap();
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
+        let mut running =
+            Running::start_telling(free.unwrap(), pods.path(), &[], log.try_clone().unwrap());
+        until("it is ready", || running.is_ready());
+        let first = running.agent().unwrap();
+        while log.write(&[b'x'; 4096]).is_ok() {}
+        while log.write(b"x").is_ok() {}
+        signal(first, Signal::KILL);
+        until("another agent", || running.agent().is_some_and(|agent| agent != first));
+        until("it serves", || running.is_ready());
+        signal(running.broker(), Signal::TERM);
+        assert_eq!(running.end().code(), Some(0));
     });
 }
 
@@ -143,7 +174,7 @@ fn a_port_that_is_taken_ends_it_before_anything_is_loaded() {
     world::here(async || {
         let pods = directory();
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut running = Running::start_at(taken.local_addr().unwrap(), pods.path());
+        let mut running = Running::start_with(taken.local_addr().unwrap(), pods.path(), &[]);
         assert_eq!(running.end().code(), Some(1));
     });
 }

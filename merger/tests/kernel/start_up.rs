@@ -1,14 +1,16 @@
 //! What the start finds out: offsets, rights, and whose processes can be seen.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, os::unix::process::parent_id};
 
 use merger::{
     listeners::Rung,
+    netns::Netns,
     node::{self, Options, Rungs, loader, offsets},
 };
 use rustix::process::Signal;
 
 use super::{
+    namespace::{self, identities, look},
     offered::{has_walk, locks_maps, rungs},
     running::{Running, directory, signal, until},
     start_with, world,
@@ -95,6 +97,24 @@ fn without_the_right_to_see_processes_nothing_is_attributed() {
         let error = node::start(Options::default()).err().unwrap().to_string();
         assert!(error.contains("processes are hidden"), "{error}");
         assert!(error.contains("CAP_SYS_PTRACE"), "{error}");
+    });
+}
+
+#[test]
+fn the_host_is_not_where_merger_is_whoever_is_hidden() {
+    let test = "start_up::the_host_is_not_where_merger_is_whoever_is_hidden";
+    // What contains the machine that this is written on hides the first process; others do not.
+    world::inside(test, &["unshare", "--net"], "root", async || {
+        // The program of tests that has started this copy of it.
+        let outside = namespace::identity(&Netns::of_pid(parent_id()).unwrap()).unwrap();
+        assert_ne!(outside, namespace::own());
+        for (rung, identity) in
+            rungs().into_iter().flat_map(|rung| identities().into_iter().map(move |of| (rung, of)))
+        {
+            let (rung, identity) = (Rungs::Only(rung), Some(identity));
+            let (node, _changes) = start_with(Options { rung, identity, ..Options::default() });
+            assert_eq!(look(&node).await.host, outside, "{rung:?} {identity:?}");
+        }
     });
 }
 

@@ -8,6 +8,8 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process,
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -20,6 +22,7 @@ use merger::{
 use rustix::{
     net::{Shutdown, bind, ipproto, listen, shutdown, sockopt},
     process::{Pid, Signal, kill_process},
+    thread::{UnshareFlags, unshare_unsafe},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -260,6 +263,37 @@ fn a_listener_that_leaves_all_tables_of_files_stays() {
             sleep(Duration::from_millis(100)).await;
         }
         drop(message);
+        watch.until_closed(pod.cookie).await;
+    });
+}
+
+/// Runs a thread with a table of files of its own, which holds what this one held, until it is told.
+#[expect(unsafe_code, reason = "rustix asks for a promise about threads that share a file table")]
+fn with_own_table() -> (thread::JoinHandle<()>, mpsc::Sender<()>) {
+    let (end, is_over) = mpsc::channel();
+    let (tell, told) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        // SAFETY: the thread uses no descriptor afterwards, of whichever table.
+        unsafe { unshare_unsafe(UnshareFlags::FILES) }.unwrap();
+        tell.send(()).unwrap();
+        // It ends with the sender, at the latest.
+        let _ = is_over.recv();
+    });
+    told.recv().unwrap();
+    (thread, end)
+}
+
+#[test]
+fn a_listener_that_a_thread_alone_holds_is_its_process() {
+    on_each_rung(async |mut watch| {
+        let pod = Pod::new();
+        let socket = bound(&pod, |_| Ok(()));
+        let (thread, end) = with_own_table();
+        listen(&socket, 1).unwrap();
+        drop(socket);
+        watch.until_held_by(pod.cookie, address(), &[process::id()]).await;
+        drop(end);
+        thread.join().unwrap();
         watch.until_closed(pod.cookie).await;
     });
 }

@@ -17,7 +17,7 @@ use super::{
 
 fn start() -> (Node, Changes) {
     let (rung, identity) = (Rungs::Only(Rung::Proc), Some(Identity::Inode));
-    node::start(Options { rung, identity, ..Options::default() }).unwrap()
+    node::start(Options { rung, identity, strangers: true, ..Options::default() }).unwrap()
 }
 
 #[test]

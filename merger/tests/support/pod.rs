@@ -17,6 +17,7 @@ use super::namespace;
 #[derive(Debug)]
 pub(crate) struct Pod {
     /// What tells its namespace from others here; see [`namespace::identity`].
+    #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) cookie: Cookie,
     children: Vec<Child>,
 }

@@ -29,20 +29,32 @@ impl Running {
     /// Has begun to serve the pods of a directory, on a port that nobody else has.
     #[track_caller]
     pub(crate) fn start(pods: &Path) -> Self {
+        Self::start_ready(pods, &[])
+    }
+
+    /// The same with flags.
+    #[track_caller]
+    pub(crate) fn start_ready(pods: &Path, flags: &[&str]) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
-        let running = Self::start_at(free.expect("a port is free"), pods);
+        let running = Self::start_with(free.expect("a port is free"), pods, flags);
         until("it is ready", || running.is_ready());
         running
     }
 
-    pub(crate) fn start_at(address: SocketAddr, pods: &Path) -> Self {
-        Self::start_with(address, pods, &[])
+    pub(crate) fn start_with(address: SocketAddr, pods: &Path, arguments: &[&str]) -> Self {
+        Self::start_telling(address, pods, arguments, Stdio::null())
     }
 
-    pub(crate) fn start_with(address: SocketAddr, pods: &Path, arguments: &[&str]) -> Self {
+    /// The same, with a place for its log.
+    pub(crate) fn start_telling(
+        address: SocketAddr,
+        pods: &Path,
+        arguments: &[&str],
+        log: impl Into<Stdio>,
+    ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_merger"));
         command.arg("run").arg(format!("--pods=manifests:{}", pods.display())).args(arguments);
-        command.arg(format!("--listen={address}")).stdin(Stdio::null()).stderr(Stdio::null());
+        command.arg(format!("--listen={address}")).stdin(Stdio::null()).stderr(log);
         Self { broker: command.spawn().expect("it was built for this"), address }
     }
 
@@ -55,6 +67,7 @@ impl Running {
     }
 
     /// The only child that the broker has, once there is one.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn agent(&self) -> Option<u32> {
         let broker = self.broker();
         let children = fs::read_to_string(format!("/proc/{broker}/task/{broker}/children")).ok()?;
@@ -65,15 +78,11 @@ impl Running {
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
-        stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+        get(self.address, path)
     }
 
     /// The programs of the kernel part, by the links that the broker holds.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn programs(&self) -> Vec<String> {
         let directory = format!("/proc/{}/fdinfo", self.broker());
         let texts = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -98,6 +107,7 @@ impl Running {
         links.map(|link| link.to_string_lossy().into_owned()).collect()
     }
 
+    #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn end(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
@@ -117,6 +127,16 @@ impl Drop for Running {
     }
 }
 
+/// The body of an answer, whatever its status. Nothing where nobody answers.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+}
+
 /// A directory of pods that the agent, which is another user, may read.
 pub(crate) fn directory() -> TempDir {
     let pods = TempDir::new().expect("a place for files");
@@ -134,12 +154,14 @@ pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
+#[allow(dead_code, reason = "not every program of tests needs it")]
 pub(crate) fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // It may have ended by itself.
     let _ = kill_process(pid.expect("a process has a number"), signal);
 }
 
+#[allow(dead_code, reason = "not every program of tests needs it")]
 pub(crate) fn is_there(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }

@@ -44,6 +44,7 @@ pub(crate) struct Zygote {
 }
 
 /// A pod that runs.
+#[allow(dead_code, reason = "not every program of tests needs all of it")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Made {
     pub(crate) pid: u32,
@@ -80,6 +81,7 @@ impl Zygote {
     }
 
     /// Kills a pod, waits for its process, and removes its cgroup.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn end(&mut self, uid: &str) {
         self.ask(&format!("end {uid}"));
     }

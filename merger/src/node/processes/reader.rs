@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Seen, directory, open_netns, parse_inode};
+use super::{Seen, alive, directory, open_netns, parse_inode};
 use crate::{
     identity::{Cookie, Process},
     netns::Netns,
@@ -83,6 +83,7 @@ impl Reader {
         let process = directory(pid)?;
         // First, as it tells the threads of the kernel, which are half of many a node.
         let stat = stat::parse(self.read(&process, "stat")?).filter(|stat| !stat.is_kernel)?;
+        let process = alive(process, stat)?;
         let (inode, netns) = self.netns_of(&process).ok()?;
         let cgroup = match self.read(&process, "cgroup") {
             Some(lines) => stat::cgroup(lines)?,

@@ -17,7 +17,7 @@ use std::{
 use crate::{identity::Cookie, listeners::Socket};
 
 /// From the beginning of one comparison to that of the next. Looks without a change come after another
-/// time ([`RESYNC`](crate::node::agenda::RESYNC)), so that what is compared is of every age.
+/// time ([`EVERY`](crate::node::agenda::EVERY) there), so that what is compared is of every age.
 pub(crate) const EVERY: Duration = Duration::from_secs(30);
 
 /// From what differs to the second reading, at least.

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     identity::Cookie,
-    listeners::{Held, Row, Rows, Socket},
+    listeners::{Held, ROWS_PER_NETNS, Row, Rows, Socket},
 };
 
 /// The listening sockets of the namespaces.
@@ -115,6 +115,10 @@ impl Memory {
     pub(crate) fn rows(&self) -> Rows {
         let mut rows = Rows::default();
         for (&netns, all) in &self.by_netns {
+            // There may be more of them that were not asked for.
+            if all.len() >= ROWS_PER_NETNS {
+                rows.cut.insert(netns);
+            }
             for Kept { socket: Socket { address, port, inode: _ }, held_by, sought } in all {
                 let row = |held_by| Row { netns, address: *address, port: *port, held_by };
                 for &held in held_by {
@@ -212,6 +216,15 @@ mod tests {
         memory.find(&pods(), [(held(8), vec![80])]);
         assert_eq!(memory.bereft(|held| held.pid == 8), []);
         assert_eq!(memory.bereft(|_| false), [POD]);
+    }
+
+    #[test]
+    fn a_namespace_with_as_many_sockets_as_are_asked_for_may_have_more() {
+        let mut memory = Memory::default();
+        for (n, cut) in [(ROWS_PER_NETNS - 1, HashSet::new()), (ROWS_PER_NETNS, pods())] {
+            memory.put(POD, (1..=n).map(|inode| socket(inode.try_into().unwrap())).collect());
+            assert_eq!(memory.rows().cut, cut, "{n}");
+        }
     }
 
     #[test]

@@ -16,19 +16,13 @@ use std::{
 #[cfg(feature = "ebpf")]
 use std::{net::IpAddr, num::NonZeroU16};
 
-use super::Sight;
+use super::{Sight, files::Files};
 use crate::{
     cause::chain,
-    identity::Cookie,
-    listeners::{Rows, Socket, proc, sock_diag},
+    identity::{Cookie, Process},
+    listeners::{Held, Rows, Socket, proc, sock_diag},
     netns::Netns,
-    node::{
-        Error,
-        counters::add,
-        pace::Sweep,
-        processes::{Processes, open_sockets},
-        rung::Source,
-    },
+    node::{Error, counters::add, pace::Sweep, processes::Hidden, rung::Source},
 };
 
 /// Processes that are gone through for the holders of one namespace. In one with more of them the
@@ -44,12 +38,11 @@ impl Sight {
         self.table.processes.doubt(self.marks.netns());
         let (rows, explained) = match &mut self.source {
             #[cfg(feature = "ebpf")]
-            Source::Ebpf(sockets) => {
-                let rows = sockets.snapshot().map_err(Error::kernel)?;
-                self.count_lost(now)?;
-                let (rows, known) = self.named(rows);
-                (self.walked(rows)?, known && self.waiting.is_empty())
-            }
+            Source::Ebpf(_) => match self.read_walking(now)? {
+                Some(read) => read,
+                // Another way is in use by now.
+                None => return self.read(),
+            },
             #[cfg(feature = "ebpf")]
             Source::EbpfSockDiag(_) => {
                 self.count_lost(now)?;
@@ -68,6 +61,15 @@ impl Sight {
         self.marks.read(now);
         add(&self.counters.rows_left_out, rows.n_left_out);
         Ok((rows, explained))
+    }
+
+    /// By walks. Nothing where one took too long.
+    #[cfg(feature = "ebpf")]
+    fn read_walking(&mut self, now: Instant) -> Result<Option<(Rows, bool)>, Error> {
+        let Some(rows) = self.walk()? else { return Ok(None) };
+        self.count_lost(now)?;
+        let (rows, known) = self.named(rows);
+        Ok(self.walked(rows)?.map(|rows| (rows, known && self.waiting.is_empty())))
     }
 
     /// What the kernel part had no room for may have been anything.
@@ -97,15 +99,18 @@ impl Sight {
         for row in &mut rows.rows {
             row.netns = self.table.processes.cookie_of_key(row.netns);
         }
+        let cut = rows.cut.iter().map(|&key| self.table.processes.cookie_of_key(key));
+        rows.cut = cut.collect();
         let n_rows = rows.rows.len();
         rows.rows.retain(|row| row.netns.is_made());
         let all = rows.rows.len() == n_rows;
         (rows, all)
     }
 
-    /// What the walk over open files has found, and the listeners that are in none.
+    /// What the walk over open files has found, and the listeners that are in none. Nothing where it has
+    /// to be repeated, and takes too long then.
     #[cfg(feature = "ebpf")]
-    fn walked(&mut self, mut rows: Rows) -> Result<Rows, Error> {
+    fn walked(&mut self, mut rows: Rows) -> Result<Option<Rows>, Error> {
         let mut held = bound(&rows);
         let known = &self.table.known.netns;
         let mut due = self.marked();
@@ -131,12 +136,10 @@ impl Sight {
         let is_news = |(netns, left): &(Cookie, Vec<Socket>)| {
             left.iter().any(|socket| !self.memory.has(*netns, socket))
         };
-        if let Source::Ebpf(sockets) = &mut self.source
-            && unheld.iter().any(is_news)
-        {
+        if unheld.iter().any(is_news) {
             // It may have been opened after the walk, which sees it then if somebody holds it.
-            rows = sockets.snapshot().map_err(Error::kernel)?;
-            rows = self.named(rows).0;
+            let Some(again) = self.walk()? else { return Ok(None) };
+            rows = self.named(again).0;
             held = bound(&rows);
         }
         for (netns, mut left) in unheld {
@@ -144,9 +147,11 @@ impl Sight {
             self.memory.put(netns, left);
             self.memory.find_all(&HashSet::from([netns]), []);
         }
-        self.memory.rows().rows.into_iter().for_each(|row| rows.push(row));
+        let unheld = self.memory.rows();
+        unheld.rows.into_iter().for_each(|row| rows.push(row));
+        rows.cut.extend(unheld.cut);
         self.walked = held;
-        Ok(rows)
+        Ok(Some(rows))
     }
 
     /// The sockets of every namespace that a process is in, and their holders.
@@ -160,7 +165,7 @@ impl Sight {
             let sockets = self.sockets_of(netns).unwrap_or_default();
             self.memory.put(netns, sockets);
         }
-        self.memory.find_all(&netns, open_by(&self.table.processes));
+        self.find_all(&netns, Sweep::All);
         self.waiting.clear();
         self.pace.ended(start, Sweep::All);
         Ok(())
@@ -198,8 +203,23 @@ impl Sight {
         if sweep == Sweep::All {
             unclear = known;
         }
-        self.memory.find_all(&unclear, open_by(&self.table.processes));
+        if !unclear.is_empty() {
+            self.find_all(&unclear, sweep);
+        }
         self.memory.rows()
+    }
+
+    /// Finds who holds the sockets of these namespaces among all processes.
+    fn find_all(&mut self, netns: &HashSet<Cookie>, sweep: Sweep) {
+        let processes = &self.table.processes;
+        let mut files = Files::of_all(processes);
+        self.memory.find_all(netns, files.sockets(processes.held()));
+        let Files { hidden, cut, .. } = files;
+        self.note(hidden, sweep);
+        if let Some(pid) = cut.filter(|_| self.cut.is_none()) {
+            tracing::warn!(pid, "the pod of this process has more open files than are looked at");
+        }
+        self.cut = cut;
     }
 
     /// Whether all is known then of this namespace: among its own processes, of which there are to be
@@ -209,12 +229,28 @@ impl Sight {
         if within.is_empty() || within.len() > most {
             return false;
         }
-        let mut likely: BTreeSet<u32> = within.iter().map(|process| process.pid).collect();
-        likely.extend(self.memory.holders(netns).map(|held| held.pid));
+        let held = |process: &&Process| Held { started: process.started, pid: process.pid };
+        let mut likely: BTreeSet<Held> = within.iter().map(held).collect();
+        likely.extend(self.memory.holders(netns));
         let Some(sockets) = self.sockets_of(netns) else { return false };
         self.memory.put(netns, sockets);
-        self.memory.find(&HashSet::from([netns]), likely.into_iter().filter_map(open_sockets));
-        self.memory.is_explained(netns)
+        let mut files = Files::at_once();
+        let open = files.sockets(likely.into_iter().collect());
+        self.memory.find(&HashSet::from([netns]), open);
+        let Files { hidden, cut, .. } = files;
+        self.note(hidden, Sweep::New);
+        (hidden, cut) == (None, None) && self.memory.is_explained(netns)
+    }
+
+    /// Whose files could not be seen may hold any listener, until all can be seen.
+    fn note(&mut self, hidden: Option<Hidden>, sweep: Sweep) {
+        let before = self.hidden;
+        if hidden.is_some() || sweep == Sweep::All {
+            self.hidden = hidden;
+        }
+        if let Some(hidden) = hidden.filter(|hidden| before != Some(*hidden)) {
+            tracing::warn!("whose the listeners are cannot be known: {hidden}");
+        }
     }
 
     /// The listening sockets of a namespace, by the way of this rung.
@@ -259,9 +295,4 @@ fn bound(rows: &Rows) -> HashSet<Bound> {
 fn by_sock_diag(netns: &Netns) -> io::Result<Vec<Socket>> {
     let told = sock_diag::listeners_of(netns).map_err(io::Error::other)?;
     Ok(told.into_iter().map(|told| told.socket).collect())
-}
-
-/// The sockets that each of these has open now.
-fn open_by(processes: &Processes) -> impl Iterator<Item = (crate::listeners::Held, Vec<u64>)> {
-    processes.held().into_iter().filter_map(|held| open_sockets(held.pid))
 }

@@ -8,7 +8,7 @@ const REST: &str = "S 1 2 3 4 5 4194560 7 8 9 10 11 12 13 14 15 16 17 18 98765 2
 #[track_caller]
 fn check(name: &str, started: Option<u64>) {
     let stat = parse(format!("42 ({name}) {REST}").as_bytes());
-    assert_eq!(stat.map(|stat| stat.started), started, "{name}");
+    assert_eq!(stat.map(|stat| (stat.n_threads, stat.started)), started.map(|s| (17, s)), "{name}");
 }
 
 #[track_caller]
@@ -29,6 +29,15 @@ fn a_kernel_thread_is_told_by_its_flags() {
     let kernel = REST.replace("4194560", "69238880");
     assert_eq!(parse(format!("2 (k) {kernel}").as_bytes()).map(|s| s.is_kernel), Some(true));
     assert_eq!(parse(format!("2 (k) {REST}").as_bytes()).map(|s| s.is_kernel), Some(false));
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended_is_told_from_one_that_has() {
+    for (state, n_threads, expected) in [("S", "17", false), ("Z", "17", true), ("Z", "1", false)] {
+        let rest = REST.replacen('S', state, 1).replace(" 17 ", &format!(" {n_threads} "));
+        let stat = parse(format!("2 (k) {rest}").as_bytes()).unwrap();
+        assert_eq!(stat.is_headless, expected, "{rest}");
+    }
 }
 
 #[test]

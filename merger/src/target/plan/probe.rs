@@ -83,7 +83,7 @@ impl Probed {
 
 impl Listening {
     fn of(listener: &Listener) -> Self {
-        let Listener { netns, address, port, holders } = listener;
+        let Listener { netns, address, port, holders, doubt: _ } = listener;
         let pids = holders.iter().map(|holder| holder.pid).collect();
         Self { netns: *netns, port: *port, address: *address, pids }
     }

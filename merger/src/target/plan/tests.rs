@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     hostile,
     identity::Cookie,
-    target::{Holder, PodRef, Port},
+    target::{Doubt, Holder, PodRef, Port},
 };
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -63,6 +63,7 @@ fn mk_listener(text: &str) -> Listener {
         address: socket.ip(),
         port: NonZeroU16::new(socket.port()).unwrap(),
         holders,
+        doubt: None,
     }
 }
 
@@ -112,6 +113,18 @@ fn path_and_scheme_are_the_applications_alone() {
         &["0.0.0.0:8443@cart", "0.0.0.0:15090@istio-proxy"],
         &[&format!("cart/8443 https://:8443/m {BY_PORT}: 127.0.0.1:8443"), ENVOY],
     );
+}
+
+#[test]
+fn a_listener_that_somebody_may_hold_who_is_not_seen_is_not_asked() {
+    let pod = mk_pod(&[SCRAPE, ("port", "9100")], &["cart"]);
+    let missing = "CAP_X (to see)".to_owned();
+    let doubt = Some(Doubt::HolderHidden { pid: 4, missing });
+    let listener = Listener { doubt, ..mk_listener("0.0.0.0:9100@cart") };
+    let reason = "whose the socket is cannot be known: the files of process 4 cannot be seen, missing \
+                  CAP_X (to see)";
+    let expected = format!("cart/9100 http://:9100/metrics {BY_PORT}: {reason}");
+    assert_eq!(shown(&plan(&pod, &[&listener])), [expected]);
 }
 
 #[test]
@@ -333,8 +346,10 @@ fn on_the_host_only_what_the_pod_alone_holds_is_its_own() {
 }
 
 #[test]
-fn a_socket_that_nobody_is_seen_to_hold_is_the_pods() {
-    check_state(&["0.0.0.0:9100@"], "127.0.0.1:9100");
+fn a_socket_that_nobody_is_seen_to_hold_is_nobodys() {
+    let refused = "no process is seen to hold the socket, so it may be anybody's";
+    check_state(&["0.0.0.0:9100@"], refused);
+    check_state(&["0.0.0.0:9100@cart", "[::1]:9100@"], refused);
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn mk_listener(socket: &str, id: &str, pid: u32) -> Listener {
         address: socket.ip(),
         port: NonZeroU16::new(socket.port()).unwrap(),
         holders: vec![Holder { pid, cgroup: format!("/kubepods/pod{UID}/{id}") }],
+        doubt: None,
     }
 }
 

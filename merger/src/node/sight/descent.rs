@@ -1,0 +1,91 @@
+//! What becomes of the first rung where its walk takes too long: the second's way, for a while.
+//!
+//! A walk costs in proportion to all open files, and processes that share a table have it walked once
+//! for each: any pod can make it take seconds, and nothing is answered meanwhile. So it is ended then,
+//! and the listeners are known as on the second rung, whose parts are there, or where the kernel does
+//! not answer that, by `/proc`, for good. After a while a walk is tried again.
+
+use std::{mem, time::Instant};
+
+use super::{Sight, memory::Memory};
+use crate::{
+    cause::chain,
+    listeners::{Rows, Rung, ebpf},
+    node::{
+        Error,
+        protocol::Hello,
+        rung::{Source, prove_sock_diag},
+    },
+};
+
+/// That another way is in use than at the start.
+pub(super) struct Descent {
+    /// What was in use then.
+    from: Hello,
+    /// When it is tried again.
+    again: Instant,
+}
+
+// === impl Sight ===
+
+impl Sight {
+    /// What a walk over open files has found. Nothing where it took too long: another way is in use then.
+    pub(super) fn walk(&mut self) -> Result<Option<Rows>, Error> {
+        let Source::Ebpf(sockets) = &mut self.source else { return Ok(None) };
+        match sockets.snapshot() {
+            Ok(rows) => {
+                self.ascended();
+                Ok(Some(rows))
+            }
+            Err(error @ ebpf::Error::Deadline { .. }) => {
+                self.descend(&error);
+                Ok(None)
+            }
+            Err(error) => Err(Error::kernel(error)),
+        }
+    }
+
+    fn descend(&mut self, error: &ebpf::Error) {
+        let again = Instant::now() + self.walks.again;
+        let (source, rung) = match (mem::replace(&mut self.source, Source::Proc), prove_sock_diag())
+        {
+            (Source::Ebpf(sockets), Ok(())) => (Source::EbpfSockDiag(sockets), Rung::EbpfSockDiag),
+            _ => (Source::Proc, Rung::Proc),
+        };
+        self.exchange(source);
+        let fallback = format!("{}: {}", Rung::Ebpf, chain(error));
+        tracing::warn!(%rung, reason = fallback, "a better rung is not in use any more");
+        let from = mem::replace(&mut self.hello, Hello::new(rung, Some(&fallback)));
+        let from = self.descent.take().map_or(from, |descent| descent.from);
+        self.descent = Some(Descent { from, again });
+    }
+
+    /// Puts the walk in the place of the second rung's way, if it is time to try it again.
+    pub(super) fn try_ascent(&mut self) {
+        if self.descent.as_ref().is_none_or(|descent| Instant::now() < descent.again) {
+            return;
+        }
+        match mem::replace(&mut self.source, Source::Proc) {
+            Source::EbpfSockDiag(sockets) => self.exchange(Source::Ebpf(sockets)),
+            other => self.source = other,
+        }
+    }
+
+    /// A walk was not too long.
+    fn ascended(&mut self) {
+        if let Some(Descent { from, .. }) = self.descent.take() {
+            tracing::info!(rung = %from.rung, "the better rung is in use again");
+            self.hello = from;
+        }
+    }
+
+    /// What was read by one way is none of the other's.
+    fn exchange(&mut self, source: Source) {
+        self.looks.are_told = source.is_told();
+        self.source = source;
+        self.memory = Memory::default();
+        self.walked.clear();
+        self.waiting.clear();
+        self.marks.add_all(Instant::now());
+    }
+}

@@ -1,0 +1,102 @@
+//! A walk over open files that takes too long costs the rung, and blinds nobody.
+
+use std::{
+    fs::File,
+    io,
+    time::{Duration, Instant},
+};
+
+use merger::{
+    listeners::Rung,
+    node::{Changes, Node, Options, Rungs, Walks},
+};
+use rustix::{
+    io::dup,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
+
+use super::{find, namespace::look, offered::has_walk, pod::Pod, start_with, until, world};
+
+fn start(within: Duration, again: Duration) -> (Node, Changes) {
+    let (rung, walks) = (Rungs::Only(Rung::Ebpf), Walks { within, again });
+    start_with(Options { rung, walks, ..Options::default() })
+}
+
+#[test]
+fn a_walk_that_takes_too_long_costs_the_rung_alone() {
+    if !has_walk() {
+        return;
+    }
+    world::here(async || {
+        let pod = Pod::new();
+        let (_first, bound) = pod.listen("127.0.0.1:0");
+        let (node, mut changes) = start(Duration::ZERO, Duration::from_hours(1));
+        assert_eq!(node.rung(), Rung::Ebpf);
+        let snapshot = look(&node).await;
+        assert_eq!(find(&snapshot, pod.cookie, bound).map(|one| one.holders.len()), Some(1));
+        assert_eq!(node.rung(), Rung::EbpfSockDiag);
+        let reason = node.fallback().unwrap_or_default();
+        assert!(reason.contains("a walk over open files takes longer than"), "{reason}");
+        let (_second, bound) = pod.listen("127.0.0.1:0");
+        until(&node, &mut changes, "a change is told", |snapshot| {
+            find(snapshot, pod.cookie, bound).is_some_and(|one| one.holders.len() == 1)
+        })
+        .await;
+        assert_eq!(node.counters().snapshots_failed, 0);
+    });
+}
+
+#[test]
+fn walks_that_are_tried_again_in_vain_lose_nothing() {
+    if !has_walk() {
+        return;
+    }
+    world::here(async || {
+        let pod = Pod::new();
+        let (_open, bound) = pod.listen("127.0.0.1:0");
+        let (node, _changes) = start(Duration::ZERO, Duration::ZERO);
+        for _ in 0..10 {
+            let snapshot = look(&node).await;
+            assert_eq!(find(&snapshot, pod.cookie, bound).map(|one| one.holders.len()), Some(1));
+            assert_eq!(node.rung(), Rung::EbpfSockDiag);
+        }
+    });
+}
+
+#[test]
+fn the_better_rung_is_in_use_again_when_walks_are_short() {
+    let test = "descent::the_better_rung_is_in_use_again_when_walks_are_short";
+    if !has_walk() {
+        return;
+    }
+    world::inside(test, &[], "root", async || {
+        const N: u64 = 1_000_000;
+        let (mut greedy, modest) = (Pod::new(), Pod::new());
+        let (_listener, bound) = modest.listen("127.0.0.1:0");
+        let (node, _changes) = start(Duration::from_millis(100), Duration::from_millis(100));
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+        let each = maximum.unwrap_or(1 << 16).min(1 << 16) - 200;
+        // Without `CLOEXEC`, so that each child has them all.
+        let copies: Vec<_> = (0..each).map(|_| dup(io::stdin()).unwrap()).collect();
+        for _ in 0..=(N / each) {
+            greedy.hand_over(File::open("/dev/null").unwrap());
+        }
+        reach(&node, Rung::EbpfSockDiag).await;
+        assert!(find(&look(&node).await, modest.cookie, bound).is_some());
+        drop((copies, greedy));
+        reach(&node, Rung::Ebpf).await;
+        assert_eq!(node.fallback(), None);
+        assert!(find(&look(&node).await, modest.cookie, bound).is_some());
+    });
+}
+
+/// Looks, until this is the rung.
+async fn reach(node: &Node, rung: Rung) {
+    let start = Instant::now();
+    while node.rung() != rung {
+        assert!(start.elapsed() < Duration::from_mins(2), "still by {}", node.rung());
+        look(node).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

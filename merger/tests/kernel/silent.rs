@@ -1,0 +1,44 @@
+//! A pod that ends while it keeps a scrape waiting: nothing of that holds its namespace.
+
+use std::{thread, time::Duration};
+
+use super::{
+    cgroup::Root,
+    running::{Running, directory, until},
+    silence::{SILENCES, Silent},
+    world,
+};
+
+/// What the project promises of a namespace whose pod has ended.
+const PROMISE: Duration = Duration::from_secs(5);
+
+#[track_caller]
+fn check(with_manifest: bool) {
+    world::here(async || {
+        for (silence, rule) in SILENCES {
+            let (pods, root) = (directory(), Root::new(1));
+            let silent = Silent::new(&root, pods.path(), rule);
+            let running = Running::start(pods.path());
+            let is_known =
+                || running.get("/api/pods").is_some_and(|page| page.contains("\"ready\""));
+            until("it is known", is_known);
+            thread::scope(|scope| {
+                let (running, page) = (&running, silent.page());
+                scope.spawn(move || running.get(&page));
+                silent.await_connection();
+                let took = silent.end(&root, with_manifest);
+                assert!(took < PROMISE, "a pod that {silence}: {took:?}");
+            });
+        }
+    });
+}
+
+#[test]
+fn the_namespace_of_a_pod_that_is_deleted_is_not_held_by_its_silence() {
+    check(true);
+}
+
+#[test]
+fn the_namespace_of_a_pod_that_ends_and_is_still_told_of_is_not_held_by_its_silence() {
+    check(false);
+}
