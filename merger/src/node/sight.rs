@@ -20,7 +20,7 @@ use self::{
 use crate::node::Walks;
 use crate::{
     identity::{Cookie, Process, witnesses},
-    listeners::{self, Held, Row, Rows},
+    listeners::{self, Held, ROWS_PER_NETNS, Row, Rows},
     netns::{Identity, Netns},
     node::{
         ConnectError, Error, Options, Snapshot,
@@ -78,6 +78,8 @@ pub(crate) struct Sight {
     cut: Option<u32>,
     /// What the last look has told, of each namespace.
     believed: HashMap<Cookie, HashSet<(IpAddr, NonZeroU16)>>,
+    /// The namespaces of which it left something out.
+    crowded: HashSet<Cookie>,
     comparison: Comparison,
     looks: Looks,
     /// When all was told that had changed by then.
@@ -147,6 +149,7 @@ impl Sight {
             hidden: None,
             cut: None,
             believed: HashMap::new(),
+            crowded: HashSet::new(),
             comparison: Comparison::new(options.compare_every, now),
             looks,
             heard: now,
@@ -221,17 +224,24 @@ impl Sight {
                 }
             }
             Turn::Read(netns) => {
-                let none = HashSet::new();
-                let believed = self.believed.get(&netns).unwrap_or(&none);
-                let truth = self.truth_of(netns);
-                let read = truth.map(|truth| Differing::between(believed, &truth));
+                let read = self.compared(netns);
                 if let Some(differing) = self.comparison.read(now, read) {
-                    let addresses = differing.addresses();
-                    tracing::warn!(%netns, ?addresses, "listeners differ from what the kernel says");
+                    let (n, addresses) = (differing.n(), differing.addresses());
+                    tracing::warn!(%netns, n, ?addresses, "listeners differ from what the kernel says");
                 }
             }
         }
         Step::More
+    }
+
+    /// Nothing of a namespace with more than is looked at: what of it is left out is up to each way.
+    fn compared(&self, netns: Cookie) -> Option<Differing> {
+        if self.crowded.contains(&netns) {
+            return None;
+        }
+        let truth = self.truth_of(netns).filter(|truth| truth.len() < ROWS_PER_NETNS)?;
+        let none = HashSet::new();
+        Some(Differing::between(self.believed.get(&netns).unwrap_or(&none), &truth))
     }
 
     fn look(&mut self) -> Result<Looked, Error> {
@@ -268,8 +278,8 @@ impl Sight {
         Ok(Looked { snapshot: self.joined(rows), swept, complete, again })
     }
 
-    fn joined(&self, Rows { mut rows, cut, .. }: Rows) -> Snapshot {
-        let Self { table, .. } = self;
+    fn joined(&mut self, Rows { mut rows, cut, .. }: Rows) -> Snapshot {
+        let table = &self.table;
         // Whose listener it is shows the sweep that is awaited, and until then it is nobody's.
         let is_known = |row: &Row| holder_of(row).is_none_or(|holder| table.has_seen(holder));
         listeners::retain_known(&mut rows, is_known);
@@ -279,7 +289,8 @@ impl Sight {
             let is_cut = cut.contains(&listener.netns);
             listener.doubt = if is_cut { Some(Doubt::Crowded) } else { self.doubt() };
         }
-        Snapshot { host: table.known.host, listeners, processes: self.told() }
+        self.crowded = cut;
+        Snapshot { host: self.table.known.host, listeners, processes: self.told() }
     }
 
     /// The processes that tell whose a namespace is. A pod may have any number of others.

@@ -23,6 +23,9 @@ pub(crate) const EVERY: Duration = Duration::from_secs(30);
 /// From what differs to the second reading, at least.
 const SETTLE: Duration = Duration::from_millis(250);
 
+/// Addresses in one line of the log: how many there are is up to the pod.
+const SHOWN: usize = 8;
+
 /// A listener without its namespace.
 type Bound = (IpAddr, NonZeroU16);
 
@@ -148,7 +151,7 @@ impl Comparison {
         let second = read.unwrap_or_default();
         first.missing.retain(|socket| second.missing.contains(socket));
         first.stale.retain(|bound| second.stale.contains(bound));
-        let n = first.missing.len() + first.stale.len();
+        let n = first.n();
         self.n_differing += u64::try_from(n).unwrap_or(u64::MAX);
         (n > 0).then_some(first)
     }
@@ -165,10 +168,15 @@ impl Differing {
         Self { missing: missing.copied().collect(), stale: stale.copied().collect() }
     }
 
-    /// The addresses, for people.
+    /// How many listeners differ.
+    pub(crate) fn n(&self) -> usize {
+        self.missing.len() + self.stale.len()
+    }
+
+    /// The addresses, for people: the first [`SHOWN`].
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         let missing = self.missing.iter().map(|socket| (socket.address, socket.port));
-        let all = missing.chain(self.stale.iter().copied());
+        let all = missing.chain(self.stale.iter().copied()).take(SHOWN);
         all.map(|(address, port)| SocketAddr::new(address, port.get())).collect()
     }
 }
@@ -281,6 +289,14 @@ mod tests {
         assert_eq!(turn(looks(now)), wait);
         // A pod that loops calls without end; what was told by then is seen nevertheless.
         assert_eq!(turn(looks(now + SETTLE / 2)), Turn::Read(POD));
+    }
+
+    #[test]
+    fn a_line_has_few_addresses_however_many_differ() {
+        let differing = Differing::between(&bound(), &vec![socket(1); SHOWN * 2]);
+        assert_eq!(differing.n(), 0);
+        let differing = Differing::between(&HashSet::new(), &vec![socket(1); SHOWN * 2]);
+        assert_eq!((differing.n(), differing.addresses().len()), (SHOWN * 2, SHOWN));
     }
 
     #[test]
