@@ -45,6 +45,7 @@ mod footprint;
 pub mod handover;
 mod hints;
 mod host;
+mod inquiries;
 #[cfg(feature = "ebpf")]
 pub mod loader;
 mod numbers;

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::node::protocol::UNDER_WAY;
+use crate::node::protocol::{TooMany, UNDER_WAY};
 
 /// From an event to the look.
 const SETTLE: Duration = Duration::from_millis(2);
@@ -49,11 +49,6 @@ pub(crate) struct Agenda {
     /// The requests for a look that wait for it.
     asked: Vec<u64>,
 }
-
-/// Nobody who keeps to the protocol has so many requests under way.
-#[derive(Debug, thiserror::Error)]
-#[error("more than {UNDER_WAY} snapshots are asked for at once")]
-pub(crate) struct TooMany;
 
 /// The last snapshot.
 #[derive(Clone, Copy, Debug)]

@@ -25,15 +25,16 @@ use crate::{
     netns::{Identity, Netns},
     node::{
         Connect, ConnectError, Error, Options,
-        agenda::{Agenda, TooMany},
+        agenda::Agenda,
         channel,
         counters::{Atomics, add},
         dial::{begin, caller},
         footprint,
         hints::Hints,
-        owner,
+        inquiries::{Inquiries, Inquiry},
+        owner::Owners,
         policy::{self, Permit, Reach, Refusal},
-        protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, Wish},
+        protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, TooMany, Wish},
         rung,
         sight::{Sight, Step},
     },
@@ -44,6 +45,7 @@ pub(crate) struct Broker {
     sight: Sight,
     hints: Hints,
     agenda: Agenda,
+    inquiries: Inquiries,
     counters: Arc<Atomics>,
     /// Whether this agent was given a snapshot.
     has_shown: bool,
@@ -100,7 +102,8 @@ impl Broker {
         let sight = Sight::new(source, hello, identity, options, Arc::clone(&counters))?;
         let step = Instant::now();
         let agenda = Agenda::new(step, options.look_every);
-        Ok(Self { sight, hints, agenda, counters, has_shown: false, reach, step })
+        let (inquiries, has_shown) = (Inquiries::default(), false);
+        Ok(Self { sight, hints, agenda, inquiries, counters, has_shown, reach, step })
     }
 
     pub(crate) fn hello(&self) -> &Hello {
@@ -119,6 +122,7 @@ impl Broker {
         mut signals: Option<&mut dyn Signals>,
     ) -> Ended {
         self.agenda.begin_again();
+        self.inquiries.begin_again();
         self.has_shown = false;
         let hello = Reply::Hello(self.hello().clone());
         let mut ended = tell(agent, &hello, None).err();
@@ -151,6 +155,10 @@ impl Broker {
             self.sight.changed(changed);
             tell(agent, &Reply::Look, None)?;
         }
+        match self.inquiries.take(Instant::now()) {
+            asked if asked.is_empty() => {}
+            asked => self.inquire(agent, &asked)?,
+        }
         match self.agenda.take_asked(Instant::now()) {
             asked if !asked.is_empty() => self.show(agent, &asked)?,
             _ if is_asked || is_hinted || is_signalled || Instant::now() < self.step => {}
@@ -182,7 +190,8 @@ impl Broker {
             .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
             .collect();
         let now = Instant::now();
-        let next = self.agenda.next(now).map_or(self.step, |next| next.min(self.step));
+        let next = [self.agenda.next(now), self.inquiries.next(now)];
+        let next = next.into_iter().flatten().fold(self.step, Instant::min);
         let left = Timespec::try_from(next.saturating_duration_since(now)).ok();
         match poll(&mut polled, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -210,17 +219,51 @@ impl Broker {
         match wish {
             Wish::Snapshot => Ok(self.agenda.ask(id)?),
             Wish::Connect { netns, address, owner } => {
-                match self.connect(Connect { netns, address, owner }) {
-                    Ok(stream) => tell(agent, &Reply::Connected { id }, Some(stream.as_fd())),
-                    Err(error) => tell(agent, &Reply::Unconnected { id, why: error.into() }, None),
-                }
+                let connect = Connect { netns, address, owner };
+                self.hear(agent, Inquiry { id, connect, begins: true })
             }
             Wish::Confirm { netns, address, owner } => {
-                match self.confirm(Connect { netns, address, owner }) {
-                    Ok(()) => tell(agent, &Reply::Confirmed { id }, None),
-                    Err(error) => tell(agent, &Reply::Unconnected { id, why: error.into() }, None),
-                }
+                let connect = Connect { netns, address, owner };
+                self.hear(agent, Inquiry { id, connect, begins: false })
             }
+        }
+    }
+
+    /// Answers at once, unless it is to be looked first whose the listener is.
+    fn hear(&mut self, agent: &OwnedFd, inquiry: Inquiry) -> Result<(), Ended> {
+        match inquiry.connect.owner {
+            Some(_) => Ok(self.inquiries.ask(inquiry)?),
+            None => self.reply(agent, inquiry, &Owners::unknown()),
+        }
+    }
+
+    /// Looks whose the listeners of the host are, and answers all who have asked by then.
+    fn inquire(&mut self, agent: &OwnedFd, asked: &[Inquiry]) -> Result<(), Ended> {
+        let start = Instant::now();
+        // Who is refused anyway is not looked for.
+        let may_be = |inquiry: &&Inquiry| self.admit(inquiry.connect).is_ok();
+        let addresses: Vec<_> =
+            asked.iter().filter(may_be).map(|inquiry| inquiry.connect.address).collect();
+        let host = self.sight.open(self.sight.known().host);
+        let owners = match host.ok().filter(|_| !addresses.is_empty()) {
+            Some(host) => Owners::look(&host, &addresses, self.sight.processes()),
+            None => Owners::unknown(),
+        };
+        self.inquiries.looked(Instant::now(), start.elapsed());
+        asked.iter().try_for_each(|&inquiry| self.reply(agent, inquiry, &owners))
+    }
+
+    fn reply(&self, agent: &OwnedFd, inquiry: Inquiry, owners: &Owners) -> Result<(), Ended> {
+        let Inquiry { id, connect, begins } = inquiry;
+        let done = if begins {
+            self.connect(connect, owners).map(Some)
+        } else {
+            self.confirm(connect, owners).map(|()| None)
+        };
+        match done {
+            Ok(Some(stream)) => tell(agent, &Reply::Connected { id }, Some(stream.as_fd())),
+            Ok(None) => tell(agent, &Reply::Confirmed { id }, None),
+            Err(error) => tell(agent, &Reply::Unconnected { id, why: error.into() }, None),
         }
     }
 
@@ -252,16 +295,16 @@ impl Broker {
         })
     }
 
-    fn connect(&mut self, request: Connect) -> Result<TcpStream, ConnectError> {
-        let netns = self.permit(request)?;
+    fn connect(&self, request: Connect, owners: &Owners) -> Result<TcpStream, ConnectError> {
+        let netns = self.permit(request, owners)?;
         let begun = netns.within(|| Ok(begin(request.netns, request.address)));
         begun.map_err(ConnectError::Namespace)?
     }
 
     /// Whether it may still be begun, in that very namespace. Of a connection its socket tells that.
-    fn confirm(&self, request: Connect) -> Result<(), ConnectError> {
+    fn confirm(&self, request: Connect, owners: &Owners) -> Result<(), ConnectError> {
         let Connect { netns, .. } = request;
-        let opened = self.permit(request)?;
+        let opened = self.permit(request, owners)?;
         // The process that led here may have changed its namespace since the sweep. Below 5.14 it has
         // been compared already.
         let is_meant =
@@ -270,7 +313,16 @@ impl Broker {
     }
 
     /// Whether it may be begun now, and in which namespace.
-    fn permit(&self, request: Connect) -> Result<Netns, ConnectError> {
+    fn permit(&self, request: Connect, owners: &Owners) -> Result<Netns, ConnectError> {
+        let netns = self.admit(request)?;
+        if let Some(owner) = request.owner {
+            owners.check(request.address, owner)?;
+        }
+        Ok(netns)
+    }
+
+    /// The same, whoever holds the listener.
+    fn admit(&self, request: Connect) -> Result<Netns, ConnectError> {
         let known = self.sight.known();
         let permit = policy::permit(request, known, caller(), self.reach)?;
         let netns = self.sight.open(request.netns)?;
@@ -278,9 +330,6 @@ impl Broker {
             && !netns.owns(ip).map_err(ConnectError::Connect)?
         {
             return Err(Refusal::Foreign(ip).into());
-        }
-        if let Some(owner) = request.owner {
-            owner::check(&netns, request.address, owner, self.sight.processes())?;
         }
         Ok(netns)
     }

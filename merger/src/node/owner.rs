@@ -19,29 +19,57 @@ use crate::{
         host::FIRST,
         policy::Refusal,
         processes::{self, Hidden, Processes},
+        protocol::Unconnected,
     },
     target::Holder,
 };
 
-/// Looks who holds the sockets that would answer at `address` in the namespace `host`, now.
-pub(crate) fn check(
+/// Files that one look goes through: it takes a second at most. Where there are more, nobody knows who
+/// else holds a socket.
+const FILES: usize = 1 << 20;
+
+/// Who holds the sockets that may answer at some addresses of the host, at one moment.
+pub(crate) struct Owners(Result<Vec<(Socket, Vec<Holder>)>, Unconnected>);
+
+// === impl Owners ===
+
+impl Owners {
+    /// Where nothing was looked for, nobody is seen to hold anything.
+    pub(crate) fn unknown() -> Self {
+        Self(Ok(vec![]))
+    }
+
+    /// Looks who holds the sockets that would answer at these addresses in the namespace `host`, now.
+    pub(crate) fn look(host: &Netns, addresses: &[SocketAddr], known: &Processes) -> Self {
+        Self(look(host, addresses, known).map_err(Unconnected::from))
+    }
+
+    /// Whether this pod alone holds what would answer at an address.
+    pub(crate) fn check(&self, address: SocketAddr, uid: PodUid) -> Result<(), ConnectError> {
+        let held = self.0.as_ref().map_err(|&why| ConnectError::from(why))?;
+        let here = held.iter().filter(|(socket, _)| answers(socket, address));
+        let holders: Vec<&[Holder]> = here.map(|(_, holders)| &holders[..]).collect();
+        Ok(judge(&holders, uid)?)
+    }
+}
+
+fn look(
     host: &Netns,
-    address: SocketAddr,
-    uid: PodUid,
+    addresses: &[SocketAddr],
     known: &Processes,
-) -> Result<(), ConnectError> {
+) -> Result<Vec<(Socket, Vec<Holder>)>, ConnectError> {
     let told = sock_diag::listeners_of(host).map(|told| told.into_iter().map(|one| one.socket));
     let mut sockets: Vec<Socket> = match told {
         Ok(told) => told.collect(),
         Err(_) => proc::listeners_of(host).map_err(ConnectError::Namespace)?,
     };
-    sockets.retain(|socket| answers(socket, address));
-    let held = holders(&sockets, known)?;
-    Ok(judge(&held, uid)?)
+    sockets.retain(|socket| addresses.iter().any(|&address| answers(socket, address)));
+    let held = holders(&sockets, known, FILES)?;
+    Ok(sockets.into_iter().zip(held).collect())
 }
 
 /// All holders of each socket that may answer have to be of this pod, and there has to be one.
-fn judge(held: &[Vec<Holder>], uid: PodUid) -> Result<(), Refusal> {
+fn judge(held: &[&[Holder]], uid: PodUid) -> Result<(), Refusal> {
     if held.is_empty() {
         return Err(Refusal::NoListener);
     }
@@ -66,12 +94,20 @@ fn answers(socket: &Socket, address: SocketAddr) -> bool {
     port.get() == address.port() && is_there(bound.to_canonical())
 }
 
-/// The holders of each of these sockets. Fails where somebody's files cannot be seen.
-fn holders(sockets: &[Socket], known: &Processes) -> Result<Vec<Vec<Holder>>, ConnectError> {
+/// The holders of each of these sockets. Fails where somebody's files cannot be seen, or there are more
+/// than there is room for.
+fn holders(
+    sockets: &[Socket],
+    known: &Processes,
+    mut room: usize,
+) -> Result<Vec<Vec<Holder>>, ConnectError> {
+    if sockets.is_empty() {
+        return Ok(vec![]);
+    }
     let wanted: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
     let mut held: HashMap<u64, Vec<u32>> = HashMap::new();
     for pid in processes::pids().map_err(ConnectError::Namespace)? {
-        let open = match processes::open_sockets(pid, &mut { usize::MAX }) {
+        let open = match processes::open_sockets(pid, &mut room) {
             Ok(open) => open,
             // Whatever contains this machine hides it from everybody, and that was admitted.
             Err(_) if pid == FIRST && !known.iter().any(|process| process.pid == FIRST) => None,
@@ -79,6 +115,9 @@ fn holders(sockets: &[Socket], known: &Processes) -> Result<Vec<Vec<Holder>>, Co
                 return Err(Refusal::HolderHidden { pid, missing }.into());
             }
         };
+        if room == 0 {
+            return Err(Refusal::Crowded { pid }.into());
+        }
         let inodes = open.into_iter().flat_map(|(_, inodes)| inodes);
         for inode in inodes.filter(|inode| wanted.contains(inode)) {
             held.entry(inode).or_default().push(pid);
@@ -115,6 +154,7 @@ mod tests {
             .iter()
             .map(|holders| holders.split_whitespace().enumerate().map(holder).collect())
             .collect();
+        let held: Vec<&[Holder]> = held.iter().map(|holders| &holders[..]).collect();
         assert_eq!(judge(&held, "a".parse().unwrap()), expected);
     }
 
@@ -133,6 +173,22 @@ mod tests {
         check(&[], Err(Refusal::NoListener));
         check(&[""], Err(Refusal::NoHolder));
         check(&["a", ""], Err(Refusal::NoHolder));
+    }
+
+    #[test]
+    fn where_not_all_files_are_looked_at_nobody_is_sure() {
+        let (address, port) = (IpAddr::from([127, 0, 0, 1]), 80.try_into().unwrap());
+        let sockets = [Socket { address, port, inode: 1 }];
+        let few = holders(&sockets, &Processes::default(), 1);
+        // Without rights it ends at another's process, which is refused as well.
+        let is_refused = |error| {
+            matches!(
+                error,
+                ConnectError::Refused(Refusal::Crowded { .. } | Refusal::HolderHidden { .. })
+            )
+        };
+        assert!(few.is_err_and(is_refused));
+        assert!(holders(&[], &Processes::default(), 0).is_ok(), "there is nothing to be held");
     }
 
     #[test]

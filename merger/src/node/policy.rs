@@ -90,6 +90,15 @@ pub enum Refusal {
         /// The right that would show them.
         missing: Capability,
     },
+    /// All who may hold the socket were not looked at.
+    #[error(
+        "the processes of this node have more open files than are looked at, so whose the socket is \
+         cannot be known: process {pid} and others may hold it"
+    )]
+    Crowded {
+        /// The process at which the look ended.
+        pid: u32,
+    },
     /// No process was in it in the last sweep.
     #[error("no process is known in network namespace {0}")]
     Unknown(Cookie),

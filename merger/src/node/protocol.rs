@@ -23,11 +23,16 @@ pub(crate) const LONGEST_REPLY: usize = 4096;
 /// answers always find theirs.
 pub(crate) const UNDER_WAY: usize = 64;
 
+/// Nobody who keeps to the protocol has so many requests under way.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {UNDER_WAY} answers of one kind are asked for at once")]
+pub(crate) struct TooMany;
+
 /// What words of the broker may take of a reply, in bytes.
 const LONGEST_REASON: usize = 2048;
 
-/// The agent to the broker, which answers each request: in their order, but that snapshots may have to
-/// wait for the pause that follows the last.
+/// The agent to the broker, which answers each request: in their order, but that snapshots, and what
+/// names an owner, may have to wait for the pause that follows the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The answer has the same number. It means nothing to the broker.
