@@ -74,7 +74,7 @@ pub(crate) struct Sight {
     left: HashSet<Cookie>,
     /// A process whose files cannot be seen, where they are what holders are found by.
     hidden: Option<Hidden>,
-    /// A process of a pod that has more files than are looked at, where that was so in the last sweep.
+    /// A process with more files than were looked at in the last sweep, if there was one.
     cut: Option<u32>,
     /// What the last look has told, of each namespace.
     believed: HashMap<Cookie, HashSet<(IpAddr, NonZeroU16)>>,

@@ -1,23 +1,27 @@
 //! How many open files are looked at, and of whom.
 //!
 //! To look at one takes about a microsecond, and a pod may have any number of them, in processes that
-//! share or copy a table. So of each pod no more than [`OF_POD`] are looked at in one sweep. Whoever is
-//! first, which is who is oldest, takes half of what is left at most, and the low descriptors come first,
-//! so a listener that was opened early is found. One that is found nowhere is nobody's, and is not asked.
+//! share or copy a table. So of each pod, and of each cgroup outside of pods, no more than [`OF_ONE`] are
+//! looked at in one sweep. Whoever is first, which is who is oldest, takes half of what is left at most,
+//! nobody less than [`OF_EACH`], and the low descriptors come first, so a listener that was opened early
+//! is found. One that is found nowhere is nobody's, and is not asked.
 //!
-//! What is not seen then is that a process of this pod holds a listener of another that has one of its
-//! own holders as well: whoever has handed it over could as well answer with what it was told.
+//! What is not seen then is that a process among these holds a listener of another pod that has one of
+//! its own holders as well: whoever has handed it over could as well answer with what it was told.
 
 use std::collections::HashMap;
 
 use crate::{
-    identity::cgroup_path,
+    identity::{Process, cgroup_path},
     listeners::Held,
     node::processes::{Hidden, Processes, open_sockets},
 };
 
-/// Files of one pod that are looked at in one sweep.
-const OF_POD: usize = 1 << 18;
+/// Files of one pod, or of one cgroup outside of pods, that are looked at in one sweep.
+const OF_ONE: usize = 1 << 18;
+
+/// Files of one process that are looked at whoever is beside it.
+const OF_EACH: usize = 64;
 
 /// Files that are looked at without one, for a single namespace.
 const AT_ONCE: usize = 1 << 14;
@@ -35,8 +39,8 @@ pub(super) struct Files<'p> {
 enum Room<'p> {
     /// So many.
     AtOnce(usize),
-    /// So many of each pod that is known here already; of who is of none, all.
-    OfPods(&'p Processes, HashMap<String, usize>),
+    /// So many of each pod or cgroup that is known here already.
+    OfAll(&'p Processes, HashMap<String, usize>),
 }
 
 // === impl Files ===
@@ -49,7 +53,7 @@ impl<'p> Files<'p> {
 
     /// Those of all processes.
     pub(super) fn of_all(processes: &'p Processes) -> Self {
-        Self { room: Room::OfPods(processes, HashMap::new()), hidden: None, cut: None }
+        Self { room: Room::OfAll(processes, HashMap::new()), hidden: None, cut: None }
     }
 
     /// The sockets that each of these processes has open now. The oldest of a pod come first.
@@ -63,24 +67,20 @@ impl<'p> Files<'p> {
 
     fn sockets_of(&mut self, held: Held) -> Option<(Held, Vec<u64>)> {
         let Self { room, hidden, cut } = self;
-        let mut all = usize::MAX;
         let (left, most) = match room {
             Room::AtOnce(left) => {
                 let most = *left;
                 (left, most)
             }
-            Room::OfPods(processes, of_pods) => match processes.get(held).and_then(pod) {
-                None => (&mut all, usize::MAX),
-                Some(pod) => {
-                    let left = of_pods.entry(pod).or_insert(OF_POD);
-                    let most = left.div_ceil(2);
-                    (left, most)
-                }
-            },
+            Room::OfAll(processes, of_all) => {
+                let left = of_all.entry(pod_or_cgroup(processes.get(held)?)).or_insert(OF_ONE);
+                let most = (*left / 2).max(OF_EACH);
+                (left, most)
+            }
         };
         let mut room = most;
         let open = open_sockets(held.pid, &mut room);
-        *left -= most - room;
+        *left = left.saturating_sub(most - room);
         if room == 0 {
             *cut = Some(held.pid);
         }
@@ -92,8 +92,9 @@ impl<'p> Files<'p> {
     }
 }
 
-fn pod(process: &crate::identity::Process) -> Option<String> {
-    cgroup_path::owner(&process.cgroup).map(|owner| owner.pod_uid)
+fn pod_or_cgroup(process: &Process) -> String {
+    let owner = cgroup_path::owner(&process.cgroup);
+    owner.map_or_else(|| process.cgroup.clone(), |owner| owner.pod_uid)
 }
 
 #[cfg(test)]
@@ -101,10 +102,7 @@ mod tests {
     use std::{fs::File, process};
 
     use super::*;
-    use crate::{
-        identity::{Cookie, Process},
-        node::processes::started,
-    };
+    use crate::{identity::Cookie, node::processes::started};
 
     /// This process, as one of a pod or of none.
     fn own(cgroup: &str) -> (Processes, Held) {
@@ -122,15 +120,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_has_its_share_and_who_is_of_none_is_looked_at_whole() {
+    fn each_pod_has_its_share_and_each_cgroup_outside_of_pods() {
         let _open: Vec<File> = (0..100).map(|_| File::open("/dev/null").unwrap()).collect();
         // At a hundred files each more than there is room for.
-        let n_looks = OF_POD / 50;
-        let (processes, held) = own("/kubepods/pod6d657267-6572-4000-8000-000000000000/x");
-        check(Files::of_all(&processes), held, 1, false);
-        check(Files::of_all(&processes), held, n_looks, true);
-        let (processes, held) = own("/system.slice/x.service");
-        check(Files::of_all(&processes), held, n_looks, false);
+        let n_looks = OF_ONE / 50;
+        for cgroup in ["/kubepods/pod6d657267-6572-4000-8000-000000000000/x", "/system.slice/x"] {
+            let (processes, held) = own(cgroup);
+            check(Files::of_all(&processes), held, 1, false);
+            check(Files::of_all(&processes), held, n_looks, true);
+        }
+        let (_, held) = own("/");
         check(Files::at_once(), held, 1, false);
         check(Files::at_once(), held, AT_ONCE / 50, true);
     }

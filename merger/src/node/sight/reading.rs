@@ -217,7 +217,10 @@ impl Sight {
         let Files { hidden, cut, .. } = files;
         self.note(hidden, sweep);
         if let Some(pid) = cut.filter(|_| self.cut.is_none()) {
-            tracing::warn!(pid, "the pod of this process has more open files than are looked at");
+            tracing::warn!(
+                pid,
+                "the pod or cgroup of this process has more open files than are looked at"
+            );
         }
         self.cut = cut;
     }
