@@ -374,9 +374,9 @@ impl Node {
         self.client().connect(request).await
     }
 
-    /// Whether a connection that was begun would be begun again: in the host's namespace, whether all
-    /// who hold the listener are still of the pod. To be asked after a body was read, and before it is
-    /// used.
+    /// Whether a connection that was begun would be begun again. In the host's namespace, whether all who
+    /// hold the listener are still of the pod, which is to be asked after a body was read, and before it
+    /// is used; in another, whether a process is left in it.
     pub async fn confirm(&self, request: Connect) -> Result<(), ConnectError> {
         self.client().confirm(request).await
     }

@@ -13,6 +13,7 @@
 
 use std::{
     collections::HashMap,
+    future,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -22,7 +23,7 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared, WeakShared},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use self::{
     body::Body,
@@ -36,6 +37,7 @@ pub use self::{departure::Alive, error::Error};
 use crate::{
     exposition::{Format, negotiate},
     identity::{Cookie, PodUid},
+    node::ConnectError,
     tally::Tally,
     target::{Scheme, Source, State},
 };
@@ -47,6 +49,10 @@ mod error;
 mod exchange;
 pub mod limits;
 mod tls;
+
+/// How often it is asked whether a process is left in the namespace of a source that keeps a scrape
+/// waiting.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
 
 /// What one source may cost.
 #[derive(Clone, Debug)]
@@ -207,8 +213,27 @@ impl Scraper {
                 page.unwrap_or(Err(Error::Deadline(limit)))
             }
             () = self.departures.of(netns) => Err(Error::Gone(GRACE)),
+            () = self.departure(netns, source) => Err(Error::Gone(GRACE)),
         };
         Scraped { page: page.map(Arc::new).map_err(Arc::new), duration: started.elapsed() }
+    }
+
+    /// Returns when no process is left in the namespace of `source`. Nobody tells of that in time where
+    /// the kernel tells of no change.
+    async fn departure(&self, netns: Cookie, source: &Source) {
+        let address = match &source.state {
+            State::Ready(addresses) if source.owner.is_none() => addresses.first().copied(),
+            // The host's namespace is left by nobody.
+            _ => None,
+        };
+        let Some(address) = address else { return future::pending().await };
+        loop {
+            sleep(ASKED_EVERY).await;
+            let confirmed = self.dial.confirm(netns, address, None).await;
+            if let Err(ConnectError::Gone(_)) = confirmed {
+                return;
+            }
+        }
     }
 
     async fn fetch(
@@ -237,8 +262,8 @@ impl Scraper {
                 exchange.over(stream).await
             }
         }?;
-        if let Some(owner) = source.owner {
-            self.dial.confirm(netns, address, owner).await.map_err(Error::Owner)?;
+        if source.owner.is_some() {
+            self.dial.confirm(netns, address, source.owner).await.map_err(Error::Owner)?;
         }
         Ok(page)
     }

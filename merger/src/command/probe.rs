@@ -328,7 +328,7 @@ impl Dial for Inside {
     }
 
     /// A person names a namespace, and no pod.
-    fn confirm(&self, _: Cookie, _: SocketAddr, _: PodUid) -> Confirming<'_> {
+    fn confirm(&self, _: Cookie, _: SocketAddr, _: Option<PodUid>) -> Confirming<'_> {
         Box::pin(future::ready(Ok(())))
     }
 }

@@ -19,8 +19,9 @@ pub trait Dial: Send + Sync {
     /// to be that pod's alone.
     fn dial(&self, netns: Cookie, address: SocketAddr, owner: Option<PodUid>) -> Dialling<'_>;
 
-    /// Whether the listener at `address` in the host's namespace is still that of the pod `owner` alone.
-    fn confirm(&self, netns: Cookie, address: SocketAddr, owner: PodUid) -> Confirming<'_>;
+    /// Whether the same would still be begun: in the host's namespace, whether the listener is still that
+    /// of the pod `owner` alone, in any other, whether a process is left in it.
+    fn confirm(&self, netns: Cookie, address: SocketAddr, owner: Option<PodUid>) -> Confirming<'_>;
 }
 
 /// The future of a [`Dial`].
@@ -104,7 +105,7 @@ impl Dial for Node {
         Box::pin(self.connect(Connect { netns, address, owner }))
     }
 
-    fn confirm(&self, netns: Cookie, address: SocketAddr, owner: PodUid) -> Confirming<'_> {
-        Box::pin(Node::confirm(self, Connect { netns, address, owner: Some(owner) }))
+    fn confirm(&self, netns: Cookie, address: SocketAddr, owner: Option<PodUid>) -> Confirming<'_> {
+        Box::pin(Node::confirm(self, Connect { netns, address, owner }))
     }
 }

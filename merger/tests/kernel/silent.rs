@@ -2,6 +2,8 @@
 
 use std::{thread, time::Duration};
 
+use merger::listeners::Rung;
+
 use super::{
     cgroup::Root,
     running::{Running, directory, until},
@@ -13,12 +15,12 @@ use super::{
 const PROMISE: Duration = Duration::from_secs(5);
 
 #[track_caller]
-fn check(with_manifest: bool) {
+fn check(rung: Rung, with_manifest: bool) {
     world::here(async || {
         for (silence, rule) in SILENCES {
             let (pods, root) = (directory(), Root::new(1));
             let silent = Silent::new(&root, pods.path(), rule);
-            let running = Running::start(pods.path());
+            let running = Running::start_ready(pods.path(), &[&format!("--listeners={rung}")]);
             let is_known =
                 || running.get("/api/pods").is_some_and(|page| page.contains("\"ready\""));
             until("it is known", is_known);
@@ -27,7 +29,7 @@ fn check(with_manifest: bool) {
                 scope.spawn(move || running.get(&page));
                 silent.await_connection();
                 let took = silent.end(&root, with_manifest);
-                assert!(took < PROMISE, "a pod that {silence}: {took:?}");
+                assert!(took < PROMISE, "a pod that {silence}, by {rung}: {took:?}");
             });
         }
     });
@@ -35,10 +37,12 @@ fn check(with_manifest: bool) {
 
 #[test]
 fn the_namespace_of_a_pod_that_is_deleted_is_not_held_by_its_silence() {
-    check(true);
+    check(Rung::Ebpf, true);
 }
 
 #[test]
 fn the_namespace_of_a_pod_that_ends_and_is_still_told_of_is_not_held_by_its_silence() {
-    check(false);
+    for rung in Rung::ALL {
+        check(rung, false);
+    }
 }
