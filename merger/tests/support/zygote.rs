@@ -4,7 +4,7 @@
 //! That makes and ends some hundreds of pods in a second, and a pod may be given a certain process id.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     env,
     io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -29,6 +29,9 @@ pub(crate) const PORT: u16 = 9100;
 
 /// A container's id, of every pod: it is the uid that tells them apart.
 pub(crate) const ID: &str = "4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c";
+
+/// Connections that a pod keeps open behind their answers.
+const KEPT: usize = 8;
 
 /// Set in the copy of this program that is a zygote.
 const ZYGOTE: &str = "MERGER_TEST_ZYGOTE";
@@ -176,25 +179,34 @@ fn become_pod(page: &str, mut tell: impl Write) -> io::Result<()> {
     // Whoever holds it would keep the namespace, but this process lives as long.
     drop((tell, own));
     let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}\n",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\n\r\n{page}\n",
         page.len() + 1
     );
+    let mut kept = VecDeque::new();
     loop {
         // A client that goes away early is no reason to end.
-        let _ = listener.accept().and_then(|(stream, _)| serve_one(stream, &answer));
+        if let Ok(stream) = listener.accept().and_then(|(stream, _)| serve_one(stream, &answer)) {
+            // As a server does that waits for the next request: this end is never the first to close.
+            kept.push_back(stream);
+            if kept.len() > KEPT {
+                kept.pop_front();
+            }
+        }
     }
 }
 
-fn serve_one(mut stream: TcpStream, answer: &str) -> io::Result<()> {
+/// Gives the connection back where it was answered.
+fn serve_one(mut stream: TcpStream, answer: &str) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     let (mut request, mut n) = ([0; 4096], 0);
     while !request[..n].ends_with(b"\r\n\r\n") {
         match stream.read(&mut request[n..])? {
-            0 => return Ok(()),
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             read => n += read,
         }
     }
-    stream.write_all(answer.as_bytes())
+    stream.write_all(answer.as_bytes())?;
+    Ok(stream)
 }
 
 #[expect(unsafe_code, reason = "rustix asks for a promise about threads that share a file table")]
