@@ -1,7 +1,8 @@
 //! What one look at a full node takes, and what each connection of anybody pays for the kernel part.
 //!
-//! Before each round every namespace has a listener more for a moment, so that each is marked; the round
-//! is the longest of the looks that this calls for. How many marks were taken away is printed.
+//! A look is taken while nothing changes, and while all does: before each round every namespace has a
+//! listener more for a moment, so that each is marked, and the round is the longest of the looks that this
+//! calls for. How many marks were taken away is printed.
 //!
 //! `cargo bench --bench cost` as root, on a quiet machine. It prints a line for each and judges it,
 //! and always succeeds: speed is not tested.
@@ -22,7 +23,10 @@ use merger::{
     node::{self, Changes, Node, Options, Rungs},
 };
 use rustix::thread::{UnshareFlags, unshare_unsafe};
-use tokio::{runtime, time::timeout};
+use tokio::{
+    runtime,
+    time::{sleep, timeout},
+};
 
 /// Makes this program a process that listens on that many ports.
 const LISTEN: &str = "--listen";
@@ -61,28 +65,40 @@ fn start(rung: Rung) -> (Node, Changes) {
 async fn looks(rung: Rung, pods: &mut [Pod]) {
     let (node, mut changes) = start(rung);
     // The first ones ask each namespace.
-    settle(&node, &mut changes).await;
+    let (_, n) = settle(&node, &mut changes).await;
+    let what = format!("look at {n} listeners in {N_NETNS} namespaces, rung {}", rung.number());
+    print(&format!("{what}, nothing changed"), quiet_looks(&node).await);
     let marked_before = node.counters().changes;
     let mut rounds = vec![];
-    let mut n = 0;
     for _ in 0..N_ROUNDS {
         pods.iter_mut().for_each(Pod::ask_to_listen);
         pods.iter_mut().for_each(Pod::has_listened);
-        let (longest, n_listeners) = settle(&node, &mut changes).await;
-        rounds.push(longest);
-        n = n_listeners;
+        rounds.push(settle(&node, &mut changes).await.0);
     }
     let n_marks = usize::try_from(node.counters().changes - marked_before).unwrap_or_default();
+    print(&format!("{what}, {} marks a round", n_marks / N_ROUNDS), rounds);
+}
+
+/// What a look takes that nothing calls for. The pause that follows each is over before the next.
+async fn quiet_looks(node: &Node) -> Vec<Duration> {
+    let mut rounds = vec![];
+    for _ in 0..N_ROUNDS {
+        let begin = Instant::now();
+        node.snapshot().await.unwrap_or_else(|error| panic!("{error}"));
+        rounds.push(begin.elapsed());
+        sleep(6 * begin.elapsed()).await;
+    }
+    rounds
+}
+
+fn print(what: &str, mut rounds: Vec<Duration>) {
     rounds.sort();
     let percentile = |n: usize| rounds[(rounds.len() * n / 100).min(rounds.len() - 1)];
     let verdict = |time| if time <= LOOK { "within" } else { "NOT within" };
     let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
     let [p50, p99, max] = [50, 99, 100].map(percentile);
     println!(
-        "look at {n} listeners in {N_NETNS} namespaces, {} marks a round, rung {}: p50 {} {}, p99 {} {} \
-         {LOOK:?}, max {}",
-        n_marks / N_ROUNDS,
-        rung.number(),
+        "{what}: p50 {} {}, p99 {} {} {LOOK:?}, max {}",
         milliseconds(p50),
         verdict(p50),
         milliseconds(p99),
