@@ -4,7 +4,7 @@
 //! is in use, and what a row means for a pod, is decided by others.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
     num::NonZeroU16,
@@ -17,19 +17,17 @@ use crate::{
     target::{Holder, Listener},
 };
 
+pub use self::rows::{LeftOut, Payer, ROWS, ROWS_OF_ONE, Rows};
+
 #[cfg(feature = "ebpf")]
 pub mod ebpf;
 pub mod proc;
+mod rows;
 pub mod sock_diag;
 
-/// Rows that one namespace may have in a snapshot. The rest are counted and left out, so that a
-/// pod with a million descriptors costs its own listeners and nobody else's. Of such a namespace
-/// nobody is sure whose its listeners are.
-pub const ROWS_PER_NETNS: usize = 4096;
-
-/// Rows that a snapshot may have, of all namespaces together: about 20 MB. At this limit the share of
-/// each namespace is halved, so that a pod with many namespaces takes from those with the most rows.
-pub const ROWS: usize = 1 << 18;
+/// Sockets of one namespace that are looked at where the kernel tells them by the namespace. Of one
+/// with more, nobody is sure whose its listeners are.
+pub const SOCKETS_PER_NETNS: usize = 1 << 14;
 
 /// A way to know the listeners of this node: the rungs of the design that exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,8 +53,8 @@ pub struct Socket {
     pub inode: u64,
 }
 
-/// One listening socket in one table of files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A listener and one who holds it, however many sockets and descriptors that are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
     /// The namespace of the socket.
     pub netns: Cookie,
@@ -75,20 +73,6 @@ pub struct Held {
     pub started: u64,
     /// Its id in the host's PID namespace.
     pub pid: u32,
-}
-
-/// The rows of one sweep, within the limits.
-#[derive(Clone, Debug)]
-pub struct Rows {
-    /// In no order.
-    pub rows: Vec<Row>,
-    /// Rows beyond [`ROWS_PER_NETNS`] or [`ROWS`], left out.
-    pub n_left_out: u64,
-    /// The namespaces that rows were left out of.
-    pub cut: HashSet<Cookie>,
-    per_netns: BTreeMap<Cookie, usize>,
-    /// Rows that one namespace may have now.
-    share: usize,
 }
 
 /// Joins rows into listeners, each with its holders, the oldest first.
@@ -153,49 +137,6 @@ impl Rung {
 impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-// === impl Rows ===
-
-impl Rows {
-    /// Takes a row, unless its namespace has had its share, or all have.
-    pub fn push(&mut self, row: Row) {
-        if self.rows.len() == ROWS && self.share > 1 {
-            self.halve();
-        }
-        let taken = self.per_netns.entry(row.netns).or_default();
-        if *taken == self.share || self.rows.len() == ROWS {
-            self.n_left_out += 1;
-            self.cut.insert(row.netns);
-            return;
-        }
-        *taken += 1;
-        self.rows.push(row);
-    }
-
-    /// Leaves each namespace half of its share, and so room for those that come late.
-    fn halve(&mut self) {
-        let Self { rows, n_left_out, cut, per_netns, share } = self;
-        *share /= 2;
-        per_netns.clear();
-        rows.retain(|row| {
-            let taken = per_netns.entry(row.netns).or_default();
-            let stays = *taken < *share;
-            *taken += usize::from(stays);
-            *n_left_out += u64::from(!stays);
-            if !stays {
-                cut.insert(row.netns);
-            }
-            stays
-        });
-    }
-}
-
-impl Default for Rows {
-    fn default() -> Self {
-        let (rows, cut, per_netns) = (vec![], HashSet::new(), BTreeMap::new());
-        Self { rows, n_left_out: 0, cut, per_netns, share: ROWS_PER_NETNS }
     }
 }
 
@@ -265,34 +206,5 @@ mod tests {
     #[test]
     fn a_listener_that_no_process_holds_is_one_without_holders() {
         check(&[row(1, 80, None)], &[(1, 80, &[])]);
-    }
-
-    #[test]
-    fn one_namespace_cannot_crowd_out_another() {
-        let mut rows = Rows::default();
-        for _ in 0..ROWS_PER_NETNS + 3 {
-            rows.push(row(1, 80, Some((5, 2))));
-        }
-        rows.push(row(2, 80, Some((5, 3))));
-        assert_eq!((rows.rows.len(), rows.n_left_out), (ROWS_PER_NETNS + 1, 3));
-        assert_eq!(rows.rows.last().map(|row| row.netns), Some(Cookie(2)));
-        assert_eq!(rows.cut, HashSet::from([Cookie(1)]));
-    }
-
-    #[test]
-    fn many_namespaces_cannot_crowd_out_one_that_comes_late() {
-        let mut rows = Rows::default();
-        let n_greedy = u64::try_from(ROWS / ROWS_PER_NETNS).unwrap() + 1;
-        for netns in 0..n_greedy {
-            for _ in 0..ROWS_PER_NETNS {
-                rows.push(row(netns, 80, Some((5, 2))));
-            }
-        }
-        rows.push(row(n_greedy, 80, Some((5, 3))));
-        assert_eq!(rows.rows.last().map(|row| row.netns), Some(Cookie(n_greedy)));
-        assert!(rows.rows.len() <= ROWS);
-        assert_eq!(rows.cut, (0..n_greedy).map(Cookie).collect());
-        let all = n_greedy * u64::try_from(ROWS_PER_NETNS).unwrap() + 1;
-        assert_eq!(u64::try_from(rows.rows.len()).unwrap() + rows.n_left_out, all);
     }
 }

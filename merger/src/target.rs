@@ -93,10 +93,10 @@ pub enum Doubt {
         /// The right that would show them, and what it is for.
         missing: String,
     },
-    /// Some of what its namespace has was left out, so a holder may have been.
+    /// Some of those who hold it may have been left out.
     #[error(
-        "whose the socket is cannot be known: its network namespace has more listeners, or more who \
-         hold them, than are looked at"
+        "whose the socket is cannot be known: its network namespace has more sockets, or its pod or \
+         another who holds it more listeners with their processes, than are looked at"
     )]
     Crowded,
 }

@@ -138,7 +138,7 @@ impl Page {
             ),
             (
                 "merger_listeners_left_out_total",
-                "Listeners past the limit of their namespace.",
+                "Holders of listeners past the limit of their pod.",
                 rows_left_out,
             ),
             (

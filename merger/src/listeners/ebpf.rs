@@ -24,7 +24,7 @@ use merger_common::{FAMILY_V4, FAMILY_V6, Row as Record};
 
 use crate::{
     identity::Cookie,
-    listeners::{Held, Row, Rows},
+    listeners::{Held, Row},
 };
 
 pub use self::parts::Parts;
@@ -106,12 +106,11 @@ pub fn open(parts: Parts) -> Result<(Sockets, Changes), Error> {
 // === impl Sockets ===
 
 impl Sockets {
-    /// Every listening socket of the node, once for each descriptor that refers to it. Where the
+    /// Tells every listening socket of the node, once for each descriptor that refers to it. Where the
     /// kernel part has no cookies, each namespace is the number of its inode.
-    pub fn snapshot(&mut self) -> Result<Rows, Error> {
+    pub fn snapshot(&mut self, mut take: impl FnMut(Row)) -> Result<(), Error> {
         let mut walk = self.walk()?;
         let mut buffer = vec![0; RECORDS_PER_READ * size_of::<Record>()];
-        let mut rows = Rows::default();
         let mut filled = 0;
         let within = self.within;
         let start = Instant::now();
@@ -120,7 +119,7 @@ impl Sockets {
                 return Err(Error::Deadline { within });
             }
             match walk.read(&mut buffer[filled..]) {
-                Ok(0) => return Ok(rows),
+                Ok(0) => return Ok(()),
                 Ok(n) => filled += n,
                 // The kernel pauses after a million files without a socket among them: `MAX_ITER_OBJECTS`
                 // in <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/bpf_iter.c>.
@@ -130,7 +129,7 @@ impl Sockets {
             // A read may end inside a record; its rest comes with the next.
             let whole = filled - filled % size_of::<Record>();
             for record in buffer[..whole].chunks_exact(size_of::<Record>()) {
-                self.row(record).into_iter().for_each(|row| rows.push(row));
+                self.row(record).into_iter().for_each(&mut take);
             }
             buffer.copy_within(whole..filled, 0);
             filled -= whole;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    listeners::{ROWS_PER_NETNS, Socket},
+    listeners::{SOCKETS_PER_NETNS, Socket},
     netns::Netns,
 };
 
@@ -75,9 +75,11 @@ fn open(directory: &str) -> io::Result<Vec<File>> {
     }
 }
 
-/// Adds the listening sockets of a table, up to the limit of a namespace.
+/// Adds the listening sockets of a table: where there are more than the limit of a namespace, more than
+/// that.
 fn read(table: impl Read, sockets: &mut Vec<Socket>) -> io::Result<()> {
-    let limit = u64::try_from(LINE * (ROWS_PER_NETNS + 1)).unwrap_or(u64::MAX);
+    // Its heading is a line as well.
+    let limit = u64::try_from(LINE * (SOCKETS_PER_NETNS + 2)).unwrap_or(u64::MAX);
     let lines = BufReader::new(table.take(limit)).lines().skip(1);
     for line in lines {
         let line = line?;

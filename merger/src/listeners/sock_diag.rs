@@ -23,14 +23,13 @@ use rustix::{
 use tokio::time::Instant;
 
 use self::message::{Answer, Family, State, Told};
-use crate::{listeners::ROWS_PER_NETNS, netns::Netns};
+use crate::{listeners::SOCKETS_PER_NETNS, netns::Netns};
 
 pub mod message;
 
-/// Sockets of one family that are kept of one namespace: more than the rows that it may have, so
-/// that most of what is left out is counted there. The kernel is asked for no more than one datagram
-/// beyond.
-const LIMIT: usize = 4 * ROWS_PER_NETNS;
+/// Sockets of one family that are kept of one namespace: one more than are looked at, which tells that
+/// there are more. The kernel is asked for no more than one datagram beyond.
+const LIMIT: usize = SOCKETS_PER_NETNS + 1;
 
 /// The longest datagram that the kernel makes: `netlink_recvmsg` in
 /// <https://github.com/torvalds/linux/blob/v6.12/net/netlink/af_netlink.c>.

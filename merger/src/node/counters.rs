@@ -23,7 +23,7 @@ pub struct Counters {
     pub changes: u64,
     /// Changes that the kernel part had no room for.
     pub changes_lost: u64,
-    /// Listeners left out of snapshots, because their namespace had too many.
+    /// Holders of listeners left out of snapshots, because their pod had too many.
     pub rows_left_out: u64,
     /// Comparisons of what is believed with what the kernel says by another way.
     pub comparisons: u64,

@@ -168,12 +168,13 @@ fn prove_walk(
         Identity::Inode => Netns::own().and_then(|own| own.inode()).map(Cookie),
     };
     let netns = netns.map_err(|error| chain(&error))?;
-    let rows = source.snapshot().map_err(|error| chain(&error))?.rows;
     let is_own = |row: &crate::listeners::Row| {
         let pid = row.held_by.map(|held| held.pid);
         row.netns == netns && row.port.get() == port && pid == Some(process::id())
     };
-    if rows.iter().any(is_own) {
+    let mut is_seen = false;
+    source.snapshot(|row| is_seen |= is_own(&row)).map_err(|error| chain(&error))?;
+    if is_seen {
         return Ok(());
     }
     Err("open files of the node are not visible: run in the host's PID namespace (hostPID: true)"

@@ -20,7 +20,7 @@ use self::{
 use crate::node::Walks;
 use crate::{
     identity::{Cookie, Process, witnesses},
-    listeners::{self, Held, ROWS_PER_NETNS, Row, Rows},
+    listeners::{self, Held, Row, Rows, SOCKETS_PER_NETNS},
     netns::{Identity, Netns},
     node::{
         ConnectError, Error, Options, Snapshot,
@@ -234,12 +234,12 @@ impl Sight {
         Step::More
     }
 
-    /// Nothing of a namespace with more than is looked at: what of it is left out is up to each way.
+    /// Nothing of a namespace that something was left out of: what that is, is up to each way.
     fn compared(&self, netns: Cookie) -> Option<Differing> {
         if self.crowded.contains(&netns) {
             return None;
         }
-        let truth = self.truth_of(netns).filter(|truth| truth.len() < ROWS_PER_NETNS)?;
+        let truth = self.truth_of(netns).filter(|truth| truth.len() <= SOCKETS_PER_NETNS)?;
         let none = HashSet::new();
         Some(Differing::between(self.believed.get(&netns).unwrap_or(&none), &truth))
     }
@@ -259,8 +259,9 @@ impl Sight {
             let table = &self.table;
             let waiting = self.waiting.drain().map(|key| table.processes.cookie_of_key(key));
             self.waiting = waiting.filter(|netns| table.known.netns.contains(netns)).collect();
-            if self.source.is_walked() && self.table.processes.numbers().is_some() {
-                // The namespaces have other cookies now.
+            let is_named_anew = self.table.processes.numbers().is_some();
+            if self.source.is_walked() && (is_named_anew || rows.left_out().is_unknown) {
+                // The namespaces have other cookies now, or those who had no room have their pods'.
                 rows = self.read()?.0;
                 enough = self.meet(&holders_of(&rows))?;
             }
@@ -278,7 +279,8 @@ impl Sight {
         Ok(Looked { snapshot: self.joined(rows), swept, complete, again })
     }
 
-    fn joined(&mut self, Rows { mut rows, cut, .. }: Rows) -> Snapshot {
+    fn joined(&mut self, rows: Rows) -> Snapshot {
+        let (mut rows, left_out) = rows.into_parts();
         let table = &self.table;
         // Whose listener it is shows the sweep that is awaited, and until then it is nobody's.
         let is_known = |row: &Row| holder_of(row).is_none_or(|holder| table.has_seen(holder));
@@ -286,10 +288,11 @@ impl Sight {
         let cgroup_of = |held| table.processes.get(held).map(|process| process.cgroup.clone());
         let mut listeners = listeners::join(&rows, cgroup_of);
         for listener in &mut listeners {
-            let is_cut = cut.contains(&listener.netns);
-            listener.doubt = if is_cut { Some(Doubt::Crowded) } else { self.doubt() };
+            let &mut Listener { netns, address, port, .. } = listener;
+            let is_crowded = left_out.may_have(netns, address, port);
+            listener.doubt = if is_crowded { Some(Doubt::Crowded) } else { self.doubt() };
         }
-        self.crowded = cut;
+        self.crowded = left_out.netns;
         Snapshot { host: self.table.known.host, listeners, processes: self.told() }
     }
 
@@ -375,5 +378,5 @@ fn holder_of(row: &Row) -> Option<Holder> {
 }
 
 fn holders_of(rows: &Rows) -> HashSet<Holder> {
-    rows.rows.iter().filter_map(holder_of).collect()
+    rows.iter().filter_map(holder_of).collect()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, loaded_maps};
 use merger::{
-    listeners::{ROWS_PER_NETNS, Rung},
+    listeners::{Rung, SOCKETS_PER_NETNS},
     node::{Changes, Counters, Node, Options, Rungs},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -125,7 +125,8 @@ fn nothing_differs_where_more_listen_than_are_looked_at() {
         let maximum = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
         let pod = Pod::new();
-        let _open: Vec<_> = (0..ROWS_PER_NETNS + 904).map(|_| pod.listen("127.0.0.1:0")).collect();
+        let _open: Vec<_> =
+            (0..SOCKETS_PER_NETNS + 904).map(|_| pod.listen("127.0.0.1:0")).collect();
         for rung in rungs() {
             let (node, _changes) = start(rung);
             until(&node, |counters| counters.comparisons > 2).await;

@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
+    io,
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
     sync::Arc,
@@ -10,18 +12,18 @@ use std::{
 use merger::{
     identity::{self, PodUid, Unclear, cgroup_path},
     inventory,
-    listeners::ROWS_PER_NETNS,
+    listeners::{ROWS_OF_ONE, Rung, SOCKETS_PER_NETNS},
     node::{Connect, ConnectError, Options, Refusal, Rungs},
     pods::Known,
-    target::{self, Doubt, PodRef, State, plan::Rules},
+    target::{self, Doubt, Listener, PodRef, State, plan::Rules},
 };
 use rustix::{
-    net::{bind, listen, sockopt},
+    net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt},
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
 use super::{
-    cgroup::Root, find, hostile, mk_socket, namespace::look, offered::rungs, pids, pod::Pod, start,
+    cgroup::Root, find, hostile, namespace::look, offered::rungs, pids, pod::Pod, start,
     start_with, world,
 };
 
@@ -169,25 +171,106 @@ async fn a_listener_of_the_host_is_connected_to_while_one_pod_alone_holds_it() {
     assert_eq!(gone, Refusal::NoListener);
 }
 
+/// A socket for one of the workers of a server. It is not closed where a program begins.
+fn share(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::empty(), None)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, 1)?;
+    Ok(socket)
+}
+
+fn open_many_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+}
+
 #[test]
-fn of_a_namespace_with_more_than_is_looked_at_nothing_is_sure() {
-    let test = "owners::of_a_namespace_with_more_than_is_looked_at_nothing_is_sure";
+fn a_server_with_a_socket_for_each_of_many_workers_has_them_to_itself() {
+    const N_WORKERS: usize = 32;
+    let test = "owners::a_server_with_a_socket_for_each_of_many_workers_has_them_to_itself";
     world::inside(test, &[], "root", async || {
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+        open_many_files();
+        let mut server = Pod::new();
+        let (_metrics, metrics) = server.listen("127.0.0.1:10254");
+        let netns = server.netns();
+        let bound: Vec<SocketAddr> =
+            (8000..8006).map(|port| ([127, 0, 0, 1], port).into()).collect();
+        let of_each = bound.iter().flat_map(|&address| vec![address; N_WORKERS]);
+        let _sockets: Vec<OwnedFd> =
+            of_each.map(|address| netns.within(|| share(address)).unwrap()).collect();
+        drop(netns);
+        for _ in 0..N_WORKERS {
+            server.hand_over(File::open("/dev/null").unwrap());
+        }
+        for rung in rungs() {
+            let (node, _changes) =
+                start_with(Options { rung: Rungs::Only(rung), ..Options::default() });
+            let snapshot = look(&node).await;
+            for (&bound, n_holders) in
+                bound.iter().map(|bound| (bound, N_WORKERS + 1)).chain([(&metrics, 1)])
+            {
+                let found = find(&snapshot, server.cookie, bound).unwrap();
+                assert_eq!((found.holders.len(), &found.doubt), (n_holders, &None), "{rung}");
+            }
+            assert_eq!(node.counters().rows_left_out, 0, "{rung}");
+        }
+    });
+}
+
+#[test]
+fn a_pod_with_more_holders_than_are_looked_at_is_unsure_of_its_own_listeners_alone() {
+    const N_LISTENERS: usize = 300;
+    let test =
+        "owners::a_pod_with_more_holders_than_are_looked_at_is_unsure_of_its_own_listeners_alone";
+    world::inside(test, &[], "root", async || {
+        open_many_files();
+        let root = Root::new(usize::MAX);
+        let (mut crowded, modest) = (Pod::new(), Pod::new());
+        let container = root.container(UID, ID);
+        let netns = crowded.netns();
+        let _sockets: Vec<OwnedFd> = (0..N_LISTENERS)
+            .map(|n| ([127, 0, 0, 1], 8000 + u16::try_from(n).unwrap()).into())
+            .map(|address| netns.within(|| share(address)).unwrap())
+            .collect();
+        drop(netns);
+        let n_children = ROWS_OF_ONE / N_LISTENERS + 1;
+        for _ in 0..n_children {
+            container.join(crowded.hand_over(File::open("/dev/null").unwrap()));
+        }
+        // Beside them there is one in the same namespace, and one in another.
+        let (_alone, alone) = crowded.listen("127.0.0.1:4711");
+        let (_listener, bound) = modest.listen("127.0.0.1:4711");
+        for rung in rungs() {
+            let (node, _changes) =
+                start_with(Options { rung: Rungs::Only(rung), ..Options::default() });
+            let snapshot = look(&node).await;
+            let doubt =
+                |pod: &Pod, bound| find(&snapshot, pod.cookie, bound).unwrap().doubt.clone();
+            assert_eq!((doubt(&crowded, alone), doubt(&modest, bound)), (None, None), "{rung}");
+            let of_crowded = snapshot.listeners.iter().filter(|one| one.netns == crowded.cookie);
+            let (unsure, sure): (Vec<_>, Vec<_>) =
+                of_crowded.partition(|one| one.doubt == Some(Doubt::Crowded));
+            assert!(!unsure.is_empty(), "{rung}");
+            assert_eq!(unsure.len() + sure.len(), N_LISTENERS + 1, "{rung}");
+            let n_holders = |one: &&Listener| one.holders.len();
+            let all = sure.iter().filter(|one| one.port.get() != alone.port());
+            assert!(all.map(n_holders).all(|n| n == n_children + 1), "{rung}");
+        }
+    });
+}
+
+#[test]
+fn of_a_namespace_with_more_sockets_than_are_told_nothing_is_sure() {
+    let test = "owners::of_a_namespace_with_more_sockets_than_are_told_nothing_is_sure";
+    world::inside(test, &[], "root", async || {
+        open_many_files();
         let (crowded, modest) = (Pod::new(), Pod::new());
         let address: SocketAddr = "127.0.0.1:4711".parse().unwrap();
-        let share = || {
-            let socket = mk_socket(None)?;
-            sockopt::set_socket_reuseport(&socket, true)?;
-            bind(&socket, &address)?;
-            listen(&socket, 1)?;
-            Ok(socket)
-        };
         let netns = crowded.netns();
-        // Each may be somebody else's, and the last are not looked at.
+        // Each may be somebody else's, and the last are not told.
         let _sockets: Vec<OwnedFd> =
-            (0..ROWS_PER_NETNS + 4).map(|_| netns.within(share).unwrap()).collect();
+            (0..SOCKETS_PER_NETNS + 4).map(|_| netns.within(|| share(address)).unwrap()).collect();
         drop(netns);
         let (_listener, bound) = modest.listen("127.0.0.1:4711");
         for rung in rungs() {
@@ -195,8 +278,9 @@ fn of_a_namespace_with_more_than_is_looked_at_nothing_is_sure() {
                 start_with(Options { rung: Rungs::Only(rung), ..Options::default() });
             let snapshot = look(&node).await;
             let doubt = |pod: &Pod| find(&snapshot, pod.cookie, bound).unwrap().doubt.clone();
-            assert_eq!(doubt(&crowded), Some(Doubt::Crowded), "{rung}");
-            assert_eq!(doubt(&modest), None, "{rung}");
+            // A walk goes through the files of all processes, however many there are.
+            let expected = (rung != Rung::Ebpf).then_some(Doubt::Crowded);
+            assert_eq!((doubt(&crowded), doubt(&modest)), (expected, None), "{rung}");
         }
     });
 }

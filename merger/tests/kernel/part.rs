@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use merger::{listeners::ebpf, node::loader};
+use merger::{
+    listeners::{Row, ebpf},
+    node::loader,
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{MemfdFlags, memfd_create},
@@ -127,8 +130,9 @@ fn millions_of_files_that_are_no_sockets_hide_no_listener() {
         }
         // An emulated processor takes its time.
         sockets.within = Duration::from_secs(30);
-        let rows = sockets.snapshot().unwrap().rows;
-        let of_modest: Vec<_> = rows.iter().filter(|row| row.netns == modest.cookie).collect();
+        let mut of_modest = vec![];
+        let is_modest = |row: &Row| row.netns == modest.cookie;
+        sockets.snapshot(|row| of_modest.extend(Some(row).filter(is_modest))).unwrap();
         assert_eq!(of_modest.iter().map(|row| row.port.get()).collect::<Vec<_>>(), [bound.port()]);
     });
 }

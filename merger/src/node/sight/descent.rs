@@ -7,7 +7,7 @@
 
 use std::{mem, time::Instant};
 
-use super::{Sight, memory::Memory};
+use super::{Sight, files::payer_of, memory::Memory};
 use crate::{
     cause::chain,
     listeners::{Rows, Rung, ebpf},
@@ -29,13 +29,25 @@ pub(super) struct Descent {
 // === impl Sight ===
 
 impl Sight {
-    /// What a walk over open files has found. Nothing where it took too long: another way is in use then.
-    pub(super) fn walk(&mut self) -> Result<Option<Rows>, Error> {
+    /// What a walk over open files has found, by the cookies that the namespaces have here, and whether
+    /// all have one. Nothing where it took too long: another way is in use then.
+    pub(super) fn walk(&mut self) -> Result<Option<(Rows, bool)>, Error> {
         let Source::Ebpf(sockets) = &mut self.source else { return Ok(None) };
-        match sockets.snapshot() {
-            Ok(rows) => {
+        let processes = &self.table.processes;
+        let are_numbers = processes.numbers().is_some();
+        let (mut rows, mut all_named) = (Rows::default(), true);
+        let walked = sockets.snapshot(|mut row| {
+            row.netns = processes.cookie_of_key(row.netns);
+            if are_numbers && !row.netns.is_made() {
+                all_named = false;
+            } else {
+                rows.push(row, || payer_of(processes, row.held_by));
+            }
+        });
+        match walked {
+            Ok(()) => {
                 self.ascended();
-                Ok(Some(rows))
+                Ok(Some((rows, all_named)))
             }
             Err(error @ ebpf::Error::Deadline { .. }) => {
                 self.descend(&error);

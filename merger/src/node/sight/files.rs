@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use crate::{
     identity::{Process, cgroup_path},
-    listeners::Held,
+    listeners::{Held, Payer},
     node::processes::{Hidden, Processes, open_sockets},
 };
 
@@ -90,6 +90,13 @@ impl<'p> Files<'p> {
             None
         })
     }
+}
+
+/// Who pays for what a process holds.
+pub(super) fn payer_of(processes: &Processes, held: Option<Held>) -> Payer<'_> {
+    let Some(held) = held else { return Payer::Nobody };
+    let Some(process) = processes.get(held) else { return Payer::Unknown };
+    cgroup_path::place(&process.cgroup).map_or(Payer::NoPod, |place| Payer::Pod(place.pod))
 }
 
 fn pod_or_cgroup(process: &Process) -> String {

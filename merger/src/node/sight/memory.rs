@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     identity::Cookie,
-    listeners::{Held, ROWS_PER_NETNS, Row, Rows, Socket},
+    listeners::{Held, Payer, Row, Rows, SOCKETS_PER_NETNS, Socket},
 };
 
 /// The listening sockets of the namespaces.
@@ -111,25 +111,20 @@ impl Memory {
         bereft.map(|(&netns, _)| netns).collect()
     }
 
-    /// Everything that is explained.
-    pub(crate) fn rows(&self) -> Rows {
-        let mut rows = Rows::default();
+    /// Tells everything that is explained.
+    pub(crate) fn tell<'a>(&self, rows: &mut Rows, payer: impl Fn(Option<Held>) -> Payer<'a>) {
         for (&netns, all) in &self.by_netns {
-            // There may be more of them that were not asked for.
-            if all.len() >= ROWS_PER_NETNS {
-                rows.cut.insert(netns);
+            if all.len() > SOCKETS_PER_NETNS {
+                rows.cut(netns);
             }
             for Kept { socket: Socket { address, port, inode: _ }, held_by, sought } in all {
-                let row = |held_by| Row { netns, address: *address, port: *port, held_by };
-                for &held in held_by {
-                    rows.push(row(Some(held)));
-                }
-                if held_by.is_empty() && *sought {
-                    rows.push(row(None));
+                let nobody = (held_by.is_empty() && *sought).then_some(None);
+                for held_by in held_by.iter().copied().map(Some).chain(nobody) {
+                    let row = Row { netns, address: *address, port: *port, held_by };
+                    rows.push(row, || payer(held_by));
                 }
             }
         }
-        rows
     }
 }
 
@@ -162,11 +157,15 @@ mod tests {
         memory
     }
 
+    fn rows(memory: &Memory) -> Rows {
+        let mut rows = Rows::default();
+        memory.tell(&mut rows, |_| Payer::NoPod);
+        rows
+    }
+
     #[track_caller]
     fn check(memory: &Memory, expected: &[(u16, Option<u32>)]) {
-        let mut rows: Vec<_> = memory
-            .rows()
-            .rows
+        let mut rows: Vec<_> = rows(memory)
             .iter()
             .map(|row| (row.port.get(), row.held_by.map(|held| held.pid)))
             .collect();
@@ -219,11 +218,13 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_with_as_many_sockets_as_are_asked_for_may_have_more() {
+    fn of_a_namespace_with_more_sockets_than_are_looked_at_nothing_is_sure() {
         let mut memory = Memory::default();
-        for (n, cut) in [(ROWS_PER_NETNS - 1, HashSet::new()), (ROWS_PER_NETNS, pods())] {
+        for n in [SOCKETS_PER_NETNS, SOCKETS_PER_NETNS + 1] {
             memory.put(POD, (1..=n).map(|inode| socket(inode.try_into().unwrap())).collect());
-            assert_eq!(memory.rows().cut, cut, "{n}");
+            let Socket { address, port, .. } = socket(80);
+            let is_cut = rows(&memory).left_out().may_have(POD, address, port);
+            assert_eq!(is_cut, n > SOCKETS_PER_NETNS, "{n}");
         }
     }
 

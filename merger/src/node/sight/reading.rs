@@ -16,7 +16,10 @@ use std::{
 #[cfg(feature = "ebpf")]
 use std::{net::IpAddr, num::NonZeroU16};
 
-use super::{Sight, files::Files};
+use super::{
+    Sight,
+    files::{Files, payer_of},
+};
 use crate::{
     cause::chain,
     identity::{Cookie, Process},
@@ -51,25 +54,26 @@ impl Sight {
                 } else {
                     self.read_marked();
                 }
-                (self.memory.rows(), self.waiting.is_empty())
+                (self.remembered(), self.waiting.is_empty())
             }
             Source::SockDiag | Source::Proc => {
                 self.read_all()?;
-                (self.memory.rows(), true)
+                (self.remembered(), true)
             }
         };
         self.marks.read(now);
-        add(&self.counters.rows_left_out, rows.n_left_out);
+        add(&self.counters.rows_left_out, rows.left_out().n);
         Ok((rows, explained))
     }
 
     /// By walks. Nothing where one took too long.
     #[cfg(feature = "ebpf")]
     fn read_walking(&mut self, now: Instant) -> Result<Option<(Rows, bool)>, Error> {
-        let Some(rows) = self.walk()? else { return Ok(None) };
+        let Some((rows, all_named)) = self.walk()? else { return Ok(None) };
         self.count_lost(now)?;
-        let (rows, known) = self.named(rows);
-        Ok(self.walked(rows)?.map(|rows| (rows, known && self.waiting.is_empty())))
+        let Some(rows) = self.walked(rows)? else { return Ok(None) };
+        let explained = all_named && self.waiting.is_empty() && !rows.left_out().is_unknown;
+        Ok(Some((rows, explained)))
     }
 
     /// What the kernel part had no room for may have been anything.
@@ -90,21 +94,11 @@ impl Sight {
         keys.into_iter().map(|key| self.table.processes.cookie_of_key(key)).collect()
     }
 
-    /// The rows by the cookies that their namespaces have here, and whether all have one.
-    #[cfg(feature = "ebpf")]
-    fn named(&self, mut rows: Rows) -> (Rows, bool) {
-        if self.table.processes.numbers().is_none() {
-            return (rows, true);
-        }
-        for row in &mut rows.rows {
-            row.netns = self.table.processes.cookie_of_key(row.netns);
-        }
-        let cut = rows.cut.iter().map(|&key| self.table.processes.cookie_of_key(key));
-        rows.cut = cut.collect();
-        let n_rows = rows.rows.len();
-        rows.rows.retain(|row| row.netns.is_made());
-        let all = rows.rows.len() == n_rows;
-        (rows, all)
+    /// What is known without another reading.
+    fn remembered(&self) -> Rows {
+        let mut rows = Rows::default();
+        self.memory.tell(&mut rows, |held| payer_of(&self.table.processes, held));
+        rows
     }
 
     /// What the walk over open files has found, and the listeners that are in none. Nothing where it has
@@ -139,7 +133,7 @@ impl Sight {
         if unheld.iter().any(is_news) {
             // It may have been opened after the walk, which sees it then if somebody holds it.
             let Some(again) = self.walk()? else { return Ok(None) };
-            rows = self.named(again).0;
+            (rows, _) = again;
             held = bound(&rows);
         }
         for (netns, mut left) in unheld {
@@ -147,9 +141,7 @@ impl Sight {
             self.memory.put(netns, left);
             self.memory.find_all(&HashSet::from([netns]), []);
         }
-        let unheld = self.memory.rows();
-        unheld.rows.into_iter().for_each(|row| rows.push(row));
-        rows.cut.extend(unheld.cut);
+        self.memory.tell(&mut rows, |held| payer_of(&self.table.processes, held));
         self.walked = held;
         Ok(Some(rows))
     }
@@ -206,7 +198,7 @@ impl Sight {
         if !unclear.is_empty() {
             self.find_all(&unclear, sweep);
         }
-        self.memory.rows()
+        self.remembered()
     }
 
     /// Finds who holds the sockets of these namespaces among all processes.
@@ -292,7 +284,7 @@ pub(super) type Bound = (Cookie, IpAddr, NonZeroU16);
 
 #[cfg(feature = "ebpf")]
 fn bound(rows: &Rows) -> HashSet<Bound> {
-    rows.rows.iter().map(|row| (row.netns, row.address, row.port)).collect()
+    rows.iter().map(|row| (row.netns, row.address, row.port)).collect()
 }
 
 fn by_sock_diag(netns: &Netns) -> io::Result<Vec<Socket>> {
