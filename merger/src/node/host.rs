@@ -40,7 +40,9 @@ pub(crate) fn namespace(processes: &Processes, before: Option<Cookie>) -> Result
     // What was made here is another as soon as nobody is in it who was.
     match before.filter(|before| !before.is_made()) {
         Some(before) => Ok(before),
-        None if is_outermost() => Err(Error::Hidden { n_hidden: processes.n_hidden().max(1) }),
+        None if is_outermost() => {
+            Err(Error::Hidden { n_hidden: processes.hidden().count().max(1) })
+        }
         None => Netns::own().and_then(|own| name(&own, processes)).map_err(Error::Processes),
     }
 }

@@ -5,13 +5,16 @@
 //! that of the process.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::{CStr, OsString},
     fs, io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::fs::{Dir, Mode, OFlags, open, openat, readlink, readlinkat};
+use rustix::{
+    fs::{Dir, Mode, OFlags, open, openat, readlink, readlinkat},
+    io::Errno,
+};
 
 pub use self::files::{Hidden, open_sockets};
 use self::reader::Reader;
@@ -35,8 +38,8 @@ const STAT: usize = 2048;
 #[derive(Clone, Debug, Default)]
 pub struct Processes {
     by_pid: HashMap<u32, Seen>,
-    /// Processes that this one may not look into.
-    n_hidden: usize,
+    /// The ids of processes that are there and cannot be looked into.
+    hidden: HashSet<u32>,
     /// Where the kernel has no cookies, those that are made here.
     numbers: Option<Numbers>,
 }
@@ -54,8 +57,8 @@ struct Seen {
 impl Processes {
     /// Reads every process that is no thread of the kernel.
     ///
-    /// A process that cannot be looked into (another user's, without `CAP_SYS_PTRACE`) is left out,
-    /// like one that has just ended.
+    /// One that has just ended is left out. Of one that cannot be looked into (another user's, without
+    /// `CAP_SYS_PTRACE`) is known that it is there.
     pub fn sweep() -> io::Result<Self> {
         let has_cookies = Identity::here()? == Identity::Cookie;
         Self::sweep_for((!has_cookies).then(Numbers::default))
@@ -68,8 +71,7 @@ impl Processes {
         for pid in pids()? {
             by_pid.extend(reader.look(pid).map(|seen| (pid, seen)));
         }
-        let n_hidden = reader.n_refused();
-        let mut swept = Self { by_pid: reader.vouched(by_pid), n_hidden, numbers };
+        let mut swept = Self { by_pid: reader.vouched(by_pid), hidden: reader.hidden(), numbers };
         if let Some(numbers) = &mut swept.numbers {
             numbers.settle(swept.by_pid.values().map(|seen| (seen.held(), seen.inode)));
             for seen in swept.by_pid.values_mut() {
@@ -94,7 +96,7 @@ impl Processes {
             let same = known.filter(|known| inode_of(pid) == Some(known.inode)).cloned();
             by_pid.extend(same.or_else(|| reader.look(pid)).map(|seen| (pid, seen)));
         }
-        Ok(Self { by_pid, n_hidden: self.n_hidden, numbers: None })
+        Ok(Self { by_pid, hidden: reader.hidden(), numbers: None })
     }
 
     /// Reads these only, as they are now. Where the kernel has no cookies, the namespace of one is
@@ -102,8 +104,8 @@ impl Processes {
     pub(crate) fn some(&self, pids: impl IntoIterator<Item = u32>) -> io::Result<Self> {
         let mut reader = Reader::new(self.numbers.is_none())?;
         let by_pid = pids.into_iter().filter_map(|pid| Some((pid, reader.look(pid)?))).collect();
-        let n_hidden = reader.n_refused();
-        let mut some = Self { by_pid: reader.vouched(by_pid), n_hidden, numbers: None };
+        let by_pid = reader.vouched(by_pid);
+        let mut some = Self { by_pid, hidden: reader.hidden(), numbers: None };
         if let Some(numbers) = &self.numbers {
             let now: HashMap<Held, u64> =
                 some.by_pid.values().map(|seen| (seen.held(), seen.inode)).collect();
@@ -153,6 +155,11 @@ impl Processes {
             Some(seen) => self.by_pid.insert(held.pid, seen.clone()),
             None => self.by_pid.remove(&held.pid),
         };
+        if others.is_hidden(held.pid) {
+            self.hidden.insert(held.pid);
+        } else {
+            self.hidden.remove(&held.pid);
+        }
     }
 
     /// The process that was meant, and not a later one of the same id.
@@ -162,10 +169,21 @@ impl Processes {
         (process.started == held.started).then_some(process)
     }
 
-    /// Processes that were left out because a right is missing.
-    #[must_use]
-    pub fn n_hidden(&self) -> usize {
-        self.n_hidden
+    /// The ids of those that cannot be looked into, in no order.
+    pub(crate) fn hidden(&self) -> impl Iterator<Item = u32> {
+        self.hidden.iter().copied()
+    }
+
+    /// Whether it cannot be looked into. It has not ended: nothing but that is known of it.
+    pub(crate) fn is_hidden(&self, pid: u32) -> bool {
+        self.hidden.contains(&pid)
+    }
+
+    /// The same processes beside one that cannot be looked into.
+    #[cfg(test)]
+    pub(crate) fn hiding(mut self, pid: u32) -> Self {
+        self.hidden.insert(pid);
+        self
     }
 
     /// All, in no order.
@@ -193,7 +211,7 @@ impl FromIterator<Process> for Processes {
         // No namespace has the number 0, so none of these is taken for what it was.
         let seen = |process: Process| (process.pid, Seen { process, inode: 0 });
         let by_pid = processes.into_iter().map(seen).collect();
-        Self { by_pid, n_hidden: 0, numbers: None }
+        Self { by_pid, hidden: HashSet::new(), numbers: None }
     }
 }
 
@@ -209,18 +227,38 @@ impl Seen {
 /// in the namespace of this inode number. What is open cannot give its number to another.
 fn open_netns(held: Held, inode: Option<u64>) -> io::Result<Netns> {
     let gone = || io::Error::from(io::ErrorKind::NotFound);
-    let process = directory(held.pid).ok_or_else(gone)?;
-    let stat = stat_of(&process).ok_or_else(gone)?;
-    let netns = Netns::of_process(&alive(process, stat).ok_or_else(gone)?)?;
+    let process = directory(held.pid)?.ok_or_else(gone)?;
+    let stat = stat_of(&process)?.ok_or_else(gone)?;
+    let netns = Netns::of_process(&alive(process, stat)?.ok_or_else(gone)?)?;
     let is_there = inode.is_none_or(|inode| netns.inode().is_ok_and(|found| found == inode));
     if stat.started == held.started && is_there { Ok(netns) } else { Err(gone()) }
 }
 
-fn stat_of(process: &OwnedFd) -> Option<Stat> {
+/// Nothing where the process has ended.
+fn stat_of(process: &impl AsFd) -> Result<Option<Stat>, Errno> {
     let mut stat = [0; STAT];
-    let file = openat(process, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let n = rustix::io::read(&file, &mut stat).ok()?;
-    stat::parse(&stat[..n])
+    let file = openat(process, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let n = file.and_then(|file| rustix::io::read(&file, &mut stat));
+    let Some(n) = present(n)? else { return Ok(None) };
+    stat::parse(&stat[..n]).ok_or(Errno::INVAL).map(Some)
+}
+
+/// What `/proc` has of a process, or nothing where that has ended. Every other error says that it is not
+/// known, and not that there is none.
+fn present<T>(found: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match found {
+        Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+/// The same of the links of a process: where it ends after one was found and before that is read, the
+/// kernel refuses it as if it were hidden.
+fn unless_ended<T>(process: &impl AsFd, found: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match present(found) {
+        Err(_) if stat_of(process) == Ok(None) => Ok(None),
+        found => found,
+    }
 }
 
 /// When a process started, if there is one of that id.
@@ -241,8 +279,8 @@ pub(crate) fn pids() -> io::Result<Vec<u32>> {
 pub(crate) fn netns_of_kernel() -> Option<Netns> {
     /// `kthreadd`, which all others descend from.
     const KTHREADD: u32 = 2;
-    let thread = directory(KTHREADD)?;
-    stat_of(&thread).filter(|stat| stat.is_kernel)?;
+    let thread = directory(KTHREADD).ok()??;
+    stat_of(&thread).ok()?.filter(|stat| stat.is_kernel)?;
     Netns::of_process(&thread).ok()
 }
 
@@ -257,21 +295,33 @@ fn parse_inode(link: &CStr) -> Option<u64> {
 
 /// A thread of a process that has a namespace and a cgroup still: the first one, unless it has ended
 /// before others. Nothing where all have.
-fn alive(process: OwnedFd, stat: Stat) -> Option<OwnedFd> {
+fn alive(process: OwnedFd, stat: Stat) -> Result<Option<OwnedFd>, Errno> {
     if !stat.is_headless {
-        return Some(process);
+        return Ok(Some(process));
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let threads = openat(&process, "task", flags, Mode::empty()).ok()?;
-    Dir::read_from(&threads).ok()?.flatten().find_map(|thread| {
+    let Some(threads) = present(openat(&process, "task", flags, Mode::empty()))? else {
+        return Ok(None);
+    };
+    for entry in Dir::read_from(&threads)? {
+        let Some(entry) = present(entry)? else { break };
+        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            continue;
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let thread = openat(&threads, thread.file_name(), flags, Mode::empty()).ok()?;
-        readlinkat(&thread, "ns/net", vec![]).is_ok().then_some(thread)
-    })
+        let opened = openat(&threads, entry.file_name(), flags, Mode::empty());
+        let Some(thread) = present(opened)? else { continue };
+        let link = readlinkat(&thread, "ns/net", vec![]);
+        if unless_ended(&thread, link)?.is_some() {
+            return Ok(Some(thread));
+        }
+    }
+    Ok(None)
 }
 
-/// What `/proc` has about one process, and never about a later one of the same id.
-fn directory(pid: u32) -> Option<OwnedFd> {
+/// What `/proc` has about one process, and never about a later one of the same id. Nothing where there is
+/// none.
+fn directory(pid: u32) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open(format!("/proc/{pid}"), flags, Mode::empty()).ok()
+    present(open(format!("/proc/{pid}"), flags, Mode::empty()))
 }

@@ -26,11 +26,9 @@ use crate::{
         ConnectError, Error, Options, Snapshot,
         agenda::{Look, SHARE},
         counters::{Atomics, add},
-        host,
         numbers::Numbers,
         pace::{Pace, Sweep},
         policy::Known,
-        privileges::{Capability, Rights},
         processes::{Hidden, Processes},
         protocol::Hello,
         rung::Source,
@@ -43,6 +41,7 @@ pub(crate) mod comparison;
 #[cfg(feature = "ebpf")]
 mod descent;
 mod files;
+mod hidden;
 #[cfg_attr(
     all(not(feature = "ebpf"), not(test)),
     expect(dead_code, reason = "nobody tells of changes")
@@ -125,7 +124,7 @@ impl Sight {
     ) -> Result<Self, Error> {
         let numbers = (identity == Identity::Inode).then(Numbers::default);
         let table = Table::read(HashSet::new(), numbers, None)?;
-        admit_hidden(table.processes.n_hidden())?;
+        hidden::admit(&table.processes)?;
         let (memory, marks) = (Memory::default(), Marks::new(Instant::now()));
         let (waiting, pace) = (HashSet::new(), Pace::new(options.look_every));
         let now = Instant::now();
@@ -286,11 +285,15 @@ impl Sight {
         let is_known = |row: &Row| holder_of(row).is_none_or(|holder| table.has_seen(holder));
         listeners::retain_known(&mut rows, is_known);
         let cgroup_of = |held| table.processes.get(held).map(|process| process.cgroup.clone());
+        let hidden = hidden::holders(&mut rows, |pid| table.processes.is_hidden(pid));
         let mut listeners = listeners::join(&rows, cgroup_of);
+        let of_all = self.hidden.or_else(|| hidden::unseen(&table.processes));
         for listener in &mut listeners {
             let &mut Listener { netns, address, port, .. } = listener;
+            let hidden = hidden.get(&(netns, address, port)).copied().or(of_all);
             let is_crowded = left_out.may_have(netns, address, port);
-            listener.doubt = if is_crowded { Some(Doubt::Crowded) } else { self.doubt() };
+            listener.doubt =
+                if is_crowded { Some(Doubt::Crowded) } else { hidden.map(Doubt::from) };
         }
         self.crowded = left_out.netns;
         Snapshot { host: self.table.known.host, listeners, processes: self.told() }
@@ -304,13 +307,6 @@ impl Sight {
         } else {
             witnesses(all).into_iter().cloned().collect()
         }
-    }
-
-    /// Why others may hold a listener than those who are known to.
-    fn doubt(&self) -> Option<Doubt> {
-        let hidden =
-            |Hidden { pid, missing }| Doubt::HolderHidden { pid, missing: missing.to_string() };
-        self.hidden.map(hidden)
     }
 
     /// Looks at the holders that are not known, and says whether that was enough to know them.
@@ -353,24 +349,6 @@ impl Sight {
         }
         Err(refused.map_or(ConnectError::Gone(netns), ConnectError::Namespace))
     }
-}
-
-/// Whether it is all right that so many processes cannot be looked into.
-///
-/// The host's own namespace is that of its first process, and whose a namespace is, its oldest one
-/// decides: who cannot see them would take the host's for a pod's. The right to see them may be there
-/// and be refused by a security module; inside a user namespace it says nothing of those outside,
-/// which has no pods of ours. A single one may be hidden from everybody by what contains this machine.
-fn admit_hidden(n_hidden: usize) -> Result<(), Error> {
-    if n_hidden == 0 {
-        return Ok(());
-    }
-    let has_right = Rights::own().is_ok_and(|rights| rights.has(Capability::SysPtrace));
-    if !has_right || (host::is_outermost() && n_hidden > 1) {
-        return Err(Error::Hidden { n_hidden });
-    }
-    tracing::warn!(n_hidden, "processes cannot be looked into, and are nobody's");
-    Ok(())
 }
 
 fn holder_of(row: &Row) -> Option<Holder> {

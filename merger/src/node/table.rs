@@ -264,6 +264,19 @@ mod tests {
     }
 
     #[test]
+    fn a_holder_that_cannot_be_looked_into_has_not_ended() {
+        let mut table = Table::new(swept().into_iter().collect(), Cookie(HOST), HashSet::new());
+        let now: Processes = swept().into_iter().collect();
+        assert!(table.learn(&[holder(12, POD)], &now.clone().hiding(12)));
+        assert!(table.processes.is_hidden(12));
+        // One that nobody may look into any more may be in another namespace by now.
+        let now: Processes = swept().into_iter().filter(|process| process.pid != 10).collect();
+        assert!(!table.learn(&[holder(11, POD)], &now.hiding(10)));
+        assert!(table.learn(&[holder(12, POD)], &swept().into_iter().collect()));
+        assert!(!table.processes.is_hidden(12));
+    }
+
+    #[test]
     fn a_holder_that_stopped_listening_is_looked_at_again() {
         let seen = HashSet::from([holder(10, POD), holder(11, POD)]);
         let mut table = Table::new(swept().into_iter().collect(), Cookie(HOST), seen.clone());

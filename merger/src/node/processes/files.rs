@@ -45,8 +45,9 @@ pub struct Hidden {
 /// `CAP_SYS_PTRACE`. No more files are looked at than there is room for, the lowest descriptors first,
 /// and each takes one: where no room is left, there may be more of them.
 pub fn open_sockets(pid: u32, room: &mut usize) -> Result<Option<(Held, Vec<u64>)>, Hidden> {
-    let Some(process) = directory(pid) else { return Ok(None) };
-    let Some(stat) = stat_of(&process).filter(|stat| !stat.is_kernel) else { return Ok(None) };
+    let Ok(Some(process)) = directory(pid) else { return Ok(None) };
+    let stat = stat_of(&process).ok().flatten();
+    let Some(stat) = stat.filter(|stat| !stat.is_kernel) else { return Ok(None) };
     let mut inodes = vec![];
     let mut read = table(&process, &mut inodes, room);
     if stat.n_threads > 1 {

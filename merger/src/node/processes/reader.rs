@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Seen, alive, directory, open_netns, parse_inode};
+use super::{Seen, alive, directory, open_netns, parse_inode, present, unless_ended};
 use crate::{
     identity::{Cookie, Process},
     netns::Netns,
@@ -36,8 +36,8 @@ pub(super) struct Reader {
     by_inode: HashMap<u64, (Cookie, Netns)>,
     /// The numbers of those that are not, where there are no cookies.
     beyond: HashSet<u64>,
-    /// Processes whose namespace may not be looked at.
-    n_refused: usize,
+    /// Processes that are there and cannot be looked at.
+    hidden: HashSet<u32>,
     /// Of the file that is read: one buffer, since a sweep reads thousands.
     buffer: Vec<u8>,
 }
@@ -54,13 +54,13 @@ impl Reader {
     }
 
     fn holding(most: usize, has_cookies: bool) -> Self {
-        let (by_inode, beyond, n_refused) = Default::default();
-        Self { has_cookies, most, by_inode, beyond, n_refused, buffer: vec![0; FILE] }
+        let (by_inode, beyond, hidden) = Default::default();
+        Self { has_cookies, most, by_inode, beyond, hidden, buffer: vec![0; FILE] }
     }
 
-    /// How many processes have a namespace that may not be looked at.
-    pub(super) fn n_refused(&self) -> usize {
-        self.n_refused
+    /// Those that are there and cannot be looked at.
+    pub(super) fn hidden(self) -> HashSet<u32> {
+        self.hidden
     }
 
     /// Of what was looked at, by process id, that which is sure. To be asked once, in the end.
@@ -79,30 +79,42 @@ impl Reader {
         if self.has_cookies { netns.cookie() } else { Ok(Numbers::UNKNOWN) }
     }
 
+    /// Looks at one process. One that has ended is none, and one that has not and cannot be looked at
+    /// is hidden.
     pub(super) fn look(&mut self, pid: u32) -> Option<Seen> {
-        let process = directory(pid)?;
+        self.seen(pid).unwrap_or_else(|_| {
+            self.hidden.insert(pid);
+            None
+        })
+    }
+
+    fn seen(&mut self, pid: u32) -> Result<Option<Seen>, Errno> {
+        let Some(process) = directory(pid)? else { return Ok(None) };
         // First, as it tells the threads of the kernel, which are half of many a node.
-        let stat = stat::parse(self.read(&process, "stat")?).filter(|stat| !stat.is_kernel)?;
-        let process = alive(process, stat)?;
-        let (inode, netns) = self.netns_of(&process).ok()?;
+        let Some(lines) = present(self.read(&process, "stat"))? else { return Ok(None) };
+        let stat = stat::parse(lines).ok_or(Errno::INVAL)?;
+        if stat.is_kernel {
+            return Ok(None);
+        }
+        let Some(process) = alive(process, stat)? else { return Ok(None) };
+        let netns = self.netns_of(&process).map_err(|error| errno(&error));
+        let Some((inode, netns)) = unless_ended(&process, netns)? else { return Ok(None) };
         let cgroup = match self.read(&process, "cgroup") {
-            Some(lines) => stat::cgroup(lines)?,
+            Ok(lines) => stat::cgroup(lines),
             // Where one path has more than 4095 bytes, a kernel may tell none of the process. It is
             // nobody's then, and not to be overlooked.
-            None => self.read(&process, "stat").map(|_| String::new())?,
+            Err(_) => present(self.read(&process, "stat"))?.map(|_| String::new()),
         };
-        Some(Seen { process: Process { pid, started: stat.started, netns, cgroup }, inode })
+        let process = |cgroup| Process { pid, started: stat.started, netns, cgroup };
+        Ok(cgroup.map(|cgroup| Seen { process: process(cgroup), inode }))
     }
 
     fn netns_of(&mut self, process: &OwnedFd) -> io::Result<(u64, Cookie)> {
-        let link = match readlinkat(process, "ns/net", vec![]) {
+        let link = match readlinkat(process, "ns/net", vec![])? {
             // Where newer kernels refuse, 5.10 gives an empty link.
-            Ok(link) if link.is_empty() => Err(Errno::ACCESS),
+            link if link.is_empty() => return Err(Errno::ACCESS.into()),
             link => link,
         };
-        let link = link.map_err(io::Error::from).inspect_err(|error| {
-            self.n_refused += usize::from(error.kind() == io::ErrorKind::PermissionDenied);
-        })?;
         let inode = parse_inode(&link).ok_or(io::ErrorKind::InvalidData)?;
         if let Some((cookie, _)) = self.by_inode.get(&inode) {
             return Ok((inode, *cookie));
@@ -118,17 +130,21 @@ impl Reader {
     }
 
     /// A file about a process, up to [`FILE`]. It fails where the process has ended.
-    fn read(&mut self, process: &impl AsFd, file: &str) -> Option<&[u8]> {
-        let file = openat(process, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    fn read(&mut self, process: &impl AsFd, file: &str) -> Result<&[u8], Errno> {
+        let file = openat(process, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let mut filled = 0;
         while filled < self.buffer.len() {
-            match rustix::io::read(&file, &mut self.buffer[filled..]).ok()? {
+            match rustix::io::read(&file, &mut self.buffer[filled..])? {
                 0 => break,
                 n => filled += n,
             }
         }
-        Some(&self.buffer[..filled])
+        Ok(&self.buffer[..filled])
     }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::INVAL)
 }
 
 /// Whether a process is in the namespace of the number that it was found in.
@@ -138,9 +154,32 @@ fn is_there(seen: &Seen) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{self, Command};
+    use std::{
+        process::{self, Command},
+        thread,
+    };
+
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
     use super::*;
+    use crate::node::host::FIRST;
+
+    #[test]
+    fn who_cannot_be_looked_into_is_hidden_and_who_has_ended_is_not() {
+        let mut ended = Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let looks = thread::spawn(move || {
+            let none = CapabilitySet::empty();
+            let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+            set_capabilities(None, sets).unwrap();
+            let mut reader = Reader::holding(HELD_OPEN, false);
+            let pids = [process::id(), FIRST, ended.id()];
+            let seen = pids.map(|pid| reader.look(pid).is_some());
+            (seen, pids.map(|pid| reader.hidden.contains(&pid)))
+        });
+        // The first process has rights, so who has none may not look into it.
+        assert_eq!(looks.join().unwrap(), ([true, false, false], [false, true, false]));
+    }
 
     /// Of this process and of one that ends after it was looked at, those that are sure where so many
     /// namespaces are held open.
