@@ -85,13 +85,13 @@ pub struct Listener {
 pub enum Doubt {
     /// Any process whose files cannot be seen may hold it.
     #[error(
-        "whose the socket is cannot be known: the files of process {pid} cannot be seen, missing {missing}"
+        "whose the socket is cannot be known: the files of process {pid} cannot be seen: {why}"
     )]
     HolderHidden {
         /// The process, or the first of several.
         pid: u32,
-        /// The right that would show them, and what it is for.
-        missing: String,
+        /// Why: mostly a right that would show them, and what it is for.
+        why: String,
     },
     /// Some of those who hold it may have been left out.
     #[error(

@@ -29,7 +29,7 @@ pub mod message;
 
 /// Sockets of one family that are kept of one namespace: one more than are looked at, which tells that
 /// there are more. The kernel is asked for no more than one datagram beyond.
-const LIMIT: usize = SOCKETS_PER_NETNS + 1;
+pub(crate) const LIMIT: usize = SOCKETS_PER_NETNS + 1;
 
 /// The longest datagram that the kernel makes: `netlink_recvmsg` in
 /// <https://github.com/torvalds/linux/blob/v6.12/net/netlink/af_netlink.c>.

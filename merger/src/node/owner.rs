@@ -60,12 +60,18 @@ fn look(
 ) -> Result<Vec<(Socket, Vec<Holder>)>, ConnectError> {
     let told = sock_diag::listeners_of(host).map(|told| told.into_iter().map(|one| one.socket));
     let mut sockets: Vec<Socket> = match told {
-        Ok(told) => told.collect(),
+        Ok(told) => whole(told.collect())?,
         Err(_) => proc::listeners_of(host).map_err(ConnectError::Namespace)?,
     };
     sockets.retain(|socket| addresses.iter().any(|&address| answers(socket, address)));
     let held = holders(&sockets, known, FILES)?;
     Ok(sockets.into_iter().zip(held).collect())
+}
+
+/// What was told, if that is all. A family of which not all was told has [`sock_diag::LIMIT`] sockets, less
+/// those that were told twice, and that is not half of them.
+fn whole(told: Vec<Socket>) -> Result<Vec<Socket>, Refusal> {
+    if told.len() < sock_diag::LIMIT / 2 { Ok(told) } else { Err(Refusal::Overfull) }
 }
 
 /// All holders of each socket that may answer have to be of this pod, and there has to be one.
@@ -111,8 +117,8 @@ fn holders(
             Ok(open) => open,
             // Whatever contains this machine hides it from everybody, and that was admitted.
             Err(_) if pid == FIRST && !known.iter().any(|process| process.pid == FIRST) => None,
-            Err(Hidden { pid, missing }) => {
-                return Err(Refusal::HolderHidden { pid, missing }.into());
+            Err(Hidden { pid, why }) => {
+                return Err(Refusal::HolderHidden { pid, why }.into());
             }
         };
         if room == 0 {
@@ -189,6 +195,14 @@ mod tests {
         };
         assert!(few.is_err_and(is_refused));
         assert!(holders(&[], &Processes::default(), 0).is_ok(), "there is nothing to be held");
+    }
+
+    #[test]
+    fn of_more_listeners_than_are_told_none_is_asked() {
+        let (address, port) = (IpAddr::from([127, 0, 0, 1]), 80.try_into().unwrap());
+        let socket = Socket { address, port, inode: 1 };
+        assert_eq!(whole(vec![socket; 100]).map(|told| told.len()), Ok(100));
+        assert_eq!(whole(vec![socket; sock_diag::LIMIT]).map(|_| ()), Err(Refusal::Overfull));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::Cookie,
-    node::{Connect, privileges::Capability},
+    node::{Connect, processes::Unseen},
 };
 
 /// The users and groups that the meshes' proxies run as: Istio, Kuma, OSM, Linkerd.
@@ -81,14 +81,13 @@ pub enum Refusal {
     },
     /// It cannot be ruled out that somebody else holds the socket.
     #[error(
-        "the files of process {pid} cannot be seen, so whose the socket is cannot be known: missing \
-         {missing}"
+        "the files of process {pid} cannot be seen, so whose the socket is cannot be known: {why}"
     )]
     HolderHidden {
         /// The process that may hold it.
         pid: u32,
-        /// The right that would show them.
-        missing: Capability,
+        /// What they are hidden by.
+        why: Unseen,
     },
     /// All who may hold the socket were not looked at.
     #[error(
@@ -99,6 +98,12 @@ pub enum Refusal {
         /// The process at which the look ended.
         pid: u32,
     },
+    /// Beyond what the kernel was asked for, another listener may answer at the address.
+    #[error(
+        "the host's network namespace has more listeners than are looked at, so whose the socket is \
+         cannot be known"
+    )]
+    Overfull,
     /// No process was in it in the last sweep.
     #[error("no process is known in network namespace {0}")]
     Unknown(Cookie),

@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-pub use self::files::{Hidden, open_sockets};
+pub use self::files::{Hidden, Unseen, compare_tables, open_sockets};
 use self::reader::Reader;
 use crate::{
     identity::{Cookie, Process},

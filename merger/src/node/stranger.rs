@@ -20,7 +20,7 @@ use crate::{
     node::{
         Error, channel, confinement,
         privileges::Capability,
-        processes,
+        processes::{self, Hidden, Unseen},
         protocol::{self, LONGEST_REPLY},
         supervisor,
     },
@@ -53,10 +53,21 @@ fn try_on(pid: u32) -> Result<(), Error> {
         io::ErrorKind::PermissionDenied => Error::Strangers(Capability::SysPtrace),
         _ => Error::Stranger(error),
     })?;
-    let open = processes::open_sockets(pid, &mut { usize::MAX })
-        .map_err(|hidden| Error::Strangers(hidden.missing))?;
+    let open = processes::open_sockets(pid, &mut { usize::MAX }).map_err(
+        |Hidden { why, .. }| match why {
+            Unseen::Missing(right) => Error::Strangers(right),
+            Unseen::Failed(error) => Error::Stranger(io::Error::from_raw_os_error(error)),
+        },
+    )?;
     if open.is_none_or(|(_, sockets)| sockets.is_empty()) {
         return Err(Error::Stranger(io::Error::other("its socket is not seen")));
+    }
+    if let Err(error) = processes::compare_tables(pid, pid) {
+        tracing::warn!(
+            %error,
+            "the kernel does not tell which threads share a table of files (CONFIG_KCMP), so that of \
+             every thread is read"
+        );
     }
     // Without a signal: whether there may be one.
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Error::Ended)?;

@@ -11,7 +11,7 @@ use crate::{
     node::{
         Error, host,
         privileges::{Capability, Rights},
-        processes::{Hidden, Processes},
+        processes::{Hidden, Processes, Unseen},
     },
     target::Doubt,
 };
@@ -39,7 +39,7 @@ pub(super) fn admit(processes: &Processes) -> Result<(), Error> {
 /// everybody by what contains this machine, and is no pod's.
 pub(super) fn unseen(processes: &Processes) -> Option<Hidden> {
     let pid = processes.hidden().filter(|&pid| pid != host::FIRST).min()?;
-    host::is_outermost().then_some(Hidden { pid, missing: Capability::SysPtrace })
+    host::is_outermost().then_some(Hidden { pid, why: Unseen::Missing(Capability::SysPtrace) })
 }
 
 /// The listeners that a process holds which cannot be looked into. Whose that is nobody knows, but it is
@@ -51,7 +51,10 @@ pub(super) fn holders(
     let mut found = HashMap::new();
     for Row { netns, address, port, held_by } in rows {
         if let Some(Held { pid, .. }) = held_by.take_if(|held| is_hidden(held.pid)) {
-            found.insert((*netns, *address, *port), Hidden { pid, missing: Capability::SysPtrace });
+            found.insert(
+                (*netns, *address, *port),
+                Hidden { pid, why: Unseen::Missing(Capability::SysPtrace) },
+            );
         }
     }
     found
@@ -60,8 +63,8 @@ pub(super) fn holders(
 // === impl Doubt ===
 
 impl From<Hidden> for Doubt {
-    fn from(Hidden { pid, missing }: Hidden) -> Self {
-        Self::HolderHidden { pid, missing: missing.to_string() }
+    fn from(Hidden { pid, why }: Hidden) -> Self {
+        Self::HolderHidden { pid, why: why.to_string() }
     }
 }
 

@@ -118,10 +118,10 @@ fn path_and_scheme_are_the_applications_alone() {
 #[test]
 fn a_listener_that_somebody_may_hold_who_is_not_seen_is_not_asked() {
     let pod = mk_pod(&[SCRAPE, ("port", "9100")], &["cart"]);
-    let missing = "CAP_X (to see)".to_owned();
-    let doubt = Some(Doubt::HolderHidden { pid: 4, missing });
+    let why = "missing CAP_X (to see)".to_owned();
+    let doubt = Some(Doubt::HolderHidden { pid: 4, why });
     let listener = Listener { doubt, ..mk_listener("0.0.0.0:9100@cart") };
-    let reason = "whose the socket is cannot be known: the files of process 4 cannot be seen, missing \
+    let reason = "whose the socket is cannot be known: the files of process 4 cannot be seen: missing \
                   CAP_X (to see)";
     let expected = format!("cart/9100 http://:9100/metrics {BY_PORT}: {reason}");
     assert_eq!(shown(&plan(&pod, &[&listener])), [expected]);
