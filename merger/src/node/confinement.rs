@@ -49,14 +49,19 @@ const LOADER: CapabilitySet =
 /// Why a process could not give up what it has.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Neither the rights to do so, nor another user already.
+    /// Not the rights to do so. Who is another user than root already needs them for the stranger.
     #[error(
-        "cannot become user {AGENT}: needs {} and {}, and a user namespace that knows this user; \
+        "cannot become user {id}: needs {} and {}, and a user namespace that knows this user; \
          --single-process runs without",
         Capability::SetUid.name(),
         Capability::SetGid.name()
     )]
-    User(#[source] io::Error),
+    User {
+        /// The user.
+        id: u32,
+        /// The kernel's word.
+        source: io::Error,
+    },
     /// The kernel does not take rights away.
     #[error("cannot give up rights")]
     Rights(#[source] io::Error),
@@ -78,7 +83,10 @@ pub enum Error {
 /// system calls. It ends with its parent.
 pub fn become_agent() -> Result<Confinement, Error> {
     call(c"merger-agent")?;
-    change_user()?;
+    let before = Confinement::own().map_err(Error::Status)?;
+    if !before.is_one_user() {
+        change_user(&before, AGENT)?;
+    }
     keep(CapabilitySet::empty(), CapabilitySet::empty())?;
     // Both are forgotten with a change of user. Nobody else may look into the agent.
     let rights = |error: Errno| Error::Rights(error.into());
@@ -88,23 +96,22 @@ pub fn become_agent() -> Result<Confinement, Error> {
     prove()
 }
 
-/// Makes the calling process another user's, like those of pods: who has the rights sees into it.
+/// Makes the calling process another user's, like those of pods: who has the rights sees into it, and
+/// who is the same user would without them.
 pub fn become_stranger() -> Result<(), Error> {
     call(c"merger-stranger")?;
-    change_user()?;
+    let before = Confinement::own().map_err(Error::Status)?;
+    let is_agent = [before.uids, before.gids].as_flattened().contains(&AGENT);
+    change_user(&before, if is_agent { AGENT - 1 } else { AGENT })?;
     keep(CapabilitySet::empty(), CapabilitySet::empty())?;
     // A change of user makes what it has root's, as if it held a secret.
     set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(|error| Error::Rights(error.into()))
 }
 
-/// Becomes the agent's user, unless the process is one user without root's ids already.
-fn change_user() -> Result<(), Error> {
-    let before = Confinement::own().map_err(Error::Status)?;
-    if before.is_one_user() {
-        return Ok(());
-    }
-    let user = |error: Errno| Error::User(error.into());
-    let (uid, gid) = (Uid::from_raw(AGENT), Gid::from_raw(AGENT));
+/// Becomes a user, and a group of the same number.
+fn change_user(before: &Confinement, id: u32) -> Result<(), Error> {
+    let user = |source: Errno| Error::User { id, source: source.into() };
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
     if !before.groups.is_empty() {
         set_thread_groups(&[]).map_err(user)?;
     }

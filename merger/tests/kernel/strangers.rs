@@ -258,6 +258,25 @@ fn a_right_over_them_that_is_missing_is_named_before_anything_is_loaded() {
 }
 
 #[test]
+fn the_rights_of_a_broker_that_is_not_root_are_tried_on_another_user_as_well() {
+    world::here(async || {
+        for id in [1000, 65532] {
+            let pods = directory();
+            let without = "-all,+sys_admin,+sys_ptrace,+kill,+setuid,+setgid";
+            let mut command = Command::new("setpriv");
+            command.args([format!("--reuid={id}"), format!("--regid={id}")]).arg("--clear-groups");
+            command.arg(format!("--inh-caps={without}")).arg(format!("--ambient-caps={without}"));
+            command.args([env!("CARGO_BIN_EXE_merger"), "run", "--listen=127.0.0.1:0"]);
+            command.arg(format!("--pods=manifests:{}", pods.path().display()));
+            let output = command.output().unwrap();
+            let log = String::from_utf8_lossy(&output.stderr);
+            let missing = "cannot deal with processes of other users: missing CAP_DAC_READ_SEARCH";
+            assert!(log.contains(missing), "{id}: {log}");
+        }
+    });
+}
+
+#[test]
 fn whose_files_cannot_be_seen_may_hold_any_listener() {
     let test = "strangers::whose_files_cannot_be_seen_may_hold_any_listener";
     world::inside(test, &BLIND, "root", async || {
