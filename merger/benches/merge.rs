@@ -35,6 +35,9 @@ fn main() -> ExitCode {
     let rounds = measure(&pages);
     rounds.print();
     println!();
+    println!(
+        "times against their bounds: as where prometheus-parse takes {NANOSECONDS_OF_PARSE} ns"
+    );
     let promises = promises(&pages, &rounds);
     promise::print(&promises);
     println!();
@@ -88,10 +91,18 @@ fn measure(pages: &Pages) -> Rounds {
     ])
 }
 
-/// The bounds are those of the issue "the exposition engine". Those in nanoseconds are of a quiet machine.
+/// What prometheus-parse takes for a sample on the machine that the bounds in nanoseconds are of: forty
+/// times as fast is 120 ns, and sixty-four times 75.
+const NANOSECONDS_OF_PARSE: f64 = 4800.0;
+
+/// The bounds are those of the issue "the exposition engine". Within one hour one binary took 76 ns for a
+/// sample, and 153, on a machine of which others have a share; the reference took twice as long with it. So
+/// a time is compared with its bound by what the reference takes in the same run, as all speed is here.
 fn promises(pages: &Pages, rounds: &Rounds) -> Vec<Promise> {
     let Pages { sidecar, app, .. } = pages;
     let ratio = |work, reference| rounds.seconds(reference) / rounds.seconds(work);
+    let parse = rounds.nanoseconds_per_sample("prometheus-parse, parsing only");
+    let there = |work| rounds.nanoseconds_per_sample(work) * NANOSECONDS_OF_PARSE / parse;
     vec![
         Promise::faster(
             "text merge, as fast as prometheus-parse",
@@ -105,17 +116,17 @@ fn promises(pages: &Pages, rounds: &Rounds) -> Vec<Promise> {
         ),
         Promise::less(
             "ns for a sample of the sidecar",
-            rounds.nanoseconds_per_sample("  of it the sidecar"),
+            there("  of it the sidecar"),
             [120.0, 75.0],
         ),
         Promise::less(
             "ns for a sample of an application of 1 MB",
-            rounds.nanoseconds_per_sample("an application of 1 MB"),
+            there("an application of 1 MB"),
             [80.0, 50.0],
         ),
         Promise::less(
             "ns for a sample of an application of 50 kB",
-            rounds.nanoseconds_per_sample("  of it the application"),
+            there("  of it the application"),
             [80.0, 50.0],
         ),
         Promise::faster(
