@@ -87,10 +87,7 @@ impl Broker {
     /// Tries all that will be needed: to enter a namespace, to read the processes, and the rungs.
     pub(crate) fn open(options: Options) -> Result<Self, Error> {
         let reach = Reach { host: options.host_network, strangers: options.strangers };
-        let here = Identity::here().map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => Error::NoRight(error),
-            _ => Error::Namespaces(error),
-        });
+        let here = enter();
         let identity = options.identity.or_else(|| here.as_ref().ok().copied());
         let identity = identity.unwrap_or(Identity::Cookie);
         let rung::Opened { source, hints, rung, fallback } = rung::open(options, identity)?;
@@ -333,6 +330,14 @@ impl Broker {
         }
         Ok(netns)
     }
+}
+
+/// Tries to enter a namespace, which all else is for.
+pub(crate) fn enter() -> Result<Identity, Error> {
+    Identity::here().map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::NoRight(error),
+        _ => Error::Namespaces(error),
+    })
 }
 
 fn tell(agent: &OwnedFd, reply: &Reply, along: Option<BorrowedFd<'_>>) -> Result<(), Ended> {

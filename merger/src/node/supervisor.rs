@@ -30,7 +30,7 @@ use crate::{
     cause::chain,
     node::{
         Error, Options,
-        broker::{Broker, Signals},
+        broker::{self, Broker, Signals},
         channel, confinement, footprint, stranger,
     },
 };
@@ -75,6 +75,8 @@ pub fn run(options: Options) -> Result<u8, Error> {
     confinement::keep_descriptors().map_err(Error::Descriptors)?;
     let mut stop = Stop::listen().map_err(Error::Signals)?;
     confinement::act_as_broker()?;
+    // Who lacks the first right lacks those over other users' processes as well, which say less.
+    broker::enter()?;
     stranger::try_rights()?;
     let mut broker = Broker::open(Options { loads_apart: true, ..options })?;
     confinement::become_broker()?;
