@@ -44,7 +44,8 @@ fn without_both_proc_is_read_and_each_is_told() {
     check_without(test, &[BPF, SOCK_DIAG], async || {
         let pod = Pod::new();
         let (_listener, bound) = pod.listen("127.0.0.1:0");
-        let (node, _changes) = node::start(Options::default()).unwrap();
+        let (node, _changes) =
+            node::start(Options { strangers: true, ..Options::default() }).unwrap();
         let reason = node.fallback().unwrap();
         assert_eq!(node.rung(), Rung::Proc, "{reason}");
         assert!(
