@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, loaded_maps};
 use merger::{
-    listeners::{Rung, SOCKETS_PER_NETNS},
+    listeners::Rung,
     node::{Changes, Counters, Node, Options, Rungs},
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -116,23 +115,6 @@ fn nothing_differs_while_pods_come_and_go_and_one_loops() {
             assert_eq!(node.counters().listeners_differed, 0, "{rung}");
         });
     }
-}
-
-#[test]
-fn nothing_differs_where_more_listen_than_are_looked_at() {
-    let test = "comparison::nothing_differs_where_more_listen_than_are_looked_at";
-    world::inside(test, &[], "root", async || {
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
-        let pod = Pod::new();
-        let _open: Vec<_> =
-            (0..SOCKETS_PER_NETNS + 904).map(|_| pod.listen("127.0.0.1:0")).collect();
-        for rung in rungs() {
-            let (node, _changes) = start(rung);
-            until(&node, |counters| counters.comparisons > 2).await;
-            assert_eq!(node.counters().listeners_differed, 0, "{rung}");
-        }
-    });
 }
 
 #[test]
