@@ -18,10 +18,11 @@ use std::{
 use merger::{
     exposition::Format,
     inventory,
+    node::Snapshot,
     pods::Known,
     scrape::{Limits, Scraper},
     target,
-    target::{Container, PodRef, State, plan::Rules},
+    target::{Container, PodRef, Source, State, plan::Rules},
 };
 use rustix::net::sockopt::set_socket_linger;
 
@@ -222,6 +223,14 @@ const PASS_ON: &str = "cd /proc/sys/net/ipv4; echo 1 > ip_forward; cd conf; \
     for each in all lo eth0; do echo 1 > $each/route_localnet; echo 1 > $each/accept_local; \
     echo 0 > $each/rp_filter; done";
 
+/// What a pod that asks for this port is asked for.
+fn mk_source(snapshot: &Snapshot, port: &str) -> Source {
+    let known =
+        Known { pods: vec![mk_pod(&[("scrape", "true"), ("port", port)])], problems: vec![] };
+    let targets = inventory::targets(&known, snapshot, "node", false, &Rules::default());
+    targets.values().next().unwrap().plan.sources[0].clone()
+}
+
 #[test]
 fn a_pod_that_redirects_its_own_loopback_leads_nowhere() {
     let test = "leaks::a_pod_that_redirects_its_own_loopback_leads_nowhere";
@@ -233,17 +242,9 @@ fn a_pod_that_redirects_its_own_loopback_leads_nowhere() {
         let snapshot = node.snapshot().await.unwrap();
         let netns = called(&snapshot, pod.pid());
         let patience = Duration::from_millis(500);
+        let source = &mk_source(&snapshot, "8080");
         let limits = Limits { timeout: patience, ..Limits::default() };
         let scraper = Scraper::new(Arc::new(node), limits).unwrap();
-        let pods = vec![mk_pod(&[("scrape", "true"), ("port", "8080")])];
-        let targets = inventory::targets(
-            &Known { pods, problems: vec![] },
-            &snapshot,
-            "node",
-            false,
-            &Rules::default(),
-        );
-        let source = &targets.values().next().unwrap().plan.sources[0];
         for redirect in REDIRECTS {
             nft(Some(&pod), redirect);
             let scraped = scraper.scrape(netns, source, Format::Text, patience).await;
@@ -281,17 +282,9 @@ fn a_pod_that_redirects_its_own_address_leads_no_further_than_its_neighbour() {
         let snapshot = node.snapshot().await.unwrap();
         let netns = called(&snapshot, pod.pid());
         let patience = Duration::from_millis(500);
+        let source = &mk_source(&snapshot, "8081");
         let limits = Limits { timeout: patience, ..Limits::default() };
         let scraper = Scraper::new(Arc::new(node), limits).unwrap();
-        let pods = vec![mk_pod(&[("scrape", "true"), ("port", "8081")])];
-        let targets = inventory::targets(
-            &Known { pods, problems: vec![] },
-            &snapshot,
-            "node",
-            false,
-            &Rules::default(),
-        );
-        let source = &targets.values().next().unwrap().plan.sources[0];
         let address = ([198, 18, 0, 2], 8081).into();
         assert_eq!(source.state, State::Ready(vec![address]));
         // As it is, it is asked at its own address.
