@@ -97,7 +97,7 @@ fn micros(time: Duration) -> u128 {
 /// From the agent's request to the agent's connected socket, with the broker in another process.
 async fn ways_to_a_connection() -> Vec<Duration> {
     let (pod, cgroups) = (Pod::new(), cgroup::Root::new(1));
-    cgroups.container("6d657267-6572-4000-8000-000000000000", "0123456789ab").join(pod.pid());
+    cgroups.container("6d657267-6572-4000-8100-000000000000", "0123456789ab").join(pod.pid());
     let (_listener, address) = pod.listen("127.0.0.1:0");
     let (mut broker, node) = start_broker();
     node.snapshot().await.unwrap_or_else(|error| panic!("{error}"));
@@ -162,7 +162,7 @@ impl World {
         let (manifests, cgroups) = (directory(), cgroup::Root::new(1));
         let mut pods = Vec::with_capacity(n);
         for number in 0..n {
-            let uid = format!("6d657267-6572-4000-8000-{number:012}");
+            let uid = format!("6d657267-6572-4000-8100-{number:012}");
             let mut pod = Pod::new();
             cgroups.container(&uid, "0123456789ab").join(pod.pid());
             let (listener, address) = pod.listen("0.0.0.0:0");

@@ -42,7 +42,7 @@ struct Remains {
 pub(super) fn run() -> bool {
     let (pods, mut zygote) = (directory(), Zygote::start(&[]));
     for number in 0..N_PODS {
-        let uid = format!("6d657267-6572-4000-8000-{number:012}");
+        let uid = format!("6d657267-6572-4000-8100-{number:012}");
         zygote.make(&uid, &format!("alive{{of=\"{number}\"}} 1"), 0);
         write_manifest(pods.path(), number, &uid, PORT);
     }
