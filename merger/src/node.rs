@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::{
     identity::{Cookie, PodUid, Process},
+    listeners::SOCKETS_PER_NETNS,
     netns::Identity,
     node::{
         broker::Broker,
@@ -89,6 +90,9 @@ pub struct Options {
     pub compare_every: Duration,
     /// How long the walks of rung 1 may take.
     pub walks: Walks,
+    /// Sockets of a namespace that are looked at on rungs 2 to 4: [`SOCKETS_PER_NETNS`] at most, which is how
+    /// many are read.
+    pub sockets: usize,
 }
 
 /// How long the walks of rung 1 may take, and what follows if they take longer.
@@ -312,6 +316,7 @@ impl Default for Options {
             look_every: agenda::EVERY,
             compare_every: sight::comparison::EVERY,
             walks: Walks::default(),
+            sockets: SOCKETS_PER_NETNS,
         }
     }
 }

@@ -20,7 +20,7 @@ use self::{
 use crate::node::Walks;
 use crate::{
     identity::{Cookie, Process, witnesses},
-    listeners::{self, Held, Row, Rows, SOCKETS_PER_NETNS},
+    listeners::{self, Held, Row, Rows},
     netns::{Identity, Netns},
     node::{
         ConnectError, Error, Options, Snapshot,
@@ -71,6 +71,8 @@ pub(crate) struct Sight {
     waiting: HashSet<Cookie>,
     /// Namespaces that were marked, and in which nobody is any more who was known.
     left: HashSet<Cookie>,
+    /// [`Options::sockets`].
+    sockets: usize,
     /// A process whose files cannot be seen, where they are what holders are found by.
     hidden: Option<Hidden>,
     /// A process with more files than were looked at in the last sweep, if there was one.
@@ -145,6 +147,7 @@ impl Sight {
             walked: HashSet::new(),
             waiting,
             left: HashSet::new(),
+            sockets: options.sockets,
             hidden: None,
             cut: None,
             believed: HashMap::new(),
@@ -238,7 +241,7 @@ impl Sight {
         if self.crowded.contains(&netns) {
             return None;
         }
-        let truth = self.truth_of(netns).filter(|truth| truth.len() <= SOCKETS_PER_NETNS)?;
+        let truth = self.truth_of(netns).filter(|truth| truth.len() <= self.sockets)?;
         let none = HashSet::new();
         Some(Differing::between(self.believed.get(&netns).unwrap_or(&none), &truth))
     }

@@ -118,6 +118,22 @@ fn nothing_differs_while_pods_come_and_go_and_one_loops() {
 }
 
 #[test]
+fn nothing_differs_where_more_listen_than_are_looked_at() {
+    for rung in rungs() {
+        world::here(async || {
+            let pod = Pod::new();
+            let _open: Vec<_> = (0..48).map(|_| pod.listen("127.0.0.1:0")).collect();
+            let compare_every = Duration::from_millis(100);
+            let rung = Rungs::Only(rung);
+            let options = Options { rung, compare_every, sockets: 32, ..Options::default() };
+            let (node, _changes) = start_with(options);
+            until(&node, |counters| counters.comparisons > 2).await;
+            assert_eq!(node.counters().listeners_differed, 0, "{rung:?}");
+        });
+    }
+}
+
+#[test]
 fn nothing_differs_while_the_agent_is_slow_to_look() {
     for rung in rungs().into_iter().filter(|rung| *rung <= Rung::EbpfSockDiag) {
         world::here(async || {

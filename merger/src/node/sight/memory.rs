@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     identity::Cookie,
-    listeners::{Held, Payer, Row, Rows, SOCKETS_PER_NETNS, Socket},
+    listeners::{Held, Payer, Row, Rows, Socket},
 };
 
 /// The listening sockets of the namespaces.
@@ -111,10 +111,15 @@ impl Memory {
         bereft.map(|(&netns, _)| netns).collect()
     }
 
-    /// Tells everything that is explained.
-    pub(crate) fn tell<'a>(&self, rows: &mut Rows, payer: impl Fn(Option<Held>) -> Payer<'a>) {
+    /// Tells everything that is explained. Nothing is sure of a namespace with more sockets than `most`.
+    pub(crate) fn tell<'a>(
+        &self,
+        rows: &mut Rows,
+        most: usize,
+        payer: impl Fn(Option<Held>) -> Payer<'a>,
+    ) {
         for (&netns, all) in &self.by_netns {
-            if all.len() > SOCKETS_PER_NETNS {
+            if all.len() > most {
                 rows.cut(netns);
             }
             for Kept { socket: Socket { address, port, inode: _ }, held_by, sought } in all {
@@ -133,6 +138,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
+    use crate::listeners::SOCKETS_PER_NETNS;
 
     const POD: Cookie = Cookie(2);
 
@@ -159,7 +165,7 @@ mod tests {
 
     fn rows(memory: &Memory) -> Rows {
         let mut rows = Rows::default();
-        memory.tell(&mut rows, |_| Payer::NoPod);
+        memory.tell(&mut rows, SOCKETS_PER_NETNS, |_| Payer::NoPod);
         rows
     }
 

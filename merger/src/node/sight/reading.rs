@@ -97,7 +97,7 @@ impl Sight {
     /// What is known without another reading.
     fn remembered(&self) -> Rows {
         let mut rows = Rows::default();
-        self.memory.tell(&mut rows, |held| payer_of(&self.table.processes, held));
+        self.memory.tell(&mut rows, self.sockets, |held| payer_of(&self.table.processes, held));
         rows
     }
 
@@ -141,7 +141,7 @@ impl Sight {
             self.memory.put(netns, left);
             self.memory.find_all(&HashSet::from([netns]), []);
         }
-        self.memory.tell(&mut rows, |held| payer_of(&self.table.processes, held));
+        self.memory.tell(&mut rows, self.sockets, |held| payer_of(&self.table.processes, held));
         self.walked = held;
         Ok(Some(rows))
     }
@@ -265,7 +265,8 @@ impl Sight {
         self.ask(netns, if is_sock_diag { proc::listeners_of } else { by_sock_diag })?.ok()
     }
 
-    /// Nothing if it cannot be entered, or is not the one that was meant.
+    /// Nothing if it cannot be entered, or is not the one that was meant. At most one socket more than are
+    /// looked at, which tells that there are more.
     fn ask(
         &self,
         netns: Cookie,
@@ -274,7 +275,11 @@ impl Sight {
         let opened = self.open(netns).ok()?;
         // A cookie that was made here was compared when the namespace was opened.
         let same = netns.is_made() || opened.cookie().is_ok_and(|cookie| cookie == netns);
-        same.then(|| by(&opened))
+        let all = same.then(|| by(&opened))?;
+        Some(all.map(|mut all| {
+            all.truncate(self.sockets.saturating_add(1));
+            all
+        }))
     }
 }
 
