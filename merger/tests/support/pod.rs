@@ -1,7 +1,7 @@
 //! A pod as these tests see it: a network namespace, and a process that keeps it.
 
 use std::{
-    io,
+    fs, io,
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
     process::{Child, ChildStdin, Command, Stdio},
@@ -96,7 +96,19 @@ impl Pod {
         let child = holder.args(&command[1..]).stdin(socket.into()).spawn().expect(command[0]);
         let pid = child.id();
         self.children.push(child);
+        await_program(pid);
         pid
+    }
+}
+
+/// Waits until a child has no more than its program begins with. Its parent goes on as soon as it has a
+/// memory of its own; only then are the parent's descriptors closed, and after them it is named anew:
+/// `begin_new_exec` in fs/exec.c.
+fn await_program(pid: u32) {
+    let name = |of: &str| fs::read_to_string(format!("/proc/{of}/comm"));
+    let parents = name("thread-self").expect("a thread has a name");
+    while name(&pid.to_string()).is_ok_and(|name| name == parents) {
+        thread::yield_now();
     }
 }
 

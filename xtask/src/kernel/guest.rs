@@ -76,7 +76,7 @@ impl Guest {
         Ok(guest)
     }
 
-    /// The file of what the tests said.
+    /// The file of what the tests said, each line behind the seconds that it came after.
     pub(super) fn said(&self) -> PathBuf {
         self.file("tests.log")
     }
@@ -102,7 +102,7 @@ impl Guest {
     pub(super) fn run(&self, deadline: Duration, mut tell: impl FnMut(&Report)) -> Report {
         let start = Instant::now();
         let mut report = Report::default();
-        if let Err(error) = self.listen(start + deadline, &mut report, &mut tell) {
+        if let Err(error) = self.listen(start, deadline, &mut report, &mut tell) {
             report.breaks(format!("{error:#}"));
         }
         report.took = start.elapsed();
@@ -111,7 +111,8 @@ impl Guest {
 
     fn listen(
         &self,
-        deadline: Instant,
+        start: Instant,
+        deadline: Duration,
         report: &mut Report,
         tell: &mut impl FnMut(&Report),
     ) -> anyhow::Result<()> {
@@ -120,9 +121,10 @@ impl Guest {
         let mut qemu = Qemu::start(self.command(), self.file("qemu.log"))?;
         let lines = qemu.lines()?;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_sub(start.elapsed());
             match lines.recv_timeout(left.min(BEAT)) {
                 Ok(line) => {
+                    write!(log, "{:>6.1} ", start.elapsed().as_secs_f32())?;
                     log.write_all(&line)?;
                     report.hear(&String::from_utf8_lossy(&line));
                 }

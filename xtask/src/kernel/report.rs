@@ -29,10 +29,23 @@ struct Ring {
     n_tests: usize,
     n_done: usize,
     n_passed: usize,
-    failed: Vec<String>,
+    failed: Vec<Failure>,
+    /// Which of them the lines are of that come now.
+    told: Option<usize>,
     /// Its exit status, once it has ended.
     status: Option<i32>,
 }
+
+/// A test that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Failure {
+    name: String,
+    /// The first of what it said.
+    said: Vec<String>,
+}
+
+/// Lines of a test that failed.
+const MOST_SAID: usize = 20;
 
 // === impl Report ===
 
@@ -133,7 +146,10 @@ impl Report {
         let mut reasons = self.broken.clone();
         for ring in self.rings.iter().filter(|ring| !ring.is_good()) {
             reasons.push(format!("{}: {}", ring.name, ring.counts()));
-            reasons.extend(ring.failed.iter().map(|test| format!("  {test}")));
+            for Failure { name, said } in &ring.failed {
+                reasons.push(format!("  {name}"));
+                reasons.extend(said.iter().map(|line| format!("    {line}")));
+            }
         }
         if !self.ended {
             reasons.push(format!("it did not come to its end; the last was: {}", self.progress()));
@@ -158,8 +174,16 @@ impl Ring {
         {
             self.n_done += 1;
             if outcome.ends_with("FAILED") {
-                self.failed.push(name.to_owned());
+                self.failed.push(Failure { name: name.to_owned(), ..Failure::default() });
             }
+        } else if let Some(test) = line.strip_prefix("---- ") {
+            let name = test.strip_suffix(" stdout ----").unwrap_or_default();
+            self.told = self.failed.iter().position(|failure| failure.name == name);
+        } else if let Some(failure) = self.told.and_then(|n| self.failed.get_mut(n))
+            && failure.said.len() < MOST_SAID
+            && !line.is_empty()
+        {
+            failure.said.push(line.to_owned());
         }
     }
 
@@ -230,14 +254,18 @@ test result: ok. 2 passed; 0 failed; 0 ignored
     }
 
     #[test]
-    fn a_test_that_fails_is_named_once_though_its_copy_says_so_too() {
+    fn a_test_that_fails_is_told_once_though_its_copy_says_so_too() {
         let report = heard(
             "@@ up 6.1.0-1 [none]
 @@ begin netns 2
 test a ... FAILED
 test b ... ok
 failures:
+---- b stdout ----
+as it should be
 ---- a stdout ----
+thread 'a' panicked:
+
 test a ... FAILED
 test result: FAILED. 0 passed; 1 failed; 0 ignored
 test result: FAILED. 1 passed; 1 failed; 0 ignored
@@ -245,7 +273,9 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored
         );
         assert_eq!(report.stage(), "netns: 1 of 2");
         let reasons = report.reasons();
-        assert_eq!(reasons[..2], ["netns: 1 of 2", "  a"]);
-        assert!(reasons[2].contains("did not come to its end"), "{reasons:?}");
+        let expected =
+            ["netns: 1 of 2", "  a", "    thread 'a' panicked:", "    test a ... FAILED"];
+        assert_eq!(reasons[..4], expected);
+        assert!(reasons[4].contains("did not come to its end"), "{reasons:?}");
     }
 }
