@@ -54,6 +54,7 @@ mod numbers;
 pub mod offsets;
 mod owner;
 mod pace;
+mod parcel;
 pub mod policy;
 pub mod privileges;
 pub mod processes;

@@ -5,9 +5,7 @@
 //! its answers is done with.
 
 use std::{
-    fs::File,
-    io::{self, Write as _},
-    mem,
+    io, mem,
     net::TcpStream,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::Arc,
@@ -16,7 +14,6 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{MemfdFlags, memfd_create},
     io::Errno,
 };
 
@@ -33,6 +30,7 @@ use crate::{
         hints::Hints,
         inquiries::{Inquiries, Inquiry},
         owner::Owners,
+        parcel,
         policy::{self, Permit, Reach, Refusal},
         protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, TooMany, Wish},
         rung,
@@ -274,7 +272,8 @@ impl Broker {
         }
         self.counters.last().into_iter().for_each(|look| self.agenda.looked(look));
         let written = snapshot.map_err(|error| chain(&error)).and_then(|snapshot| {
-            file_of(&protocol::to_bytes(&snapshot)).map_err(|error| chain(&error))
+            let bytes = protocol::to_bytes(&snapshot);
+            parcel::packed("merger-snapshot", &bytes).map_err(|error| chain(&error))
         });
         if written.is_ok() && !mem::replace(&mut self.has_shown, true) {
             // What began this agent is not needed before the next.
@@ -345,11 +344,4 @@ fn tell(agent: &OwnedFd, reply: &Reply, along: Option<BorrowedFd<'_>>) -> Result
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ended::Gone,
         _ => Ended::Unanswered(error),
     })
-}
-
-/// A file that is nowhere but in memory. Where it is read from is up to each who has it.
-fn file_of(bytes: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("merger-snapshot", MemfdFlags::CLOEXEC)?);
-    file.write_all(bytes)?;
-    Ok(file)
 }

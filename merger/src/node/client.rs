@@ -2,10 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     io, mem,
     net::TcpStream,
-    os::{fd::OwnedFd, unix::fs::FileExt as _},
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -27,6 +26,7 @@ use tokio::{
 use crate::node::{
     Connect, ConnectError, Counters, Error, Snapshot, channel,
     counters::Connects,
+    parcel,
     protocol::{self, Hello, LONGEST_REPLY, Reply, Request, UNDER_WAY, Wish},
 };
 
@@ -140,7 +140,7 @@ impl Client {
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, Error> {
         match self.shared.ask(Wish::Snapshot).await {
             Some((Reply::Snapshot { .. }, Some(file))) => {
-                let bytes = content(&File::from(file)).map_err(Error::Channel)?;
+                let bytes = parcel::unpacked(&file.into()).map_err(Error::Channel)?;
                 protocol::read(&bytes).map_err(|error| {
                     Error::Channel(io::Error::new(io::ErrorKind::InvalidData, error))
                 })
@@ -250,15 +250,6 @@ impl Drop for Unsent<'_> {
     fn drop(&mut self) {
         lock(&self.shared.waiting).as_mut().and_then(|waiting| waiting.remove(&self.id));
     }
-}
-
-/// All of a file that others may be reading at this moment, too, and who share its position. It is in
-/// memory, so this waits for nothing.
-fn content(file: &File) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
