@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::{
     identity::{Cookie, PodUid, Process},
-    listeners::SOCKETS_PER_NETNS,
+    listeners::{ROWS_OF_ONE, SOCKETS_PER_NETNS},
     netns::Identity,
     node::{
         broker::Broker,
@@ -94,6 +94,8 @@ pub struct Options {
     /// Sockets of a namespace that are looked at on rungs 2 to 4: [`SOCKETS_PER_NETNS`] at most, which is how
     /// many are read.
     pub sockets: usize,
+    /// Rows of one pod in a snapshot: a listener and one who holds it.
+    pub rows: usize,
 }
 
 /// How long the walks of rung 1 may take, and what follows if they take longer.
@@ -318,6 +320,7 @@ impl Default for Options {
             compare_every: sight::comparison::EVERY,
             walks: Walks::default(),
             sockets: SOCKETS_PER_NETNS,
+            rows: ROWS_OF_ONE,
         }
     }
 }

@@ -80,6 +80,12 @@ struct Limits {
 // === impl Rows ===
 
 impl Rows {
+    /// None yet, of which one payer may have so many.
+    #[must_use]
+    pub fn sharing(of_one: usize) -> Self {
+        Self { limits: Limits { of_one, ..Limits::default() }, ..Self::default() }
+    }
+
     /// Takes a row, unless whoever is to pay for it has had its share.
     pub fn push<'a>(&mut self, row: Row, payer: impl FnOnce() -> Payer<'a>) {
         if self.payers.contains_key(&row) {

@@ -73,6 +73,8 @@ pub(crate) struct Sight {
     left: HashSet<Cookie>,
     /// [`Options::sockets`].
     sockets: usize,
+    /// [`Options::rows`].
+    rows: usize,
     /// A process whose files cannot be seen, where they are what holders are found by.
     hidden: Option<Hidden>,
     /// A process with more files than were looked at in the last sweep, if there was one.
@@ -148,6 +150,7 @@ impl Sight {
             waiting,
             left: HashSet::new(),
             sockets: options.sockets,
+            rows: options.rows,
             hidden: None,
             cut: None,
             believed: HashMap::new(),

@@ -12,7 +12,7 @@ use std::{
 use merger::{
     identity::{self, PodUid, Unclear, cgroup_path},
     inventory,
-    listeners::{ROWS_OF_ONE, Rung, SOCKETS_PER_NETNS},
+    listeners::Rung,
     node::{Connect, ConnectError, Options, Refusal, Rungs},
     pods::Known,
     target::{self, Doubt, Listener, PodRef, State, plan::Rules},
@@ -220,7 +220,8 @@ fn a_server_with_a_socket_for_each_of_many_workers_has_them_to_itself() {
 
 #[test]
 fn a_pod_with_more_holders_than_are_looked_at_is_unsure_of_its_own_listeners_alone() {
-    const N_LISTENERS: usize = 300;
+    const N_LISTENERS: usize = 60;
+    const ROWS: usize = 2000;
     let test =
         "owners::a_pod_with_more_holders_than_are_looked_at_is_unsure_of_its_own_listeners_alone";
     world::inside(test, &[], "root", async || {
@@ -234,7 +235,7 @@ fn a_pod_with_more_holders_than_are_looked_at_is_unsure_of_its_own_listeners_alo
             .map(|address| netns.within(|| share(address)).unwrap())
             .collect();
         drop(netns);
-        let n_children = ROWS_OF_ONE / N_LISTENERS + 1;
+        let n_children = ROWS / N_LISTENERS + 1;
         for _ in 0..n_children {
             container.join(crowded.hand_over(File::open("/dev/null").unwrap()));
         }
@@ -242,8 +243,8 @@ fn a_pod_with_more_holders_than_are_looked_at_is_unsure_of_its_own_listeners_alo
         let (_alone, alone) = crowded.listen("127.0.0.1:4711");
         let (_listener, bound) = modest.listen("127.0.0.1:4711");
         for rung in rungs() {
-            let (node, _changes) =
-                start_with(Options { rung: Rungs::Only(rung), ..Options::default() });
+            let options = Options { rung: Rungs::Only(rung), rows: ROWS, ..Options::default() };
+            let (node, _changes) = start_with(options);
             let snapshot = look(&node).await;
             let doubt =
                 |pod: &Pod, bound| find(&snapshot, pod.cookie, bound).unwrap().doubt.clone();
@@ -262,20 +263,20 @@ fn a_pod_with_more_holders_than_are_looked_at_is_unsure_of_its_own_listeners_alo
 
 #[test]
 fn of_a_namespace_with_more_sockets_than_are_told_nothing_is_sure() {
-    let test = "owners::of_a_namespace_with_more_sockets_than_are_told_nothing_is_sure";
-    world::inside(test, &[], "root", async || {
-        open_many_files();
+    const SOCKETS: usize = 200;
+    world::here(async || {
         let (crowded, modest) = (Pod::new(), Pod::new());
         let address: SocketAddr = "127.0.0.1:4711".parse().unwrap();
         let netns = crowded.netns();
         // Each may be somebody else's, and the last are not told.
         let _sockets: Vec<OwnedFd> =
-            (0..SOCKETS_PER_NETNS + 4).map(|_| netns.within(|| share(address)).unwrap()).collect();
+            (0..SOCKETS + 4).map(|_| netns.within(|| share(address)).unwrap()).collect();
         drop(netns);
         let (_listener, bound) = modest.listen("127.0.0.1:4711");
         for rung in rungs() {
-            let (node, _changes) =
-                start_with(Options { rung: Rungs::Only(rung), ..Options::default() });
+            let options =
+                Options { rung: Rungs::Only(rung), sockets: SOCKETS, ..Options::default() };
+            let (node, _changes) = start_with(options);
             let snapshot = look(&node).await;
             let doubt = |pod: &Pod| find(&snapshot, pod.cookie, bound).unwrap().doubt.clone();
             // A walk goes through the files of all processes, however many there are.

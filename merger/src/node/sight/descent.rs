@@ -35,7 +35,7 @@ impl Sight {
         let Source::Ebpf(sockets) = &mut self.source else { return Ok(None) };
         let processes = &self.table.processes;
         let are_numbers = processes.numbers().is_some();
-        let (mut rows, mut all_named) = (Rows::default(), true);
+        let (mut rows, mut all_named) = (Rows::sharing(self.rows), true);
         let walked = sockets.snapshot(|mut row| {
             row.netns = processes.cookie_of_key(row.netns);
             if are_numbers && !row.netns.is_made() {

@@ -96,7 +96,7 @@ impl Sight {
 
     /// What is known without another reading.
     fn remembered(&self) -> Rows {
-        let mut rows = Rows::default();
+        let mut rows = Rows::sharing(self.rows);
         self.memory.tell(&mut rows, self.sockets, |held| payer_of(&self.table.processes, held));
         rows
     }
