@@ -2,6 +2,8 @@
 
 use std::{
     net::{self, SocketAddr},
+    os::fd::OwnedFd,
+    pin::Pin,
     process::ExitCode,
     sync::Arc,
     thread,
@@ -18,10 +20,12 @@ use crate::{
     lifecycle::{self, Readiness},
     merge,
     node::{
-        self, Changes, Node, Options, confinement,
+        self, Apart, Changes, Node, Options, confinement,
         supervisor::{self, Part},
+        watcher::Teller,
     },
-    pods::manifests,
+    pods::{self, manifests},
+    relay,
     scrape::Scraper,
     serve::{self, Server, pages::Pages},
     telemetry::Parts,
@@ -34,8 +38,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Runs a part of merger until a signal asks it to stop. Without one it is what `config` says: the
 /// broker, which starts the other parts, or all of them in one process.
 pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
-    let options =
-        Options { rung: config.listeners, host_network: config.host_network, ..Options::default() };
+    let options = Options {
+        rung: config.listeners,
+        host_network: config.host_network,
+        apart: Apart { watcher: config.pods.is_apart(), ..Apart::default() },
+        ..Options::default()
+    };
     match part {
         None if config.single_process => {
             info!("one process holds all rights, as --single-process asks");
@@ -62,6 +70,11 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
             node::stranger::serve(&channel)?;
             Ok(ExitCode::SUCCESS)
         }
+        Some(Part::Watcher) => {
+            let channel = supervisor::inherited().context("no channel to the agent")?;
+            watch(config, channel)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Part::Agent) => {
             let channel = supervisor::inherited().context("no channel to the broker")?;
             // Afterwards it makes no socket.
@@ -80,6 +93,36 @@ fn until_free(listen: SocketAddr) -> Result<(), serve::Error> {
         match serve::bind(listen) {
             Err(serve::Error::Taken(_)) if Instant::now() < deadline => thread::sleep(PAUSE),
             tried => return tried.map(drop),
+        }
+    }
+}
+
+/// Looks for the pods, and tells the agent at the other end of `channel`, until that is gone.
+fn watch(config: Config, channel: OwnedFd) -> anyhow::Result<()> {
+    lifecycle::outlive_signals().context("cannot ignore signals")?;
+    let confinement = confinement::become_watcher()?;
+    info!(%confinement, "the watcher holds no right");
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let teller = Teller::new(channel)?;
+        let (pods, find_pods) = find(config.pods)?;
+        tokio::select! {
+            () = find_pods => bail!("the source of pods has ended"),
+            told = relay::tell(teller, pods) => told.context("the agent cannot be told"),
+        }
+    })
+}
+
+/// A source of pods, and what keeps it true.
+type Found = (pods::Reader, Pin<Box<dyn Future<Output = ()> + Send>>);
+
+/// Looks for the pods in this process.
+fn find(pods: PodSource) -> anyhow::Result<Found> {
+    match pods {
+        PodSource::Manifests(dir) => {
+            let (pods, read) = manifests::watch(dir)?;
+            Ok((pods, Box::pin(read)))
         }
     }
 }
@@ -107,7 +150,7 @@ struct Agent {
 // === impl Agent ===
 
 impl Agent {
-    /// What a person gets wrong most easily comes first: the flag, the port, then the rights.
+    /// What a person gets wrong most easily comes first: the pods, the port, then the rights.
     /// To be called in a tokio runtime.
     fn build(
         config: Config,
@@ -119,19 +162,22 @@ impl Agent {
             listen: _,
             node_name,
             listeners: _,
-            single_process: _,
+            single_process,
             host_network,
             rules,
             scrape: limits,
             max_page_bytes,
             max_samples,
         } = config;
-        let PodSource::Manifests(dir) = pods;
-        let (pods, read_manifests) = manifests::watch(dir)?;
+        let found_here = (single_process || !pods.is_apart()).then(|| find(pods)).transpose()?;
         let listener = TcpListener::from_std(listener).context("cannot listen")?;
         let (node, changes) = node()?;
         tell(&node);
 
+        let (pods, find_pods) = found_here.unwrap_or_else(|| {
+            let (pods, hear) = relay::watch(node.clone());
+            (pods, Box::pin(hear))
+        });
         let readiness = Readiness::default();
         let awaited = readiness.await_for("pods and listeners");
         let scraper = Scraper::new(Arc::new(node.clone()), limits).context("cannot prepare TLS")?;
@@ -145,7 +191,7 @@ impl Agent {
             awaited,
         );
         let mut tasks = JoinSet::new();
-        tasks.spawn(read_manifests.instrument(info_span!("pods")));
+        tasks.spawn(find_pods.instrument(info_span!("pods")));
         tasks.spawn(inventory.run().instrument(info_span!("inventory")));
 
         let limits = merge::Limits { samples: max_samples, ..merge::Limits::default() };

@@ -325,6 +325,16 @@ fn host_name() -> io::Result<String> {
 
 // === impl PodSource ===
 
+impl PodSource {
+    /// Whether the pods come over a connection that the agent is not to have.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        match self {
+            Self::Manifests(_) => false,
+        }
+    }
+}
+
 impl FromStr for PodSource {
     type Err = String;
 

@@ -36,6 +36,8 @@ pub mod node;
 
 pub mod lifecycle;
 
+pub mod relay;
+
 pub mod scrape;
 
 pub mod inventory;

@@ -6,6 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -39,6 +43,15 @@ pub async fn asked_to_stop() -> io::Result<()> {
         next().await;
         std::process::exit(130);
     });
+    Ok(())
+}
+
+/// From here on SIGTERM and SIGINT end nothing: a terminal sends them to all processes of merger, and this
+/// one ends with whom it serves.
+pub fn outlive_signals() -> io::Result<()> {
+    for signal in [SIGTERM, SIGINT] {
+        flag::register(signal, Arc::default())?;
+    }
     Ok(())
 }
 

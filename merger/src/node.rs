@@ -27,6 +27,7 @@ use crate::{
     node::{
         broker::Broker,
         client::{Client, News},
+        watcher::Told,
     },
     target::Listener,
 };
@@ -66,6 +67,7 @@ pub mod stat;
 pub mod stranger;
 pub mod supervisor;
 mod table;
+pub mod watcher;
 
 /// How the privileged side works.
 #[derive(Clone, Copy, Debug)]
@@ -79,10 +81,8 @@ pub struct Options {
     /// Whether processes of nobody's pod are told of, and connections made in their namespaces: for tests,
     /// which make no cgroups where they are not root.
     pub strangers: bool,
-    /// Whether the kernel part is loaded by a process of its own: this program as [`Part::Loader`].
-    ///
-    /// [`Part::Loader`]: supervisor::Part::Loader
-    pub loads_apart: bool,
+    /// What is done by processes of its own.
+    pub apart: Apart,
     /// What tells namespaces apart: what this kernel has, unless a test says otherwise.
     pub identity: Option<Identity>,
     /// How often the node is looked at though nothing says that something changed.
@@ -96,6 +96,17 @@ pub struct Options {
     pub sockets: usize,
     /// Rows of one pod in a snapshot: a listener and one who holds it.
     pub rows: usize,
+}
+
+/// What is done by processes of its own, which are this program as another [`Part`].
+///
+/// [`Part`]: supervisor::Part
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Apart {
+    /// The kernel part is loaded by one.
+    pub loader: bool,
+    /// An agent may have one that watches the pods.
+    pub watcher: bool,
 }
 
 /// How long the walks of rung 1 may take, and what follows if they take longer.
@@ -211,6 +222,9 @@ pub enum Error {
     /// The broker could not look; it says why.
     #[error("the broker cannot look at this node: {0}")]
     Unseen(String),
+    /// The watcher cannot be started; the broker says why.
+    #[error("the pods cannot be watched: {0}")]
+    Unwatched(String),
     /// `/proc` could not be read.
     #[error("cannot read the processes of this node")]
     Processes(#[source] io::Error),
@@ -314,7 +328,7 @@ impl Default for Options {
             n_marks,
             host_network: false,
             strangers: false,
-            loads_apart: false,
+            apart: Apart::default(),
             identity: None,
             look_every: agenda::EVERY,
             compare_every: sight::comparison::EVERY,
@@ -372,6 +386,11 @@ impl Node {
     /// Looks at the node.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
         self.client().snapshot().await
+    }
+
+    /// Starts a watcher of this node's pods, in the place of the one before.
+    pub async fn watch(&self) -> Result<Told, Error> {
+        self.client().watch().await
     }
 
     /// Begins a connection inside a pod's namespace.

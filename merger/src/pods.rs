@@ -5,6 +5,7 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::target::Pod;
@@ -12,7 +13,7 @@ use crate::target::Pod;
 pub mod manifests;
 
 /// What a source of pods knows at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     /// The pods, each name once, in the order of their names.
     pub pods: Vec<Arc<Pod>>,
@@ -21,7 +22,7 @@ pub struct Known {
 }
 
 /// Something that should have been a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// Where it was found: a file.
     pub place: String,

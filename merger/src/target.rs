@@ -17,7 +17,7 @@ pub mod note;
 pub mod plan;
 
 /// A pod's name, unique on the cluster at any one time.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PodRef {
     /// The namespace of the Kubernetes API, not of the kernel.
     pub namespace: String,
@@ -26,7 +26,7 @@ pub struct PodRef {
 }
 
 /// What is used of a pod, whichever source told of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Namespace and name.
     pub name: PodRef,
@@ -44,7 +44,7 @@ pub struct Pod {
 }
 
 /// A container of a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Unique in its pod.
     pub name: String,
@@ -57,7 +57,7 @@ pub struct Container {
 }
 
 /// A declared port of a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// Its name, where it has one.
     pub name: Option<String>,

@@ -35,6 +35,7 @@ use crate::{
         protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, TooMany, Wish},
         rung,
         sight::{Sight, Step},
+        watcher::Watcher,
     },
 };
 
@@ -45,6 +46,8 @@ pub(crate) struct Broker {
     agenda: Agenda,
     inquiries: Inquiries,
     counters: Arc<Atomics>,
+    /// Who watches the pods, where that is to be a process.
+    watcher: Option<Watcher>,
     /// Whether this agent was given a snapshot.
     has_shown: bool,
     /// Where connections may go.
@@ -98,7 +101,8 @@ impl Broker {
         let step = Instant::now();
         let agenda = Agenda::new(step, options.look_every);
         let (inquiries, has_shown) = (Inquiries::default(), false);
-        Ok(Self { sight, hints, agenda, inquiries, counters, has_shown, reach, step })
+        let watcher = options.apart.watcher.then(Watcher::default);
+        Ok(Self { sight, hints, agenda, inquiries, counters, watcher, has_shown, reach, step })
     }
 
     pub(crate) fn hello(&self) -> &Hello {
@@ -213,6 +217,7 @@ impl Broker {
             Request::read(bytes).map_err(|error| Ended::Malformed(error.into()))?;
         match wish {
             Wish::Snapshot => Ok(self.agenda.ask(id)?),
+            Wish::Pods => self.watch(agent, id),
             Wish::Connect { netns, address, owner } => {
                 let connect = Connect { netns, address, owner };
                 self.hear(agent, Inquiry { id, connect, begins: true })
@@ -220,6 +225,20 @@ impl Broker {
             Wish::Confirm { netns, address, owner } => {
                 let connect = Connect { netns, address, owner };
                 self.hear(agent, Inquiry { id, connect, begins: false })
+            }
+        }
+    }
+
+    fn watch(&mut self, agent: &OwnedFd, id: u64) -> Result<(), Ended> {
+        let started = match &mut self.watcher {
+            Some(watcher) => watcher.start(Instant::now()),
+            None => Err(io::Error::other("the agent is to find them itself")),
+        };
+        match started {
+            Ok(end) => tell(agent, &Reply::Watched { id }, Some(end.as_fd())),
+            Err(error) => {
+                let why = protocol::shortened(&chain(&error));
+                tell(agent, &Reply::Unwatched { id, why }, None)
             }
         }
     }

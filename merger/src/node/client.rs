@@ -28,6 +28,7 @@ use crate::node::{
     counters::Connects,
     parcel,
     protocol::{self, Hello, LONGEST_REPLY, Reply, Request, UNDER_WAY, Wish},
+    watcher::Told,
 };
 
 /// How long a broker may take for its first words. It has loaded everything before it is asked.
@@ -53,7 +54,6 @@ pub(crate) struct News {
 /// What whoever asks and whoever listens have in common.
 #[derive(Debug)]
 struct Shared {
-    /// Of `SOCK_SEQPACKET`, which keeps messages apart as this type expects it.
     socket: UnixDatagram,
     /// Whoever waits, by the number of the request. None once nobody will be answered.
     waiting: Mutex<Option<HashMap<u64, Waiting>>>,
@@ -98,15 +98,8 @@ impl Client {
 
     /// The same, where they are known already. To be called in a tokio runtime.
     pub(crate) fn new(socket: OwnedFd, hello: Hello) -> Result<Self, Error> {
-        let flags = fcntl_getfl(&socket).map_err(|error| Error::Channel(error.into()))?;
-        if !flags.contains(OFlags::NONBLOCK) {
-            // Those of `channel::pair` are so, as an agent's filter lets nobody change it.
-            fcntl_setfl(&socket, flags | OFlags::NONBLOCK)
-                .map_err(|error| Error::Channel(error.into()))?;
-        }
-        let socket = std::os::unix::net::UnixDatagram::from(socket);
         let shared = Arc::new(Shared {
-            socket: UnixDatagram::from_std(socket).map_err(Error::Channel)?,
+            socket: datagrams(socket)?,
             waiting: Mutex::new(Some(HashMap::new())),
             next: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(UNDER_WAY)),
@@ -146,6 +139,15 @@ impl Client {
                 })
             }
             Some((Reply::Unseen { why, .. }, _)) => Err(Error::Unseen(why)),
+            _ => Err(Error::Ended),
+        }
+    }
+
+    /// Starts a watcher, in the place of the one that this agent or the one before had.
+    pub(crate) async fn watch(&self) -> Result<Told, Error> {
+        match self.shared.ask(Wish::Pods).await {
+            Some((Reply::Watched { .. }, Some(channel))) => Told::new(channel),
+            Some((Reply::Unwatched { why, .. }, _)) => Err(Error::Unwatched(why)),
             _ => Err(Error::Ended),
         }
     }
@@ -214,7 +216,9 @@ impl Shared {
                     *lock(&self.counters) = counters;
                     self.hand_over(id, (reply, along));
                 }
-                Reply::Connected { id }
+                Reply::Watched { id }
+                | Reply::Unwatched { id, .. }
+                | Reply::Connected { id }
                 | Reply::Confirmed { id }
                 | Reply::Unconnected { id, .. } => self.hand_over(id, (reply, along)),
             }
@@ -250,6 +254,17 @@ impl Drop for Unsent<'_> {
     fn drop(&mut self) {
         lock(&self.shared.waiting).as_mut().and_then(|waiting| waiting.remove(&self.id));
     }
+}
+
+/// An end of a channel, for the runtime: of `SOCK_SEQPACKET`, which keeps messages apart as datagrams are.
+pub(crate) fn datagrams(socket: OwnedFd) -> Result<UnixDatagram, Error> {
+    let flags = fcntl_getfl(&socket).map_err(|error| Error::Channel(error.into()))?;
+    if !flags.contains(OFlags::NONBLOCK) {
+        // Those of `channel::pair` are so, as an agent's filter lets nobody change it.
+        fcntl_setfl(&socket, flags | OFlags::NONBLOCK)
+            .map_err(|error| Error::Channel(error.into()))?;
+    }
+    UnixDatagram::from_std(socket.into()).map_err(Error::Channel)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

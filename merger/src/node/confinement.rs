@@ -23,13 +23,20 @@ use rustix::{
 };
 
 pub use self::status::Confinement;
-use crate::node::{privileges::Capability, seccomp};
+use crate::node::{
+    privileges::Capability,
+    seccomp::{self, Filter},
+};
 
 mod status;
 
 /// The user and the group of the agent: no mesh's. It is that of many images that do not run as root,
 /// and a process is protected from others of its user by what it is confined to alone.
 pub const AGENT: u32 = 65532;
+
+/// The user and the group of the watcher: another one, so that the credentials of this group, such as the
+/// token of a service account, are none of the agent's.
+pub const WATCHER: u32 = 65531;
 
 /// What the broker works with. The processes of pods are other users', and what these hold is seen by
 /// whoever may read what is theirs alone and look into their processes. An agent is another user, so
@@ -72,10 +79,10 @@ pub enum Error {
     #[error("cannot read what rights are left")]
     Status(#[source] io::Error),
     /// It says that something is.
-    #[error("the agent is not confined: {0}")]
+    #[error("this process is not confined: {0}")]
     Unconfined(Confinement),
     /// A system call that the filter forbids was made.
-    #[error("the agent is not confined: {0} is not refused")]
+    #[error("this process is not confined: {0} is not refused")]
     Allowed(&'static str),
 }
 
@@ -83,16 +90,26 @@ pub enum Error {
 /// system calls. It ends with its parent.
 pub fn become_agent() -> Result<Confinement, Error> {
     call(c"merger-agent")?;
+    confine(AGENT, Filter::Agent)
+}
+
+/// Makes the calling process a watcher: the same, but for its user and its connections.
+pub fn become_watcher() -> Result<Confinement, Error> {
+    call(c"merger-watcher")?;
+    confine(WATCHER, Filter::Watcher)
+}
+
+fn confine(user: u32, filter: Filter) -> Result<Confinement, Error> {
     let before = Confinement::own().map_err(Error::Status)?;
     if !before.is_one_user() {
-        change_user(&before, AGENT)?;
+        change_user(&before, user)?;
     }
     keep(CapabilitySet::empty(), CapabilitySet::empty())?;
     // Both are forgotten with a change of user. Nobody else may look into the agent.
     let rights = |error: Errno| Error::Rights(error.into());
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(rights)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(rights)?;
-    seccomp::apply().map_err(Error::Seccomp)?;
+    seccomp::apply(filter).map_err(Error::Seccomp)?;
     prove()
 }
 
@@ -102,7 +119,7 @@ pub fn become_stranger() -> Result<(), Error> {
     call(c"merger-stranger")?;
     let before = Confinement::own().map_err(Error::Status)?;
     let is_agent = [before.uids, before.gids].as_flattened().contains(&AGENT);
-    change_user(&before, if is_agent { AGENT - 1 } else { AGENT })?;
+    change_user(&before, if is_agent { WATCHER } else { AGENT })?;
     keep(CapabilitySet::empty(), CapabilitySet::empty())?;
     // A change of user makes what it has root's, as if it held a secret.
     set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(|error| Error::Rights(error.into()))

@@ -46,6 +46,8 @@ pub struct Request {
 pub enum Wish {
     /// A `Reply::Snapshot`.
     Snapshot,
+    /// A `Reply::Watched`.
+    Pods,
     /// A `Reply::Connected`.
     Connect {
         /// [`Connect::netns`].
@@ -77,6 +79,10 @@ pub(crate) enum Reply {
     Stop,
     /// The snapshot is in the file that comes along.
     Snapshot { id: u64, counters: Counters },
+    /// A watcher was started, and what it is heard by comes along.
+    Watched { id: u64 },
+    /// None was.
+    Unwatched { id: u64, why: String },
     /// The connection was begun, and comes along.
     Connected { id: u64 },
     /// It would be begun again.
@@ -213,6 +219,7 @@ mod tests {
     fn requests() -> Vec<Request> {
         vec![
             Request { id: 0, wish: Wish::Snapshot },
+            Request { id: 0, wish: Wish::Pods },
             connect(u64::MAX, u64::MAX, "127.0.0.1:80"),
             connect(1, 2, "[fe80::1%3]:65535"),
             Request {

@@ -135,7 +135,7 @@ fn load(
     has_walk: bool,
 ) -> Result<(ebpf::Sockets, ebpf::Changes), String> {
     let order = Order { has_walk, n_marks: options.n_marks, identity };
-    let parts = if options.loads_apart { handover::load(order) } else { handover::make(order) };
+    let parts = if options.apart.loader { handover::load(order) } else { handover::make(order) };
     ebpf::open(parts?).map_err(|error| chain(&error))
 }
 

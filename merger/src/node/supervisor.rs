@@ -29,7 +29,7 @@ use signal_hook::{
 use crate::{
     cause::chain,
     node::{
-        Error, Options,
+        Apart, Error, Options,
         broker::{self, Broker, Signals},
         channel, confinement, footprint, stranger,
     },
@@ -60,6 +60,8 @@ pub enum Part {
     Stranger,
     /// Reads metrics, merges and serves them.
     Agent,
+    /// Looks for the pods, and tells the agent.
+    Watcher,
 }
 
 /// The signals that ask the program to stop, as something that can be waited for.
@@ -78,7 +80,8 @@ pub fn run(options: Options) -> Result<u8, Error> {
     // Who lacks the first right lacks those over other users' processes as well, which say less.
     broker::enter()?;
     stranger::try_rights()?;
-    let mut broker = Broker::open(Options { loads_apart: true, ..options })?;
+    let apart = Apart { loader: true, ..options.apart };
+    let mut broker = Broker::open(Options { apart, ..options })?;
     confinement::become_broker()?;
     footprint::forget_files().map_err(Error::Footprint)?;
     loop {

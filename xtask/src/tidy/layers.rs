@@ -18,6 +18,7 @@ const MODULES: &[(u8, &str)] = &[
     (EDGE, "netns"),
     (EDGE, "node"),
     (EDGE, "lifecycle"),
+    (2, "relay"),
     (2, "scrape"),
     (2, "inventory"),
     (3, "serve"),
