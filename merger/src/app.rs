@@ -16,7 +16,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
     config::{Config, PodSource},
-    inventory::Inventory,
+    inventory::{self, Inventory},
     lifecycle::{self, Readiness},
     merge,
     node::{
@@ -181,21 +181,15 @@ impl Agent {
         let readiness = Readiness::default();
         let awaited = readiness.await_for("pods and listeners");
         let scraper = Scraper::new(Arc::new(node.clone()), limits).context("cannot prepare TLS")?;
-        let (inventory, targets) = Inventory::new(
-            (node.clone(), changes),
-            Arc::clone(&scraper),
-            pods,
-            node_name,
-            host_network,
-            rules,
-            awaited,
-        );
+        let merged = merge::Limits { samples: max_samples, ..merge::Limits::default() };
+        let settings = inventory::Settings { node_name, host_network, rules, limits: merged };
+        let (inventory, targets) =
+            Inventory::new((node.clone(), changes), Arc::clone(&scraper), pods, settings, awaited);
         let mut tasks = JoinSet::new();
         tasks.spawn(find_pods.instrument(info_span!("pods")));
         tasks.spawn(inventory.run().instrument(info_span!("inventory")));
 
-        let limits = merge::Limits { samples: max_samples, ..merge::Limits::default() };
-        let pages = Arc::new(Pages::new(Arc::clone(&scraper), limits, max_page_bytes));
+        let pages = Arc::new(Pages::new(Arc::clone(&scraper), merged, max_page_bytes));
         let parts = Parts {
             node: node.clone(),
             scraper,

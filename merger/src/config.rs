@@ -66,6 +66,11 @@ pub struct Settings {
     #[arg(long, env = "MERGER_HOST_NETWORK", num_args = 0..=1, default_missing_value = "true")]
     pub host_network: Option<bool>,
 
+    /// Namespaces of the cluster of which each listening port of a pod is asked once whether it is a page
+    /// of metrics, as the annotation `merger.io/probe` asks for one pod; with commas between (default: none)
+    #[arg(long, value_name = "NAMESPACES", env = "MERGER_PROBE_NAMESPACES", value_delimiter = ',')]
+    pub probe_namespaces: Option<Vec<String>>,
+
     /// The longest wait for one source; a reader's shorter timeout goes before it (default: 10s)
     #[arg(long, value_name = "DURATION", env = "MERGER_SCRAPE_TIMEOUT")]
     pub scrape_timeout: Option<Timeout>,
@@ -236,6 +241,7 @@ impl Settings {
             listeners,
             single_process,
             host_network,
+            probe_namespaces,
             scrape_timeout,
             max_body_bytes,
             max_bytes_in_flight,
@@ -254,6 +260,7 @@ impl Settings {
             listeners: listeners.or(other.listeners),
             single_process: single_process.or(other.single_process),
             host_network: host_network.or(other.host_network),
+            probe_namespaces: probe_namespaces.or(other.probe_namespaces),
             scrape_timeout: scrape_timeout.or(other.scrape_timeout),
             max_body_bytes: max_body_bytes.or(other.max_body_bytes),
             max_bytes_in_flight: max_bytes_in_flight.or(other.max_bytes_in_flight),
@@ -305,7 +312,10 @@ impl Settings {
             listeners: self.listeners.map_or(Rungs::Auto, |Listeners(rungs)| rungs),
             single_process: self.single_process.unwrap_or_default(),
             host_network: self.host_network.unwrap_or_default(),
-            rules: Rules { meshes, ..Rules::default() },
+            rules: Rules {
+                meshes,
+                probed_namespaces: self.probe_namespaces.into_iter().flatten().collect(),
+            },
             scrape: scrape::Limits { timeout, body, in_flight },
             max_page_bytes,
             max_samples,

@@ -209,9 +209,6 @@ fn shown(plan: &Plan) -> Vec<String> {
     };
     let Plan { sources, notes, probes } = plan;
     let notes = notes.iter().map(|note| format!("! {note}"));
-    let probes = probes.iter().map(|probe| {
-        let addresses: Vec<String> = probe.addresses.iter().map(ToString::to_string).collect();
-        format!("? {}/{}: {}", probe.container, probe.port, addresses.join(" "))
-    });
+    let probes = probes.iter().map(|probe| format!("? {}", source(probe)));
     sources.iter().map(source).chain(notes).chain(probes).collect()
 }

@@ -22,13 +22,15 @@ fn check_refused(settings: Settings, message: &str) {
 #[test]
 fn a_file_says_what_flags_say() {
     let settings = read(
-        "pods: manifests:/etc/pods\nlisten: 127.0.0.1:1\nscrape_timeout: 1500ms\nlisteners: proc\n",
+        "pods: manifests:/etc/pods\nlisten: 127.0.0.1:1\nscrape_timeout: 1500ms\nlisteners: proc\n\
+         probe_namespaces: [shop, lab]\n",
     );
     let config = settings.unwrap().check().unwrap();
     assert_eq!(config.pods, PodSource::Manifests("/etc/pods".into()));
     assert_eq!(config.listen, "127.0.0.1:1".parse().unwrap());
     assert_eq!(config.scrape.timeout, Duration::from_millis(1500));
     assert_eq!(config.listeners, Rungs::Only(Rung::Proc));
+    assert_eq!(config.rules.probed_namespaces, ["lab".to_owned(), "shop".to_owned()].into());
 }
 
 #[test]

@@ -58,6 +58,16 @@ pub enum Error {
     NoAddress,
 }
 
+// === impl Error ===
+
+impl Error {
+    /// Whether it was tried, and whoever listens there did not take it.
+    #[must_use]
+    pub fn is_of_the_other_side(&self) -> bool {
+        matches!(self, Self::Connect { .. })
+    }
+}
+
 /// Connects to the first of `addresses` that accepts.
 pub async fn connect(
     dial: &dyn Dial,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     identity::Unclear,
     inventory::{Target, Targets},
+    target::plan::Note,
 };
 
 /// One group of targets.
@@ -48,5 +49,40 @@ fn group(target: &Target, authority: &str) -> Group {
         labels.insert("__meta_merger_node", node.clone());
         labels.insert("node", node.clone());
     }
+    if target.plan.notes.contains(&Note::Slow) {
+        labels.insert("__meta_merger_scrape_slow", "true".to_owned());
+    }
     Group { targets: [authority.to_owned()], labels }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        identity::Cookie,
+        target::{Pod, PodRef, plan::Plan},
+    };
+
+    #[test]
+    fn a_pod_for_the_slow_job_can_be_told_from_others() {
+        let labels = |notes| {
+            let name = PodRef { namespace: "ns".to_owned(), name: "pod".to_owned() };
+            let (annotations, containers) = Default::default();
+            let pod = Pod {
+                name,
+                uid: "uid".to_owned(),
+                node: None,
+                annotations,
+                containers,
+                ended: false,
+            };
+            let plan = Plan { notes, ..Plan::default() };
+            group(&Target { pod: Arc::new(pod), netns: Ok(Cookie(7)), plan }, "node:1").labels
+        };
+        let slow = labels(vec![Note::Slow]);
+        assert_eq!(slow.get("__meta_merger_scrape_slow").map(String::as_str), Some("true"));
+        assert!(!labels(vec![]).contains_key("__meta_merger_scrape_slow"));
+    }
 }

@@ -237,7 +237,7 @@ impl fmt::Display for Note {
                 let shown: Vec<String> = ports.iter().take(8).map(ToString::to_string).collect();
                 let more = if ports.len() > shown.len() { ", …" } else { "" };
                 let shown = shown.join(", ");
-                write!(f, "not yet asked whether there are metrics: port {shown}{more}")
+                write!(f, "is being asked whether there are metrics: port {shown}{more}")
             }
             Self::Slow => f.write_str(
                 "annotation prometheus.io/scrape-slow: it is on each page, and how often a page is \

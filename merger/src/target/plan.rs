@@ -10,7 +10,7 @@ use std::{
     num::NonZeroU16,
 };
 
-pub use self::probe::{Probe, Probed, Verdict};
+pub use self::probe::{Probed, Verdict};
 pub use super::note::Note;
 use super::{
     Container, Listener, Pod, Reason, Refusal, Scheme, Source, State, annotations,
@@ -36,7 +36,7 @@ pub struct Plan {
     /// What was asked for and is not done.
     pub notes: Vec<Note>,
     /// What is to be asked once whether it is a page of metrics.
-    pub probes: Vec<Probe>,
+    pub probes: Vec<Source>,
 }
 
 /// What decides beside the pod: settings.

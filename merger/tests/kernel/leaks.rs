@@ -22,7 +22,10 @@ use merger::{
     pods::Known,
     scrape::{Limits, Scraper},
     target,
-    target::{Container, PodRef, Source, State, plan::Rules},
+    target::{
+        Container, PodRef, Source, State,
+        plan::{Probed, Rules},
+    },
 };
 use rustix::net::sockopt::set_socket_linger;
 
@@ -183,7 +186,14 @@ fn no_packet_leaves_for_any_address_but_the_pods_own() {
         for (_, name, value) in annotations.iter().chain([&last]) {
             let pods = vec![mk_pod(&[("scrape", "true"), ("port", "8080"), (name, value)])];
             let known = Known { pods, problems: vec![] };
-            let targets = inventory::targets(&known, &snapshot, "node", false, &Rules::default());
+            let targets = inventory::targets(
+                &known,
+                &snapshot,
+                "node",
+                false,
+                &Rules::default(),
+                &Probed::default(),
+            );
             let target = targets.values().next().unwrap();
             assert_eq!(target.netns, Ok(netns));
             n_refused += target.plan.notes.len();
@@ -227,7 +237,8 @@ const PASS_ON: &str = "cd /proc/sys/net/ipv4; echo 1 > ip_forward; cd conf; \
 fn mk_source(snapshot: &Snapshot, port: &str) -> Source {
     let known =
         Known { pods: vec![mk_pod(&[("scrape", "true"), ("port", port)])], problems: vec![] };
-    let targets = inventory::targets(&known, snapshot, "node", false, &Rules::default());
+    let targets =
+        inventory::targets(&known, snapshot, "node", false, &Rules::default(), &Probed::default());
     targets.values().next().unwrap().plan.sources[0].clone()
 }
 

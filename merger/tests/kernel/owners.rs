@@ -15,7 +15,10 @@ use merger::{
     listeners::Rung,
     node::{Connect, ConnectError, Options, Refusal, Rungs},
     pods::Known,
-    target::{self, Doubt, Listener, PodRef, State, plan::Rules},
+    target::{
+        self, Doubt, Listener, PodRef, State,
+        plan::{Probed, Rules},
+    },
 };
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt},
@@ -92,6 +95,7 @@ async fn of_two_pods_that_claim_one_namespace_neither_is_scraped() {
         "node",
         false,
         &Rules::default(),
+        &Probed::default(),
     );
     let other = |uid: &str| if uid == UID { hostile::OTHER } else { UID }.to_owned();
     for target in targets.values() {

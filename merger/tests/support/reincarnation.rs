@@ -26,7 +26,10 @@ use merger::{
     node::{self, Node, Options, Rungs},
     pods::Known,
     scrape::{Limits, Scraper},
-    target::{Container, Pod, PodRef, State, plan::Rules},
+    target::{
+        Container, Pod, PodRef, State,
+        plan::{Probed, Rules},
+    },
 };
 use tokio::{runtime, sync::Semaphore, task::spawn_blocking, time::sleep};
 
@@ -243,7 +246,8 @@ async fn look(world: &World, node: &Node) -> Option<Vec<Seen>> {
     let snapshot = node.snapshot().await.ok()?;
     let known = Known { pods: known, problems: vec![] };
     let targets =
-        inventory::targets(&known, &snapshot, "node", false, &Rules::default()).into_values();
+        inventory::targets(&known, &snapshot, "node", false, &Rules::default(), &Probed::default())
+            .into_values();
     let seen = targets.filter_map(|target| {
         let netns = *target.netns.as_ref().ok()?;
         let pid = snapshot.processes.iter().find(|process| process.netns == netns)?.pid;

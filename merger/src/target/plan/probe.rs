@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     num::NonZeroU16,
 };
 
@@ -19,16 +19,8 @@ use crate::{
 /// What a page is asked for that nobody has described.
 const PATH: &str = "/metrics";
 
-/// A port that is to be asked once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// The container that holds it; empty where that is not known.
-    pub container: String,
-    /// The port.
-    pub port: NonZeroU16,
-    /// The addresses to try, in this order.
-    pub addresses: Vec<SocketAddr>,
-}
+/// Of more ports than this the others are planned when these were asked.
+const MAX_PROBES: usize = 16;
 
 /// What a listener was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +60,9 @@ impl Probed {
 
     /// Forgets all that are not among `listeners`.
     pub fn retain<'a>(&mut self, listeners: impl IntoIterator<Item = &'a Listener>) {
+        if self.0.is_empty() {
+            return;
+        }
         let here: BTreeSet<Listening> = listeners.into_iter().map(Listening::of).collect();
         self.0.retain(|listening, _| here.contains(listening));
     }
@@ -99,7 +94,7 @@ impl Planner<'_> {
         sidecars: &Sidecars,
         known: &[Source],
         probed: &Probed,
-    ) -> (Vec<Source>, Vec<Probe>) {
+    ) -> (Vec<Source>, Vec<Source>) {
         let (mut sources, mut probes) = (Vec::new(), Vec::new());
         let by_namespace = || self.rules.probed_namespaces.contains(&self.pod.name.namespace);
         if !asked.probe.unwrap_or_else(by_namespace) {
@@ -112,15 +107,14 @@ impl Planner<'_> {
                 continue;
             }
             let verdicts: Vec<_> = self.on(port).map(|listener| probed.verdict(listener)).collect();
-            let container = self.holder_of(port);
+            let source = self.source(self.holder_of(port), port, Scheme::Http, PATH, Reason::Probe);
             if verdicts.contains(&Some(Verdict::Metrics)) {
-                let reason = Reason::Probe;
-                sources.push(self.source(container, port, Scheme::Http, PATH, reason));
+                sources.push(source);
             } else if verdicts.contains(&None)
-                && let State::Ready(addresses) = self.state(port)
+                && matches!(source.state, State::Ready(_))
+                && probes.len() < MAX_PROBES
             {
-                let container = container.map(|c| c.name.clone()).unwrap_or_default();
-                probes.push(Probe { container, port, addresses });
+                probes.push(source);
             }
         }
         (sources, probes)

@@ -1,5 +1,7 @@
 //! What would be asked of a pod's listeners, and what is remembered.
 
+use std::net::SocketAddr;
+
 use super::*;
 use crate::target::{
     Container, Holder, Pod, PodRef,
