@@ -25,8 +25,11 @@ pub const MAX_ENDPOINTS: usize = 32;
 /// A value with more bytes than this says nothing that anybody would want to say.
 pub const MAX_VALUE: usize = 4096;
 
-/// The bytes of names and values that a source of pods keeps of one pod.
+/// The bytes of names and values, and of what it takes to keep them, that a source of pods keeps of one pod.
 const MAX_KEPT: usize = 32 << 10;
+
+/// What it takes to keep an annotation, however short: two strings in a map.
+const ENTRY: usize = 96;
 
 /// Where [`pruned`] says how many annotations it has left out: no annotation has an empty name.
 const LEFT_OUT: &str = "";
@@ -123,14 +126,14 @@ pub fn is_read(name: &str) -> bool {
 }
 
 /// The annotations of which something is read, none with much more than [`MAX_VALUE`] and not more than
-/// 32 KiB of them: what a source of pods keeps. How many were too many is kept as well.
+/// what 32 KiB have room for: what a source of pods keeps. How many were too many is kept as well.
 #[must_use]
 pub fn pruned(mut annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
     annotations.retain(|name, _| is_read(name));
     let (mut n_bytes, mut n_left_out) = (0, 0);
     let mut kept = cut(annotations);
     kept.retain(|name, value| {
-        n_bytes += name.len() + value.len();
+        n_bytes += name.len() + value.len() + ENTRY;
         n_left_out += usize::from(n_bytes > MAX_KEPT);
         n_bytes <= MAX_KEPT
     });
