@@ -67,6 +67,7 @@ pub mod stat;
 pub mod stranger;
 pub mod supervisor;
 mod table;
+mod toll;
 pub mod watcher;
 
 /// How the privileged side works.

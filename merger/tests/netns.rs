@@ -72,6 +72,9 @@ mod probe;
 #[path = "netns/rungs.rs"]
 mod rungs;
 
+#[path = "netns/toll.rs"]
+mod toll;
+
 const NEEDS: &str =
     "root, or user namespaces (kernel.unprivileged_userns_clone, user.max_user_namespaces)";
 

@@ -35,6 +35,7 @@ use crate::{
         protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, TooMany, Wish},
         rung,
         sight::{Sight, Step},
+        toll::Toll,
         watcher::Watcher,
     },
 };
@@ -45,6 +46,7 @@ pub(crate) struct Broker {
     hints: Hints,
     agenda: Agenda,
     inquiries: Inquiries,
+    toll: Toll,
     counters: Arc<Atomics>,
     /// Who watches the pods, where that is to be a process.
     watcher: Option<Watcher>,
@@ -100,9 +102,20 @@ impl Broker {
         let sight = Sight::new(source, hello, identity, options, Arc::clone(&counters))?;
         let step = Instant::now();
         let agenda = Agenda::new(step, options.look_every);
-        let (inquiries, has_shown) = (Inquiries::default(), false);
+        let (inquiries, toll, has_shown) = (Inquiries::default(), Toll::default(), false);
         let watcher = options.apart.watcher.then(Watcher::default);
-        Ok(Self { sight, hints, agenda, inquiries, counters, watcher, has_shown, reach, step })
+        Ok(Self {
+            sight,
+            hints,
+            agenda,
+            inquiries,
+            toll,
+            counters,
+            watcher,
+            has_shown,
+            reach,
+            step,
+        })
     }
 
     pub(crate) fn hello(&self) -> &Hello {
@@ -267,7 +280,7 @@ impl Broker {
         asked.iter().try_for_each(|&inquiry| self.reply(agent, inquiry, &owners))
     }
 
-    fn reply(&self, agent: &OwnedFd, inquiry: Inquiry, owners: &Owners) -> Result<(), Ended> {
+    fn reply(&mut self, agent: &OwnedFd, inquiry: Inquiry, owners: &Owners) -> Result<(), Ended> {
         let Inquiry { id, connect, begins } = inquiry;
         let done = if begins {
             self.connect(connect, owners).map(Some)
@@ -310,9 +323,12 @@ impl Broker {
         })
     }
 
-    fn connect(&self, request: Connect, owners: &Owners) -> Result<TcpStream, ConnectError> {
+    fn connect(&mut self, request: Connect, owners: &Owners) -> Result<TcpStream, ConnectError> {
         let netns = self.permit(request, owners)?;
+        let start = Instant::now();
+        self.toll.admit(request.netns, start)?;
         let begun = netns.within(|| Ok(begin(request.netns, request.address)));
+        self.toll.took(request.netns, Instant::now(), start.elapsed());
         begun.map_err(ConnectError::Namespace)?
     }
 

@@ -113,6 +113,15 @@ pub enum Refusal {
     /// Not `127.0.0.1`, `::1`, or an address of an interface.
     #[error("{0} is neither 127.0.0.1, ::1 nor an address of the pod")]
     Foreign(IpAddr),
+    /// The rules of a namespace are run by whoever connects in there.
+    #[error(
+        "a connection in this network namespace took {ms} ms, as its own iptables or nftables rules take \
+         that long, so it has to wait: simplify them"
+    )]
+    Slow {
+        /// What the last slow one took, in milliseconds.
+        ms: u32,
+    },
     /// Port 0 is no port.
     #[error("port 0 is no port")]
     NoPort,
