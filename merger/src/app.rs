@@ -79,8 +79,15 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
             let channel = supervisor::inherited().context("no channel to the broker")?;
             // Afterwards it makes no socket.
             let listener = serve::bind(config.listen)?;
-            let confinement = confinement::become_agent()?;
-            info!(%confinement, "the agent holds no right");
+            let confinement = confinement::become_agent(&config.pods.reads())?;
+            info!(%confinement, landlock = confinement::is_entered(), "the agent holds no right");
+            if !confinement::is_entered() {
+                warn!(
+                    "this kernel has no Landlock (5.13, CONFIG_SECURITY_LANDLOCK, and in the list lsm=), \
+                     so an agent that is taken over can read what belongs to other processes of user {}",
+                    confinement::AGENT
+                );
+            }
             serve(config, listener, || node::attach(channel))
         }
     }

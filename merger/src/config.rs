@@ -31,8 +31,8 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where the pods of this node come from: `manifests:DIR`, a directory of Pod manifests
-    /// (required)
+    /// Where the pods of this node come from: `manifests:DIR`, a directory of Pod manifests;
+    /// the agent opens no file outside of it (required)
     #[arg(long, value_name = "SOURCE", env = "MERGER_PODS")]
     pub pods: Option<PodSource>,
 
@@ -336,6 +336,14 @@ fn host_name() -> io::Result<String> {
 // === impl PodSource ===
 
 impl PodSource {
+    /// The paths that whoever finds the pods here reads.
+    #[must_use]
+    pub fn reads(&self) -> Vec<&Path> {
+        match self {
+            Self::Manifests(dir) => vec![dir],
+        }
+    }
+
     /// Whether the pods come over a connection that the agent is not to have.
     #[must_use]
     pub fn is_apart(&self) -> bool {

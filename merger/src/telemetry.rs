@@ -11,7 +11,10 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config::LogFormat,
     inventory::{self, Targets},
-    node::{Counters, Node, confinement::Confinement},
+    node::{
+        Counters, Node,
+        confinement::{self, Confinement},
+    },
     scrape::Scraper,
     serve::pages::Pages,
     tally::Tally,
@@ -210,6 +213,11 @@ impl Page {
                 "merger_agent_seccomp_mode",
                 "2 where the agent's system calls are filtered.",
                 u32::from(seccomp),
+            ),
+            (
+                "merger_agent_landlock",
+                "Whether the agent is in a Landlock domain.",
+                u32::from(confinement::is_entered()),
             ),
         ] {
             self.family(name, "gauge", help);

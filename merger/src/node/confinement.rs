@@ -8,6 +8,7 @@ use std::{
     ffi::CStr,
     fs, io,
     os::fd::{BorrowedFd, RawFd},
+    path::Path,
 };
 
 use rustix::{
@@ -22,16 +23,18 @@ use rustix::{
     },
 };
 
-pub use self::status::Confinement;
+use self::domain::Domain;
+pub use self::{domain::is_entered, status::Confinement};
 use crate::node::{
     privileges::Capability,
     seccomp::{self, Filter},
 };
 
+mod domain;
 mod status;
 
-/// The user and the group of the agent: no mesh's. It is that of many images that do not run as root,
-/// and a process is protected from others of its user by what it is confined to alone.
+/// The user and the group of the agent: no mesh's. It is that of many images that do not run as root, and
+/// what protects these from an agent is the Landlock domain that it enters.
 pub const AGENT: u32 = 65532;
 
 /// The user and the group of the watcher: another one, so that the credentials of this group, such as the
@@ -75,31 +78,37 @@ pub enum Error {
     /// The filter of system calls was not taken.
     #[error("cannot filter system calls: needs a kernel with CONFIG_SECCOMP_FILTER")]
     Seccomp(#[source] seccomp::Error),
+    /// The kernel has Landlock, and does not take what is to be refused.
+    #[error("cannot enter a Landlock domain")]
+    Landlock(#[source] landlock::RulesetError),
     /// The kernel does not say what is left.
     #[error("cannot read what rights are left")]
     Status(#[source] io::Error),
     /// It says that something is.
     #[error("this process is not confined: {0}")]
     Unconfined(Confinement),
-    /// A system call that the filter forbids was made.
+    /// What is forbidden can be done.
     #[error("this process is not confined: {0} is not refused")]
     Allowed(&'static str),
 }
 
 /// Makes the calling process an agent: another user without rights, who gains none and has few
-/// system calls. It ends with its parent.
-pub fn become_agent() -> Result<Confinement, Error> {
+/// system calls; of files it may read what it needs itself, and what is beneath these paths. It ends with
+/// its parent.
+pub fn become_agent(read: &[&Path]) -> Result<Confinement, Error> {
     call(c"merger-agent")?;
-    confine(AGENT, Filter::Agent)
+    confine(AGENT, Domain::Reading(read), Filter::Agent)
 }
 
-/// Makes the calling process a watcher: the same, but for its user and its connections.
+/// Makes the calling process a watcher: the same, but for its user, its connections, and the files that it
+/// reads. What names the API server names other files in its turn, wherever these are, and they are replaced
+/// from time to time; its user is no image's.
 pub fn become_watcher() -> Result<Confinement, Error> {
     call(c"merger-watcher")?;
-    confine(WATCHER, Filter::Watcher)
+    confine(WATCHER, Domain::ReadingAll, Filter::Watcher)
 }
 
-fn confine(user: u32, filter: Filter) -> Result<Confinement, Error> {
+fn confine(user: u32, domain: Domain<'_>, filter: Filter) -> Result<Confinement, Error> {
     let before = Confinement::own().map_err(Error::Status)?;
     if !before.is_one_user() {
         change_user(&before, user)?;
@@ -109,8 +118,9 @@ fn confine(user: u32, filter: Filter) -> Result<Confinement, Error> {
     let rights = |error: Errno| Error::Rights(error.into());
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(rights)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(rights)?;
+    domain::enter(domain).map_err(Error::Landlock)?;
     seccomp::apply(filter).map_err(Error::Seccomp)?;
-    prove()
+    prove(domain)
 }
 
 /// Makes the calling process another user's, like those of pods: who has the rights sees into it, and
@@ -197,7 +207,7 @@ fn keep(effective: CapabilitySet, permitted: CapabilitySet) -> Result<(), Error>
 }
 
 /// Tries what must not be possible, and asks the kernel what is left.
-fn prove() -> Result<Confinement, Error> {
+fn prove(domain: Domain<'_>) -> Result<Confinement, Error> {
     // Each of these would fail without a filter, too, and mostly not as refused: there is no descriptor
     // -1, no process 0, and no command of that number. That there is a filter the kernel says below.
     let forbidden = [
@@ -209,6 +219,10 @@ fn prove() -> Result<Confinement, Error> {
         if !is_refused(number, arguments) {
             return Err(Error::Allowed(name));
         }
+    }
+    // Everybody may list it, but whoever is in such a domain.
+    if is_entered() && domain != Domain::ReadingAll && fs::read_dir("/proc").is_ok() {
+        return Err(Error::Allowed("to list /proc"));
     }
     let left = Confinement::own().map_err(Error::Status)?;
     if left.is_complete() { Ok(left) } else { Err(Error::Unconfined(left)) }

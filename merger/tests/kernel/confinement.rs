@@ -2,11 +2,14 @@
 
 use std::{
     fs::{self, File},
-    io::{self, IoSlice, Read as _, Write as _},
+    io::{self, ErrorKind, IoSlice, Read as _, Write as _},
     mem::MaybeUninit,
     net::{TcpListener, TcpStream},
-    os::fd::{AsFd as _, OwnedFd},
-    process::Command,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::chown,
+    },
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -24,7 +27,9 @@ use rustix::{
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
-use super::world;
+use tempfile::TempDir;
+
+use super::{offered, world};
 
 #[test]
 fn an_agent_serves_and_reads_and_does_nothing_else() {
@@ -35,7 +40,7 @@ fn an_agent_serves_and_reads_and_does_nothing_else() {
         let mut dialled = TcpStream::connect(address).unwrap();
         let (_reader, log) = io::pipe().unwrap();
         let unused = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        let left = confinement::become_agent().unwrap();
+        let left = confinement::become_agent(&[]).unwrap();
         assert!(left.is_complete(), "{left}");
 
         let (mut accepted, _) = listener.accept().unwrap();
@@ -82,10 +87,118 @@ fn an_agent_keeps_no_id_that_it_could_go_back_to() {
         set_thread_groups(&[]).unwrap();
         set_thread_res_gid(gid, gid, gid).unwrap();
         set_thread_res_uid(uid, uid, Uid::ROOT).unwrap();
-        let left = confinement::become_agent().unwrap();
+        let left = confinement::become_agent(&[]).unwrap();
         assert_eq!(left.uids, [confinement::AGENT; 4]);
         assert!(left.is_complete(), "{left}");
     });
+}
+
+/// A process of the agent's own user, as many images have it, which has a secret in its environment and a
+/// token among its files. It ends with this one, which may not signal it any more.
+struct Namesake {
+    process: Child,
+    /// Where the token is.
+    directory: TempDir,
+}
+
+// === impl Namesake ===
+
+impl Namesake {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let id = confinement::AGENT;
+        chown(directory.path(), Some(id), Some(id)).unwrap();
+        fs::write(directory.path().join("token"), "token").unwrap();
+        let process = as_agent("read end")
+            .env("MERGER_TEST_SECRET", "whatever")
+            .stdin(Stdio::piped())
+            .spawn();
+        let process = process.unwrap();
+        let namesake = Self { process, directory };
+        // Until then it is root's.
+        while fs::read(namesake.shown("comm")).unwrap() != b"sh\n" {
+            thread::sleep(Duration::from_millis(5));
+        }
+        namesake
+    }
+
+    fn shown(&self, what: &str) -> String {
+        format!("/proc/{}/{what}", self.process.id())
+    }
+
+    fn token(&self) -> String {
+        self.directory.path().join("token").to_str().unwrap().to_owned()
+    }
+
+    /// What an agent that was taken over would read.
+    fn secrets(&self) -> [String; 3] {
+        ["environ", "mem", &format!("root{}", self.token())].map(|what| self.shown(what))
+    }
+}
+
+/// A shell of the agent's user that is confined by nothing.
+fn as_agent(script: &str) -> Command {
+    let id = confinement::AGENT.to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "sh", "-c", script]);
+    command
+}
+
+#[test]
+fn an_agent_reads_nothing_of_its_users_other_processes() {
+    let test = "confinement::an_agent_reads_nothing_of_its_users_other_processes";
+    world::inside(test, &[], "root, setpriv", async || {
+        let (namesake, has_landlock) = (Namesake::new(), offered::has_landlock());
+        let [environment, _, token] = namesake.secrets();
+        for secret in [&environment, &token] {
+            let status = as_agent(&format!(": < {secret}")).status().unwrap();
+            assert!(status.success(), "without a domain {secret} is read by whoever is its user");
+        }
+        confinement::become_agent(&[namesake.directory.path()]).unwrap();
+        assert_eq!(confinement::is_entered(), has_landlock);
+        assert_eq!(fs::read_to_string(namesake.token()).unwrap(), "token", "as it was told to");
+        assert_eq!(fs::read_dir(namesake.directory.path()).unwrap().count(), 1);
+        fs::read_to_string("/proc/thread-self/status").unwrap();
+        for secret in namesake.secrets() {
+            is_closed(&secret, has_landlock);
+        }
+        for other in ["/proc", "/etc/passwd", "/proc/1/status", "/proc/self/root/etc/passwd"] {
+            is_closed(other, has_landlock);
+        }
+    });
+}
+
+#[test]
+fn a_watcher_reads_files_and_nothing_of_its_users_other_processes() {
+    let test = "confinement::a_watcher_reads_files_and_nothing_of_its_users_other_processes";
+    world::inside(test, &[], "root, setpriv", async || {
+        let (namesake, has_landlock) = (Namesake::new(), offered::has_landlock());
+        // Its user is another one, unless somebody's image has the same.
+        let (uid, gid) = (Uid::from_raw(confinement::AGENT), Gid::from_raw(confinement::AGENT));
+        set_thread_groups(&[]).unwrap();
+        set_thread_res_gid(gid, gid, gid).unwrap();
+        set_thread_res_uid(uid, uid, uid).unwrap();
+        confinement::become_watcher().unwrap();
+        assert_eq!(confinement::is_entered(), has_landlock);
+        assert_eq!(fs::read_to_string(namesake.token()).unwrap(), "token");
+        fs::read_dir("/proc").unwrap();
+        for secret in namesake.secrets() {
+            is_closed(&secret, has_landlock);
+        }
+    });
+}
+
+/// This may not be opened, where the kernel has Landlock.
+#[track_caller]
+fn is_closed(path: &str, has_landlock: bool) {
+    let opened = File::open(path);
+    if has_landlock {
+        assert_eq!(
+            opened.err().map(|error| error.kind()),
+            Some(ErrorKind::PermissionDenied),
+            "{path}"
+        );
+    }
 }
 
 /// Sends a socket along.
@@ -107,7 +220,7 @@ fn refused(what: &str, error: Option<impl Into<io::Error>>) {
 fn in_a_user_namespace_without_the_agents_user_it_is_said_what_to_do() {
     let test = "confinement::in_a_user_namespace_without_the_agents_user_it_is_said_what_to_do";
     world::inside(test, &["unshare", "--user", "--map-root-user"], "root", async || {
-        let error = confinement::become_agent().unwrap_err().to_string();
+        let error = confinement::become_agent(&[]).unwrap_err().to_string();
         assert!(error.contains("65532") && error.contains("--single-process"), "{error}");
     });
 }

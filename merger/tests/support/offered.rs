@@ -20,6 +20,11 @@ pub(crate) fn has_walk() -> bool {
     release() >= (5, 11)
 }
 
+/// Whether there is Landlock, which Debian's kernels are told to use: it came with Linux 5.13.
+pub(crate) fn has_landlock() -> bool {
+    release() >= (5, 13)
+}
+
 /// Whether maps are locked memory, of which a process may have little: until Linux 5.11 they were.
 pub(crate) fn locks_maps() -> bool {
     release() < (5, 11)
