@@ -164,7 +164,9 @@ fn mk_hostile(n: u64) -> BTreeMap<String, String> {
 }
 
 fn mk_snapshot() -> Snapshot {
-    let cgroup = |pod: u64, id: &str| format!("/kubepods/burstable/pod{}/{id}", uid(pod));
+    let cgroup = |pod: u64, id: &str| -> Arc<str> {
+        format!("/kubepods/burstable/pod{}/{id}", uid(pod)).into()
+    };
     let pid = |pod: u64, at: u32| u32::try_from(pod).unwrap_or_default() * 10 + 100 + at;
     let netns = |pod: u64| Cookie(pod + 2);
     let process = |pod: u64| {

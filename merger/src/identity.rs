@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fmt,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ mod uid;
 pub struct Cookie(pub u64);
 
 /// A process, as one sweep of the node saw it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Its id in the host's PID namespace. Reused by the kernel: an identity only with `started`.
     pub pid: u32,
@@ -32,9 +33,10 @@ pub struct Process {
     pub started: u64,
     /// The network namespace that it is in.
     pub netns: Cookie,
-    /// Its cgroup: the path of `/proc/<pid>/cgroup` that names a pod, else one that does not. Empty
-    /// where the kernel does not tell it, or where two paths name two pods.
-    pub cgroup: String,
+    /// Its cgroup: the path of `/proc/<pid>/cgroup` that names a pod, as far as the component of the
+    /// container, else one that does not. Empty where the kernel does not tell it, where it is longer than
+    /// any that is made for a pod, or where two paths name two pods. Those who are in one share it.
+    pub cgroup: Arc<str>,
 }
 
 /// Why no namespace is known to be a pod's. Such a pod is not scraped.
@@ -81,7 +83,7 @@ pub fn namespaces(processes: &[Process], host: Cookie) -> HashMap<String, Result
     let mut oldest_in: HashMap<Cookie, &Process> = HashMap::new();
     for process in processes {
         keep_oldest(&mut oldest_in, process.netns, process);
-        if let Some(Place { owner, pod }) = cgroup_path::place(&process.cgroup) {
+        if let Some(Place { owner, pod, .. }) = cgroup_path::place(&process.cgroup) {
             cgroups.entry(owner.pod_uid.clone()).or_default().insert(pod);
             keep_oldest(&mut sandboxes, owner.pod_uid, process);
         }
@@ -207,8 +209,8 @@ mod tests {
                 started,
                 netns: Cookie(netns),
                 cgroup: match pod {
-                    "" => "/system.slice".to_owned(),
-                    pod => format!("/kubepods/burstable/pod{pod}/0123456789ab"),
+                    "" => "/system.slice".into(),
+                    pod => format!("/kubepods/burstable/pod{pod}/0123456789ab").into(),
                 },
             })
             .collect();
@@ -253,7 +255,7 @@ mod tests {
     #[test]
     fn of_two_cgroups_of_one_name_neither_is_the_pods() {
         let mk = |pid, netns, cgroup: &str| {
-            let (netns, cgroup) = (Cookie(netns), cgroup.to_owned());
+            let (netns, cgroup) = (Cookie(netns), cgroup.into());
             Process { pid, started: u64::from(pid), netns, cgroup }
         };
         let kubelets = mk(20, 7, "/kubepods/poda/0123456789ab");
@@ -268,7 +270,7 @@ mod tests {
     fn a_watcher_of_the_runtime_is_not_the_sandbox() {
         let pod = "/kubepods.slice/kubepods-poda.slice";
         let mk = |pid, netns, scope: &str| {
-            let (netns, cgroup) = (Cookie(netns), format!("{pod}/{scope}"));
+            let (netns, cgroup) = (Cookie(netns), format!("{pod}/{scope}").into());
             Process { pid, started: u64::from(pid), netns, cgroup }
         };
         let processes =
@@ -300,10 +302,10 @@ mod tests {
                 .map(|pid| {
                     let (started, netns) = (u64::from(below(9)), Cookie(u64::from(below(6))));
                     let cgroup = match below(4) {
-                        0 => "/system.slice".to_owned(),
-                        1 => format!("/kubepods/pod{}/{}", below(4), below(2)),
-                        2 => format!("/kubepods/burstable/pod{}/{}", below(4), below(2)),
-                        _ => String::new(),
+                        0 => "/system.slice".into(),
+                        1 => format!("/kubepods/pod{}/{}", below(4), below(2)).into(),
+                        2 => format!("/kubepods/burstable/pod{}/{}", below(4), below(2)).into(),
+                        _ => "".into(),
                     };
                     Process { pid, started, netns, cgroup }
                 })

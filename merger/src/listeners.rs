@@ -8,6 +8,7 @@ use std::{
     fmt,
     net::IpAddr,
     num::NonZeroU16,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,7 @@ pub struct Held {
 /// listener whose holders have all ended is closed; one that never had a holder stays. Whether there
 /// may be holders that no row tells, others say.
 #[must_use]
-pub fn join(rows: &[Row], cgroup_of: impl Fn(Held) -> Option<String>) -> Vec<Listener> {
+pub fn join(rows: &[Row], cgroup_of: impl Fn(Held) -> Option<Arc<str>>) -> Vec<Listener> {
     let mut sockets = BTreeMap::<_, Vec<Option<Held>>>::new();
     for &Row { netns, address, port, held_by } in rows {
         sockets.entry((netns, address, port)).or_default().push(held_by);
@@ -155,7 +156,7 @@ mod tests {
     /// Process 9 has ended; the others live in a cgroup of their number.
     #[track_caller]
     fn check(rows: &[Row], expected: &[(u64, u16, &[u32])]) {
-        let listeners = join(rows, |held| (held.pid != 9).then(|| format!("/{}", held.pid)));
+        let listeners = join(rows, |held| (held.pid != 9).then(|| format!("/{}", held.pid).into()));
         let found: Vec<_> = listeners
             .iter()
             .map(|listener| {

@@ -17,7 +17,6 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
@@ -63,6 +62,7 @@ pub mod protocol;
 mod rung;
 pub mod seccomp;
 mod sight;
+mod snapshot;
 pub mod stat;
 pub mod stranger;
 pub mod supervisor;
@@ -153,7 +153,7 @@ pub struct Changes {
 }
 
 /// The node at one moment, as far as a sweep can see a moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// The host's own namespace: that of the first process, or of the kernel's threads.
     pub host: Cookie,

@@ -5,6 +5,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -66,7 +67,7 @@ pub struct Port {
 }
 
 /// A TCP socket that accepts connections, as the kernel knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// The namespace of the socket, which need not be that of its holders.
     pub netns: Cookie,
@@ -81,7 +82,7 @@ pub struct Listener {
 }
 
 /// Why not all who hold a listener may be known.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error, Serialize, Deserialize)]
 pub enum Doubt {
     /// Any process whose files cannot be seen may hold it.
     #[error(
@@ -91,7 +92,7 @@ pub enum Doubt {
         /// The process, or the first of several.
         pid: u32,
         /// Why: mostly a right that would show them, and what it is for.
-        why: String,
+        why: Arc<str>,
     },
     /// Some of those who hold it may have been left out.
     #[error(
@@ -102,12 +103,12 @@ pub enum Doubt {
 }
 
 /// A process that holds a listener open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Its id in the host's PID namespace.
     pub pid: u32,
     /// Its cgroup, read as [`crate::identity::Process::cgroup`] is.
-    pub cgroup: String,
+    pub cgroup: Arc<str>,
 }
 
 /// One endpoint of a pod that is to be read, and why.

@@ -179,8 +179,8 @@ fn listener(text: &str) -> Listener {
     let (socket, holders) = text.split_once('@').unwrap();
     let socket: SocketAddr = socket.parse().unwrap();
     let cgroup = |name: &str| match name {
-        "!" => format!("/kubepods/burstable/podother/{}", container_id("other")),
-        name => format!("/kubepods/burstable/pod{UID}/{}", container_id(name)),
+        "!" => format!("/kubepods/burstable/podother/{}", container_id("other")).into(),
+        name => format!("/kubepods/burstable/pod{UID}/{}", container_id(name)).into(),
     };
     let holders = holders.split('+').filter(|holder| !holder.is_empty());
     let holders = holders.map(|holder| Holder { pid: 77, cgroup: cgroup(holder) }).collect();

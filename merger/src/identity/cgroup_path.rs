@@ -25,6 +25,9 @@ pub struct Place<'a> {
     pub owner: Owner,
     /// The path as far as the component that names the pod: the same for all of one pod.
     pub pod: &'a str,
+    /// The path as far as the component of the container, where it goes that deep. It names the same owner:
+    /// what is below is the pod's business.
+    pub container: &'a str,
 }
 
 /// The pod that `path` belongs to, or `None` where it names none.
@@ -48,9 +51,9 @@ pub fn place(path: &str) -> Option<Place<'_>> {
         return None;
     }
     let owner = Owner { pod_uid, container_id: container.and_then(container_id) };
-    // The component is a part of the path, so this is where it ends in there.
-    let end = pod.as_ptr().addr() - path.as_ptr().addr() + pod.len();
-    Some(Place { owner, pod: &path[..end] })
+    // Each is a part of the path, so this is where it ends in there.
+    let until = |part: &str| &path[..part.as_ptr().addr() - path.as_ptr().addr() + part.len()];
+    Some(Place { owner, pod: until(pod), container: until(container.unwrap_or(pod)) })
 }
 
 /// The one component that can name a pod: the first below the root, or below its quality of service.

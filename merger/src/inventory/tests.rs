@@ -18,8 +18,8 @@ fn mk_pod(name: &str, node: Option<&str>) -> Arc<Pod> {
     })
 }
 
-fn cgroup(pod: &str) -> String {
-    format!("/kubepods/poduid-{pod}/0123456789ab")
+fn cgroup(pod: &str) -> Arc<str> {
+    format!("/kubepods/poduid-{pod}/0123456789ab").into()
 }
 
 fn mk_process(pid: u32, netns: u64, pod: &str) -> Process {

@@ -132,11 +132,11 @@ fn holders(
     let found = known.some(held.values().flatten().copied());
     let found = found.map_err(ConnectError::Namespace)?;
     let cgroups: HashMap<u32, &str> =
-        found.iter().map(|process| (process.pid, process.cgroup.as_str())).collect();
+        found.iter().map(|process| (process.pid, &*process.cgroup)).collect();
     // One that has ended meanwhile is nobody, as its id may be another's: then it is refused.
     let holder = |pid: &u32| {
         let cgroup = cgroups.get(pid).copied().unwrap_or_default();
-        Holder { pid: *pid, cgroup: cgroup.to_owned() }
+        Holder { pid: *pid, cgroup: cgroup.into() }
     };
     let of = |socket: &Socket| held.get(&socket.inode).into_iter().flatten().map(holder).collect();
     Ok(sockets.iter().map(of).collect())
@@ -151,8 +151,8 @@ mod tests {
     fn check(held: &[&str], expected: Result<(), Refusal>) {
         let holder = |(n, pod): (usize, &str)| {
             let cgroup = match pod {
-                "-" => "/system.slice/x.service".to_owned(),
-                pod => format!("/kubepods/pod{pod}/0123456789ab"),
+                "-" => "/system.slice/x.service".into(),
+                pod => format!("/kubepods/pod{pod}/0123456789ab").into(),
             };
             Holder { pid: u32::try_from(n).unwrap() + 1, cgroup }
         };

@@ -293,13 +293,13 @@ impl Sight {
         let cgroup_of = |held| table.processes.get(held).map(|process| process.cgroup.clone());
         let hidden = hidden::holders(&mut rows, |pid| table.processes.is_hidden(pid));
         let mut listeners = listeners::join(&rows, cgroup_of);
-        let of_all = self.hidden.or_else(|| hidden::unseen(&table.processes));
+        let of_all = self.hidden.or_else(|| hidden::unseen(&table.processes)).map(Doubt::from);
         for listener in &mut listeners {
             let &mut Listener { netns, address, port, .. } = listener;
-            let hidden = hidden.get(&(netns, address, port)).copied().or(of_all);
+            let hidden = hidden.get(&(netns, address, port)).copied().map(Doubt::from);
             let is_crowded = left_out.may_have(netns, address, port);
             listener.doubt =
-                if is_crowded { Some(Doubt::Crowded) } else { hidden.map(Doubt::from) };
+                if is_crowded { Some(Doubt::Crowded) } else { hidden.or_else(|| of_all.clone()) };
         }
         self.crowded = left_out.netns;
         Snapshot { host: self.table.known.host, listeners, processes: self.told() }

@@ -3,10 +3,18 @@
 //! Both hold what a pod may choose: the name of a process may be any bytes, brackets and digits
 //! among them. So the fields are counted from the last `)`, which only the kernel can have written.
 
-use crate::identity::cgroup_path;
+use crate::identity::cgroup_path::{self, Place};
 
 /// `PF_KTHREAD` in <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>.
 const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// Bytes of a path that names a pod, as far as its container. The names that kubelets and runtimes give
+/// come to some 330 with a node that is a container itself, and the pod gives none of them. What stands
+/// before may be anybody's who is no pod, so a longer path is nobody's.
+const LONGEST: usize = 1024;
+
+/// Bytes of one that names none: it tells those who are in one cgroup from others, and nothing more.
+const LONGEST_OUTSIDE: usize = 256;
 
 /// What is read of a process' `stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +50,10 @@ pub fn parse(stat: &[u8]) -> Option<Stat> {
 /// some only. So it is the first path that names a pod, else that of v2, else the last. Where two
 /// paths name two pods it is none of them, and the empty path is given, which names nobody.
 ///
+/// A path ends at the component of the container: what a pod names below it would be kept for each of its
+/// processes. In the place of one that is longer nevertheless, than 1024 bytes or where it names no pod than
+/// 256, the empty one is given as well.
+///
 /// A name may be of any bytes but `/` and `\n`. What is no UTF-8 is replaced: it is below the
 /// component that names the pod, which is the kubelet's.
 #[must_use]
@@ -49,14 +61,15 @@ pub fn cgroup(lines: &[u8]) -> Option<String> {
     let lines = String::from_utf8_lossy(lines);
     // `hierarchy:controllers:path`, where a path may hold colons.
     let paths = || lines.lines().filter_map(|line| Some((line, line.splitn(3, ':').nth(2)?)));
-    let mut owned = paths().filter_map(|(_, path)| Some((path, cgroup_path::owner(path)?.pod_uid)));
-    let path = if let Some((path, uid)) = owned.next() {
-        if owned.all(|(_, other)| other == uid) { path } else { "" }
+    let mut placed = paths().filter_map(|(_, path)| cgroup_path::place(path));
+    let (path, longest) = if let Some(Place { owner, container, .. }) = placed.next() {
+        let is_one = placed.all(|other| other.owner.pod_uid == owner.pod_uid);
+        (if is_one { container } else { "" }, LONGEST)
     } else {
         let unified = || paths().find(|(line, _)| line.starts_with("0::"));
-        unified().or_else(|| paths().next_back())?.1
+        (unified().or_else(|| paths().next_back())?.1, LONGEST_OUTSIDE)
     };
-    Some(path.to_owned())
+    Some(if path.len() > longest { String::new() } else { path.to_owned() })
 }
 
 #[cfg(test)]

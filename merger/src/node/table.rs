@@ -159,7 +159,7 @@ mod tests {
     const UID: &str = "-0000-0000-0000-000000000000";
 
     fn mk_process(pid: u32, netns: u64, pod: char) -> Process {
-        let cgroup = format!("/kubepods/pod{}/c{pid}", pod.to_string().repeat(8) + UID);
+        let cgroup = format!("/kubepods/pod{}/c{pid}", pod.to_string().repeat(8) + UID).into();
         Process { pid, started: u64::from(pid), netns: Cookie(netns), cgroup }
     }
 
@@ -244,8 +244,7 @@ mod tests {
 
     #[test]
     fn a_namespace_is_a_pods_while_its_oldest_process_is() {
-        let of_node =
-            |netns| Process { cgroup: "/init.scope".to_owned(), ..mk_process(1, netns, 'f') };
+        let of_node = |netns| Process { cgroup: "/init.scope".into(), ..mk_process(1, netns, 'f') };
         let swept: Processes = with(of_node(HOST)).into_iter().collect();
         let mut table = Table::new(swept, Cookie(HOST), HashSet::new());
         assert_eq!(table.known.pods, HashSet::from([Cookie(POD), Cookie(3)]));

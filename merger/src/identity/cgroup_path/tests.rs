@@ -54,6 +54,24 @@ fn all_of_one_pod_are_in_one_place() {
 }
 
 #[test]
+fn what_is_below_the_container_adds_nothing() {
+    for (path, container) in [
+        ("/kubepods/burstable/poda", "/kubepods/burstable/poda"),
+        ("/kubepods/burstable/poda/b", "/kubepods/burstable/poda/b"),
+        ("/kubepods/burstable/poda/b/kubepods/podc", "/kubepods/burstable/poda/b"),
+        ("/../../poda/b/c", "/../../poda/b"),
+        ("/x/kubepods-poda.slice:cri-containerd:b/c", "/x/kubepods-poda.slice:cri-containerd:b"),
+        ("//kubepods//poda//b//c", "//kubepods//poda//b"),
+        ("/kubepods/poda/crio-b/crio-conmon-c", "/kubepods/poda/crio-b"),
+    ] {
+        let found = place(path).unwrap();
+        assert_eq!(found.container, container, "{path}");
+        let again = place(container).unwrap();
+        assert_eq!((again.owner, again.pod), (found.owner, found.pod), "{path}");
+    }
+}
+
+#[test]
 fn a_watcher_of_the_runtime_is_of_the_node() {
     check("/kubepods.slice/kubepods-podUID_.slice/crio-conmon-ID.scope", None);
     check("/kubepods/besteffort/podUID/crio-conmon-ID", None);

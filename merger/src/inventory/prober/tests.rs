@@ -81,10 +81,14 @@ impl Server {
     }
 
     fn listener(&self, netns: Cookie, pid: u32) -> Listener {
-        let holders = vec![Holder { pid, cgroup: format!("/kubepods/pod{UID}/{ID}") }];
+        let holders = vec![Holder { pid, cgroup: cgroup() }];
         let (address, port) = (self.address.ip(), self.address.port().try_into().unwrap());
         Listener { netns, address, port, holders, doubt: None }
     }
+}
+
+fn cgroup() -> Arc<str> {
+    format!("/kubepods/pod{UID}/{ID}").into()
 }
 
 fn mk_known() -> Known {
@@ -101,8 +105,7 @@ fn mk_known() -> Known {
 }
 
 fn mk_snapshot(listeners: Vec<Listener>, netns: Cookie) -> Snapshot {
-    let cgroup = format!("/kubepods/pod{UID}/{ID}");
-    let processes = vec![Process { pid: 10, started: 10, netns, cgroup }];
+    let processes = vec![Process { pid: 10, started: 10, netns, cgroup: cgroup() }];
     Snapshot { host: Cookie(1), processes, listeners }
 }
 

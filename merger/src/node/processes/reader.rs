@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
 };
 
 use rustix::{
@@ -38,6 +39,8 @@ pub(super) struct Reader {
     beyond: HashSet<u64>,
     /// Processes that are there and cannot be looked at.
     hidden: HashSet<u32>,
+    /// The cgroups met, each once.
+    cgroups: HashSet<Arc<str>>,
     /// Of the file that is read: one buffer, since a sweep reads thousands.
     buffer: Vec<u8>,
 }
@@ -54,8 +57,8 @@ impl Reader {
     }
 
     fn holding(most: usize, has_cookies: bool) -> Self {
-        let (by_inode, beyond, hidden) = Default::default();
-        Self { has_cookies, most, by_inode, beyond, hidden, buffer: vec![0; FILE] }
+        let (by_inode, beyond, hidden, cgroups) = Default::default();
+        Self { has_cookies, most, by_inode, beyond, hidden, cgroups, buffer: vec![0; FILE] }
     }
 
     /// Those that are there and cannot be looked at.
@@ -105,8 +108,19 @@ impl Reader {
             // nobody's then, and not to be overlooked.
             Err(_) => present(self.read(&process, "stat"))?.map(|_| String::new()),
         };
-        let process = |cgroup| Process { pid, started: stat.started, netns, cgroup };
-        Ok(cgroup.map(|cgroup| Seen { process: process(cgroup), inode }))
+        let Some(cgroup) = cgroup.map(|cgroup| self.shared(cgroup)) else { return Ok(None) };
+        let process = Process { pid, started: stat.started, netns, cgroup };
+        Ok(Some(Seen { process, inode }))
+    }
+
+    /// The same path for all who are in one cgroup.
+    fn shared(&mut self, cgroup: String) -> Arc<str> {
+        if let Some(known) = self.cgroups.get(&*cgroup) {
+            return Arc::clone(known);
+        }
+        let cgroup: Arc<str> = cgroup.into();
+        self.cgroups.insert(Arc::clone(&cgroup));
+        cgroup
     }
 
     fn netns_of(&mut self, process: &OwnedFd) -> io::Result<(u64, Cookie)> {

@@ -101,7 +101,7 @@ pub(super) fn payer_of(processes: &Processes, held: Option<Held>) -> Payer<'_> {
 
 fn pod_or_cgroup(process: &Process) -> String {
     let owner = cgroup_path::owner(&process.cgroup);
-    owner.map_or_else(|| process.cgroup.clone(), |owner| owner.pod_uid)
+    owner.map_or_else(|| (*process.cgroup).to_owned(), |owner| owner.pod_uid)
 }
 
 #[cfg(test)]
@@ -114,7 +114,7 @@ mod tests {
     /// This process, as one of a pod or of none.
     fn own(cgroup: &str) -> (Processes, Held) {
         let (pid, started) = (process::id(), started(process::id()).unwrap());
-        let process = Process { pid, started, netns: Cookie(2), cgroup: cgroup.to_owned() };
+        let process = Process { pid, started, netns: Cookie(2), cgroup: cgroup.into() };
         ([process].into_iter().collect(), Held { started, pid })
     }
 

@@ -64,7 +64,7 @@ pub(super) fn holders(
 
 impl From<Hidden> for Doubt {
     fn from(Hidden { pid, why }: Hidden) -> Self {
-        Self::HolderHidden { pid, why: why.to_string() }
+        Self::HolderHidden { pid, why: why.to_string().into() }
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(hidden.get(&(netns, address, port)).map(|hidden| hidden.pid), Some(8));
         // Without the other, it is listened on still.
         for (rows, expected) in [(&rows[..], vec![7]), (&rows[1..], vec![])] {
-            let joined = listeners::join(rows, |held| (held.pid == 7).then(String::new));
+            let joined = listeners::join(rows, |held| (held.pid == 7).then(|| "".into()));
             let holders = joined.iter().map(|one| one.holders.iter().map(|holder| holder.pid));
             assert_eq!(holders.map(Iterator::collect::<Vec<_>>).collect::<Vec<_>>(), [expected]);
         }

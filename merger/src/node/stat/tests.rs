@@ -1,7 +1,7 @@
 //! Files of `/proc/<pid>` as the kernel writes them, with what a pod may have put in.
 
 use super::*;
-use crate::hostile;
+use crate::{hostile, identity::cgroup_path::owner};
 
 const REST: &str = "S 1 2 3 4 5 4194560 7 8 9 10 11 12 13 14 15 16 17 18 98765 20 21";
 
@@ -80,6 +80,21 @@ fn a_name_that_is_no_text_hides_no_pod() {
 }
 
 #[test]
+fn no_path_is_longer_than_those_that_are_made_for_pods() {
+    let component = "/".to_owned() + &"x".repeat(200);
+    let pod = "/kubepods/burstable/podaa/bb";
+    check_cgroup(&format!("0::{pod}{}\n", component.repeat(19)), Some(pod));
+    let nested = component.repeat(4) + pod;
+    check_cgroup(&format!("0::{nested}{component}\n"), Some(&nested));
+    check_cgroup(&format!("0::{component}{nested}\n"), Some(""));
+    check_cgroup(&format!("0::{component}\n"), Some(&component));
+    check_cgroup(&format!("0::{component}{component}\n"), Some(""));
+    // It is not cut: what is left might name a pod that the whole does not.
+    let watcher = format!("{}/crio-conmon-bb", component.repeat(5));
+    check_cgroup(&format!("0::/kubepods/podaa/crio-conmon-bb{watcher}\n"), Some(""));
+}
+
+#[test]
 fn without_a_pod_it_is_that_of_v2_else_the_last() {
     check_cgroup("5:cpu:/a\n0::/b\n4:memory:/c\n", Some("/b"));
     check_cgroup("5:cpu:/a\n4:memory:/c\n", Some("/c"));
@@ -128,7 +143,8 @@ fn whatever_a_pod_names_below_its_own_cgroup_it_stays_that_pods() {
             ] {
                 let lines = [before.as_bytes(), &path, after.as_bytes()].concat();
                 let found = cgroup(&lines).unwrap();
-                assert_eq!(cgroup_path::owner(&found), Some(own.clone()), "{shown}");
+                assert_eq!(owner(&found), Some(own.clone()), "{shown}");
+                assert_eq!(found, layout, "{shown}");
             }
         }
     }

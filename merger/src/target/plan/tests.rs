@@ -52,9 +52,9 @@ fn mk_listener(text: &str) -> Listener {
     let (socket, holders) = text.split_once('@').unwrap();
     let socket: SocketAddr = socket.parse().unwrap();
     let cgroup = |holder: &str| match holder {
-        "!" => "/kubepods/burstable/podother/0123456789ab".to_owned(),
-        "?" => "/system.slice/x.service".to_owned(),
-        name => format!("/kubepods/burstable/pod{UID}/{}", container_id(name)),
+        "!" => "/kubepods/burstable/podother/0123456789ab".into(),
+        "?" => "/system.slice/x.service".into(),
+        name => format!("/kubepods/burstable/pod{UID}/{}", container_id(name)).into(),
     };
     let holders = holders.split('+').filter(|holder| !holder.is_empty());
     let holders = holders.map(|holder| Holder { pid: 77, cgroup: cgroup(holder) }).collect();
@@ -118,7 +118,7 @@ fn path_and_scheme_are_the_applications_alone() {
 #[test]
 fn a_listener_that_somebody_may_hold_who_is_not_seen_is_not_asked() {
     let pod = mk_pod(&[SCRAPE, ("port", "9100")], &["cart"]);
-    let why = "missing CAP_X (to see)".to_owned();
+    let why = "missing CAP_X (to see)".into();
     let doubt = Some(Doubt::HolderHidden { pid: 4, why });
     let listener = Listener { doubt, ..mk_listener("0.0.0.0:9100@cart") };
     let reason = "whose the socket is cannot be known: the files of process 4 cannot be seen: missing \

@@ -34,7 +34,7 @@ fn mk_listener(socket: &str, id: &str, pid: u32) -> Listener {
         netns: Cookie(7),
         address: socket.ip(),
         port: NonZeroU16::new(socket.port()).unwrap(),
-        holders: vec![Holder { pid, cgroup: format!("/kubepods/pod{UID}/{id}") }],
+        holders: vec![Holder { pid, cgroup: format!("/kubepods/pod{UID}/{id}").into() }],
         doubt: None,
     }
 }
