@@ -35,7 +35,7 @@ use crate::{
         protocol::{self, Hello, LONGEST_REQUEST, Reply, Request, TooMany, Wish},
         rung,
         sight::{Sight, Step},
-        toll::Toll,
+        toll::{self, Toll},
         watcher::Watcher,
     },
 };
@@ -325,10 +325,10 @@ impl Broker {
 
     fn connect(&mut self, request: Connect, owners: &Owners) -> Result<TcpStream, ConnectError> {
         let netns = self.permit(request, owners)?;
-        let start = Instant::now();
-        self.toll.admit(request.netns, start)?;
+        self.toll.admit(request.netns, Instant::now())?;
+        let before = toll::paid();
         let begun = netns.within(|| Ok(begin(request.netns, request.address)));
-        self.toll.took(request.netns, Instant::now(), start.elapsed());
+        self.toll.took(request.netns, Instant::now(), toll::paid().saturating_sub(before));
         begun.map_err(ConnectError::Namespace)?
     }
 

@@ -8,13 +8,15 @@
 //!
 //! So a namespace in which a connection took [`LONG`] is slow for [`KEPT`], and after each of these
 //! connections there is a pause of [`SHARE`] times what it took, for all that are slow: together they have a
-//! fifth of the thread, and those that are not are not held up. One that was slow because the thread had
-//! to wait for the processor has that pause of some milliseconds, and is then served as before.
+//! fifth of the thread, and those that are not are not held up. What counts is what the thread has run, not
+//! what it has waited for a processor: a node that is busy makes nobody slow.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::{
     identity::Cookie,
@@ -41,6 +43,14 @@ pub(crate) struct Toll {
 struct Slow {
     ended: Instant,
     took: Duration,
+}
+
+/// What this thread has run so far, in its program and in the kernel.
+pub(crate) fn paid() -> Duration {
+    // Neither part is negative: a thread has run for some time.
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
+    let part = |n: i64| u64::try_from(n).unwrap_or_default();
+    Duration::from_secs(part(tv_sec)) + Duration::from_nanos(part(tv_nsec))
 }
 
 // === impl Toll ===
