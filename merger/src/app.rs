@@ -3,7 +3,6 @@
 use std::{
     net::{self, SocketAddr},
     os::fd::OwnedFd,
-    pin::Pin,
     process::ExitCode,
     sync::Arc,
     thread,
@@ -15,7 +14,7 @@ use tokio::{net::TcpListener, runtime, sync::watch, task::JoinSet};
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
-    config::{Config, PodSource},
+    config::Config,
     inventory::{self, Inventory},
     lifecycle::{self, Readiness},
     merge,
@@ -24,12 +23,15 @@ use crate::{
         supervisor::{self, Part},
         watcher::Teller,
     },
-    pods::{self, manifests},
     relay,
     scrape::Scraper,
     serve::{self, Server, pages::Pages},
     telemetry::Parts,
 };
+
+use self::source::Source;
+
+mod source;
 
 /// How long an address may still be taken that is to be free, and how often that is tried.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -52,8 +54,7 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
         }
         None => {
             // What a person gets wrong most easily is told before anything is loaded.
-            let PodSource::Manifests(dir) = &config.pods;
-            manifests::check(dir)?;
+            source::check(&config.pods)?;
             until_free(config.listen)?;
             Ok(supervisor::run(options)?.into())
         }
@@ -107,31 +108,20 @@ fn until_free(listen: SocketAddr) -> Result<(), serve::Error> {
 /// Looks for the pods, and tells the agent at the other end of `channel`, until that is gone.
 fn watch(config: Config, channel: OwnedFd) -> anyhow::Result<()> {
     lifecycle::outlive_signals().context("cannot ignore signals")?;
+    let (source, spent) = Source::open_once(config.pods)?;
     let confinement = confinement::become_watcher()?;
     info!(%confinement, "the watcher holds no right");
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     runtime.block_on(async {
         let teller = Teller::new(channel)?;
-        let (pods, find_pods) = find(config.pods)?;
+        let (pods, watch_pods) = source.watch()?;
         tokio::select! {
-            () = find_pods => bail!("the source of pods has ended"),
+            () = watch_pods => bail!("the source of pods has ended"),
+            () = spent => bail!("the connection is gone, and another takes rights that are given up"),
             told = relay::tell(teller, pods) => told.context("the agent cannot be told"),
         }
     })
-}
-
-/// A source of pods, and what keeps it true.
-type Found = (pods::Reader, Pin<Box<dyn Future<Output = ()> + Send>>);
-
-/// Looks for the pods in this process.
-fn find(pods: PodSource) -> anyhow::Result<Found> {
-    match pods {
-        PodSource::Manifests(dir) => {
-            let (pods, read) = manifests::watch(dir)?;
-            Ok((pods, Box::pin(read)))
-        }
-    }
 }
 
 fn serve(
@@ -176,12 +166,13 @@ impl Agent {
             max_page_bytes,
             max_samples,
         } = config;
-        let found_here = (single_process || !pods.is_apart()).then(|| find(pods)).transpose()?;
+        let is_here = single_process || !pods.is_apart();
+        let watched = is_here.then(|| Source::open(pods)?.watch()).transpose()?;
         let listener = TcpListener::from_std(listener).context("cannot listen")?;
         let (node, changes) = node()?;
         tell(&node);
 
-        let (pods, find_pods) = found_here.unwrap_or_else(|| {
+        let (pods, watch_pods) = watched.unwrap_or_else(|| {
             let (pods, hear) = relay::watch(node.clone());
             (pods, Box::pin(hear))
         });
@@ -193,7 +184,7 @@ impl Agent {
         let (inventory, targets) =
             Inventory::new((node.clone(), changes), Arc::clone(&scraper), pods, settings, awaited);
         let mut tasks = JoinSet::new();
-        tasks.spawn(find_pods.instrument(info_span!("pods")));
+        tasks.spawn(watch_pods.instrument(info_span!("pods")));
         tasks.spawn(inventory.run().instrument(info_span!("inventory")));
 
         let pages = Arc::new(Pages::new(Arc::clone(&scraper), merged, max_page_bytes));

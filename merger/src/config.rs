@@ -31,8 +31,9 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where the pods of this node come from: `manifests:DIR`, a directory of Pod manifests;
-    /// the agent opens no file outside of it (required)
+    /// Where the pods of this node come from: `manifests:DIR`, a directory of Pod manifests, outside of
+    /// which the agent opens no file; `cri` or `cri:SOCKET`, the container runtime
+    /// (required)
     #[arg(long, value_name = "SOURCE", env = "MERGER_PODS")]
     pub pods: Option<PodSource>,
 
@@ -117,6 +118,8 @@ pub struct Settings {
 pub enum PodSource {
     /// A directory of Pod manifests.
     Manifests(PathBuf),
+    /// The container runtime at this socket, or at one of those where runtimes listen.
+    Cri(Option<PathBuf>),
 }
 
 /// How listeners are found, as a setting.
@@ -185,7 +188,7 @@ pub enum Error {
         message: String,
     },
     /// Nobody said where the pods come from.
-    #[error("no source of pods: name one by --pods manifests:DIR")]
+    #[error("no source of pods: name one by --pods manifests:DIR or --pods cri")]
     NoPods,
     /// Everybody could read everything.
     #[error(
@@ -341,6 +344,7 @@ impl PodSource {
     pub fn reads(&self) -> Vec<&Path> {
         match self {
             Self::Manifests(dir) => vec![dir],
+            Self::Cri(_) => vec![],
         }
     }
 
@@ -349,6 +353,7 @@ impl PodSource {
     pub fn is_apart(&self) -> bool {
         match self {
             Self::Manifests(_) => false,
+            Self::Cri(_) => true,
         }
     }
 }
@@ -359,9 +364,11 @@ impl FromStr for PodSource {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("manifests", dir)) if !dir.is_empty() => Ok(Self::Manifests(dir.into())),
-            _ => {
-                Err("the source of pods is manifests:DIR, a directory of Pod manifests".to_owned())
-            }
+            Some(("cri", socket)) if !socket.is_empty() => Ok(Self::Cri(Some(socket.into()))),
+            None if text == "cri" => Ok(Self::Cri(None)),
+            _ => Err("the source of pods is manifests:DIR, a directory of Pod manifests, or \
+                      cri or cri:SOCKET, the container runtime"
+                .to_owned()),
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::target::Pod;
 
+pub mod cri;
 pub mod manifests;
 
 /// What a source of pods knows at one moment.
@@ -24,7 +25,7 @@ pub struct Known {
 /// Something that should have been a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Where it was found: a file.
+    /// Where it was found: a file, or a sandbox of the runtime.
     pub place: String,
     /// What is wrong with it, and what would be right.
     pub what: String,

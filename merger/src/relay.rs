@@ -14,8 +14,10 @@ use crate::{
     pods::{Known, Reader},
 };
 
-/// How long until a watcher is asked for again: longer than the broker lets pass between two.
+/// How long until a watcher is asked for again: longer than the broker lets pass between two, and twice as
+/// long each time that one has told nothing.
 const PAUSE: Duration = Duration::from_millis(1500);
+const LONGEST: Duration = Duration::from_secs(30);
 
 type Publish = watch::Sender<Option<Arc<Known>>>;
 
@@ -27,25 +29,29 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub fn watch(node: Node) -> (Reader, impl Future<Output = ()> + Send) {
     let (sender, reader) = watch::channel(None);
     let work = async move {
+        let mut pause = PAUSE;
         loop {
+            let mut has_told = false;
             tokio::select! {
                 () = sender.closed() => return,
-                ended = hear(&node, &sender) => {
+                ended = hear(&node, &sender, &mut has_told) => {
                     let why = ended.map_or_else(|error| chain(&*error), |()| "it says itself".into());
                     warn!(why, "the watcher has ended and is started again; pods stay as they were");
                 }
             }
-            sleep(PAUSE).await;
+            pause = if has_told { PAUSE } else { LONGEST.min(pause * 2) };
+            sleep(pause).await;
         }
     };
     (reader, work)
 }
 
 /// Publishes what one watcher says, until it has ended.
-async fn hear(node: &Node, publish: &Publish) -> Result<(), Failure> {
+async fn hear(node: &Node, publish: &Publish, has_told: &mut bool) -> Result<(), Failure> {
     let told = node.watch().await?;
     while let Some(bytes) = told.news().await? {
         let known: Known = protocol::read(&bytes)?;
+        *has_told = true;
         publish.send_if_modified(|before| {
             let is_new = before.as_deref() != Some(&known);
             *before = Some(Arc::new(known));

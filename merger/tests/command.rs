@@ -144,6 +144,10 @@ fn settings_that_cannot_be_followed_end_the_run_with_the_next_step() {
     check(&log, 2, "", "--log merger=loud: neither a level nor directives like merger=debug,info");
     let open = ["run", "--pods", "manifests:/tmp", "--listen", "0.0.0.0:0"];
     check(&merger(&open), 2, "", "say --insecure-plaintext");
+    let split = merger(&["run", "--pods", "cri:/nowhere"]);
+    check(&split, 1, "", "--pods cri takes --single-process as yet");
+    let silent = ["run", "--pods", "cri:/nowhere", "--single-process", "--listen", "127.0.0.1:0"];
+    check(&merger(&silent), 1, "", "no container runtime answers at /nowhere");
     let nowhere = merger(&["run", "--pods", "manifests:/nowhere"]);
     check(&nowhere, 1, "", "cannot read the manifests in /nowhere");
     let file = merger(&["run", "--config", "/nowhere.yaml"]);

@@ -42,6 +42,19 @@ fn a_rung_is_asked_for_by_the_name_that_logs_and_metrics_have() {
 }
 
 #[test]
+fn pods_come_from_a_directory_or_from_the_runtime() {
+    assert_eq!("manifests:/d".parse(), Ok(PodSource::Manifests("/d".into())));
+    assert_eq!("cri".parse(), Ok(PodSource::Cri(None)));
+    assert_eq!("cri:/run/x.sock".parse(), Ok(PodSource::Cri(Some("/run/x.sock".into()))));
+    for text in ["", "cri:", "manifests:", "manifests", "crio", "docker:/x"] {
+        let error = text.parse::<PodSource>().unwrap_err();
+        let right = "the source of pods is manifests:DIR, a directory of Pod manifests, or cri or \
+                     cri:SOCKET, the container runtime";
+        assert_eq!(error, right, "{text}");
+    }
+}
+
+#[test]
 fn a_file_with_an_unknown_field_is_refused_by_name() {
     let error = read("scrape_timeuot: 10s\n").unwrap_err();
     assert!(
@@ -86,7 +99,10 @@ fn what_is_said_first_goes_before_the_rest() {
 
 #[test]
 fn settings_that_cannot_be_followed_are_told_why() {
-    check_refused(Settings::default(), "no source of pods: name one by --pods manifests:DIR");
+    check_refused(
+        Settings::default(),
+        "no source of pods: name one by --pods manifests:DIR or --pods cri",
+    );
     check_refused(
         Settings { listen: Some(([0, 0, 0, 0], 15990).into()), ..with_pods() },
         "0.0.0.0:15990 can be reached from outside this node, and there is no TLS yet: listen on \

@@ -39,7 +39,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aya", &["listeners/ebpf", "node/loader"]),
     ("kube", &["pods/kube", "serve/access"]),
     ("k8s_openapi", &["pods/kube", "serve/access"]),
-    ("hyper", &["scrape", "serve"]),
+    ("hyper", &["scrape", "serve", "pods/cri"]),
+    ("prost", &["pods/cri"]),
+    ("tonic", &["pods/cri"]),
 ];
 
 /// Files and directories whose subject needs unsafe code.

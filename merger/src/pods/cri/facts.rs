@@ -1,0 +1,192 @@
+//! What the runtime says of sandboxes and containers, to pods.
+//!
+//! A sandbox that is ready is a pod: the kubelet stops that of a pod that has succeeded or failed, and
+//! that of one that terminates when its last container has ended. Of containers the runtime does not say
+//! which are init, sidecars or ephemeral, so those count that run or are about to. Nor does it hear of
+//! annotations that are changed later: a sandbox keeps those that it was made with.
+//!
+//! Sources in kubernetes/kubernetes: `pkg/kubelet/kuberuntime/labels.go` (annotations of containers),
+//! `kuberuntime_sandbox.go` (what of a pod goes into its sandbox). What the runtimes say beyond the
+//! interface: `ContainerInfo` in `pkg/cri/store` and `sbserver` of containerd, `server/container_status.go`
+//! of CRI-O; both have the specification of OCI under `runtimeSpec`.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, btree_map::Entry},
+    num::NonZeroU16,
+    sync::Arc,
+};
+
+use serde::Deserialize;
+
+use super::api;
+use crate::{
+    pods::{Known, Problem},
+    target::{Container, Pod, PodRef, Port, annotations, mesh},
+};
+
+/// The kubelet's annotation of a container with its ports, as JSON.
+const PORTS: &str = "io.kubernetes.container.ports";
+
+/// What is kept of a sandbox. It never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sandbox {
+    name: PodRef,
+    uid: String,
+    /// In nanoseconds since 1970.
+    created_at: i64,
+    annotations: BTreeMap<String, String>,
+}
+
+/// A container that runs or is about to, as the newest list has it.
+pub(super) struct Listed<'a> {
+    pub(super) sandbox: &'a str,
+    pub(super) created_at: i64,
+    /// What never changes of it.
+    pub(super) container: &'a Container,
+}
+
+#[derive(Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[derive(Default)]
+struct PortSpec {
+    name: Option<String>,
+    container_port: u16,
+    protocol: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Info<'a> {
+    #[serde(borrow)]
+    runtime_spec: Option<Spec<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Spec<'a> {
+    #[serde(borrow)]
+    process: Option<Process<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Process<'a> {
+    /// Each as `NAME=value`. The values of secrets are among them: what is not asked for is dropped.
+    #[serde(borrow)]
+    env: Vec<Variable<'a>>,
+}
+
+/// Borrowed where nothing in it is escaped.
+#[derive(Deserialize)]
+struct Variable<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Whether a container runs, or is about to.
+pub(super) fn is_live(container: &api::Container) -> bool {
+    matches!(container.state, api::CONTAINER_CREATED | api::CONTAINER_RUNNING)
+}
+
+/// What is kept of a sandbox's status, or why it is no pod.
+pub(super) fn sandbox(response: api::PodSandboxStatusResponse) -> Result<Sandbox, String> {
+    let status = response.status.ok_or("the runtime says nothing of it")?;
+    let api::PodSandboxStatus { metadata, created_at, annotations } = status;
+    let api::PodSandboxMetadata { name, uid, namespace } = metadata.unwrap_or_default();
+    if name.is_empty() || namespace.is_empty() || uid.is_empty() {
+        return Err("has no name, namespace or uid: no kubelet has made it".to_owned());
+    }
+    let name = PodRef { namespace, name };
+    Ok(Sandbox { name, uid, created_at, annotations: annotations::pruned(annotations) })
+}
+
+/// What is kept of a container's status, or why there is nothing to keep.
+pub(super) fn container(
+    id: &str,
+    response: api::ContainerStatusResponse,
+) -> Result<Container, String> {
+    let api::ContainerStatusResponse { status, info } = response;
+    let status = status.ok_or("the runtime says nothing of it")?;
+    let name = status.metadata.unwrap_or_default().name;
+    let ports = status.annotations.get(PORTS).map(|json| ports(json)).unwrap_or_default();
+    let env = info.get("info").map(|json| environment(json)).unwrap_or_default();
+    Ok(Container { name, id: Some(id.to_owned()), ports, env })
+}
+
+/// What cannot be read has no ports: the kubelet writes what the API server has checked.
+fn ports(json: &str) -> Vec<Port> {
+    let specs: Vec<PortSpec> = serde_json::from_str(json).unwrap_or_default();
+    specs
+        .into_iter()
+        .filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
+        .filter_map(|PortSpec { name, container_port, protocol: _ }| {
+            let name = name.filter(|name| !name.is_empty());
+            Some(Port { name, number: NonZeroU16::new(container_port)? })
+        })
+        .collect()
+}
+
+/// Of a container's environment what is read. Some runtimes do not tell it.
+fn environment(json: &str) -> BTreeMap<String, String> {
+    let info: Info<'_> = serde_json::from_str(json).unwrap_or_default();
+    let process = info.runtime_spec.and_then(|spec| spec.process).unwrap_or_default();
+    let variables = process.env.iter().filter_map(|variable| variable.0.split_once('='));
+    let read = variables.filter(|(name, _)| mesh::ENVIRONMENT.contains(name));
+    annotations::cut(read.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// The pods of these sandboxes, which are all ready. Of two of one pod, or of one name, the newer counts;
+/// of two containers of one name as well.
+pub(super) fn known<'a>(
+    sandboxes: impl Iterator<Item = (&'a str, &'a Sandbox)>,
+    listed: impl Iterator<Item = Listed<'a>>,
+    mut problems: Vec<Problem>,
+) -> Known {
+    let mut sandboxes: Vec<_> = sandboxes.collect();
+    sandboxes.sort_by_key(|(id, sandbox)| (std::cmp::Reverse(sandbox.created_at), *id));
+    let mut containers: HashMap<&str, BTreeMap<&str, Listed<'_>>> = HashMap::new();
+    for one in listed {
+        match containers.entry(one.sandbox).or_default().entry(&one.container.name) {
+            Entry::Occupied(known) if known.get().created_at > one.created_at => {}
+            Entry::Occupied(mut known) => drop(known.insert(one)),
+            Entry::Vacant(free) => drop(free.insert(one)),
+        }
+    }
+    let mut pods: BTreeMap<&PodRef, Arc<Pod>> = BTreeMap::new();
+    for (id, sandbox) in sandboxes {
+        let Sandbox { name, uid, created_at: _, annotations } = sandbox;
+        if let Some(newer) = pods.get(name) {
+            // A pod whose sandbox has died has a second one until the first is cleared away.
+            if newer.uid != *uid {
+                let what =
+                    format!("pod {name} of uid {uid} runs still beside the one that is read");
+                problems.push(Problem { place: place(id), what });
+            }
+            continue;
+        }
+        let containers = containers.remove(id).unwrap_or_default().into_values();
+        let pod = Pod {
+            name: name.clone(),
+            uid: uid.clone(),
+            // It runs here, whatever this node is called.
+            node: None,
+            annotations: annotations.clone(),
+            containers: containers.map(|one| one.container.clone()).collect(),
+            ended: false,
+        };
+        pods.insert(name, Arc::new(pod));
+    }
+    problems.sort_by(|a, b| (&a.place, &a.what).cmp(&(&b.place, &b.what)));
+    Known { pods: pods.into_values().collect(), problems }
+}
+
+/// Where something is wrong with a sandbox.
+pub(super) fn place(id: &str) -> String {
+    format!("pod sandbox {}", shown(id))
+}
+
+/// As much of an id as people say.
+pub(super) fn shown(id: &str) -> String {
+    id.chars().take(13).flat_map(char::escape_default).collect()
+}
+
+#[cfg(test)]
+mod tests;
