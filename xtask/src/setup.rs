@@ -35,7 +35,7 @@ pub(crate) struct Options {
 pub(crate) enum Only {
     /// The compiler and linker of the kernel part
     Ebpf,
-    /// The real programs of tests and demo: Envoy, Prometheus, its node exporter, and tools
+    /// The real programs of tests and demo: Envoy, Prometheus, its node exporter, containerd, and tools
     Parts,
     /// QEMU, and what the worlds of its guests are made with
     Kernels,

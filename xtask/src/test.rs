@@ -16,7 +16,8 @@ use crate::{ebpf, screen, setup, shell};
 ///
 /// Does the set-up, compiles the kernel part, then runs: format, lints, docs, tidy, the tests that need
 /// nothing but stable Rust, the same with all features, namespaces, kernel, promtool, the readers of
-/// other projects, the demo, and other kernels. Namespaces, kernel, promtool and the demo need root.
+/// other projects, the demo, pods of a real containerd, and other kernels. Namespaces, kernel, promtool,
+/// the demo and containerd need root.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only these rings, by name
@@ -46,6 +47,7 @@ const RINGS: &[Ring] = &[
     privileged("promtool", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "promtool"]]),
     ring("clients", &[CLIENTS]),
     privileged("mesh", &[&["xtask", "demo", "--once"]]),
+    privileged("containerd", &[CONTAINERD]),
     ring("kernels", &[OTHER_KERNELS]),
 ];
 
@@ -62,6 +64,7 @@ const LINTS_BY_NAME: &[&str] = &[
     "clippy",
     "--workspace",
     EXCLUDE,
+    "--test=containerd",
     "--test=kernel",
     "--test=netns",
     "--test=oracles",
@@ -98,6 +101,10 @@ const CLIENTS: &[&str] = &[
     "--",
     "--nocapture",
 ];
+
+/// What it prints is how long each part took.
+const CONTAINERD: &[&str] =
+    &["cargo", "test", "--workspace", EXCLUDE, "--test=containerd", "--", "--nocapture"];
 
 /// A link in a comment that leads nowhere is an error, by the workspace's lints.
 const DOCS: &[&str] = &["cargo", "doc", "--workspace", EXCLUDE, "--no-deps"];

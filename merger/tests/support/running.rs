@@ -52,8 +52,18 @@ impl Running {
         arguments: &[&str],
         log: impl Into<Stdio>,
     ) -> Self {
+        Self::start_source(address, &format!("manifests:{}", pods.display()), arguments, log)
+    }
+
+    /// The same, of pods that come from elsewhere.
+    pub(crate) fn start_source(
+        address: SocketAddr,
+        pods: &str,
+        arguments: &[&str],
+        log: impl Into<Stdio>,
+    ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_merger"));
-        command.arg("run").arg(format!("--pods=manifests:{}", pods.display())).args(arguments);
+        command.arg("run").arg(format!("--pods={pods}")).args(arguments);
         command.arg(format!("--listen={address}")).stdin(Stdio::null()).stderr(log);
         Self { broker: command.spawn().expect("it was built for this"), address }
     }

@@ -23,6 +23,12 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("mount", "mount"),
     ("python3", "python3"),
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("catatonit", "catatonit"),
+    ("busybox", "busybox-static"),
+    // In no directory of programs: containerd is told where they are.
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
 ];
 
 /// The same for the task `kernel`: the machine, PID 1 of its guests, and what makes their worlds.
@@ -40,7 +46,8 @@ pub(super) const GUEST_PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// Packages that come with a service, whose name is the package's.
-const SERVICES: &[&str] = &["prometheus", "prometheus-node-exporter", "prometheus-pushgateway"];
+const SERVICES: &[&str] =
+    &["containerd", "prometheus", "prometheus-node-exporter", "prometheus-pushgateway"];
 
 /// The packages among these that are not installed.
 pub(super) fn missing_packages(wanted: &[String]) -> Vec<String> {
