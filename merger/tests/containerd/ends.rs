@@ -1,6 +1,6 @@
 //! Containers that end, pods that terminate, and a pod with more annotations than anybody needs.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, thread, time::Duration};
 
 use super::{
     Clock, Container, Node, Pod, agent::Agent, annotations, asking, nonces, running::until, script,
@@ -45,11 +45,11 @@ fn a_container_that_ends_is_gone_and_a_pod_that_terminates_is_read_to_its_end() 
     clock.tell("the container that ended is gone");
 
     let mut terminating = node.runtime();
-    let stop = std::thread::spawn(move || terminating.stop_container(&long, 8));
+    let stop = thread::spawn(move || terminating.stop_container(&long, 8));
     let mut read = BTreeSet::new();
     while !stop.is_finished() {
         read.extend(nonces(&agent.page("ending")));
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     stop.join().unwrap();
     assert!(read.is_superset(&set(&["ending", "last"])), "only {read:?} from SIGTERM to the end");

@@ -2,7 +2,12 @@
 //!
 //! The form is that of `docker save`, which containerd imports. Source: `image/spec/v1.2.md` of moby/moby.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::json;
 
@@ -49,7 +54,7 @@ impl Image {
         run(import.args(["--namespace", "k8s.io", "images", "import"]).arg(archive));
     }
 
-    fn make(&self, directory: &Path) -> std::path::PathBuf {
+    fn make(&self, directory: &Path) -> PathBuf {
         let root = directory.join("root");
         fs::create_dir_all(root.join("bin")).unwrap();
         let program = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"].map(Path::new);

@@ -7,14 +7,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 /// The methods, as paths of HTTP/2.
-pub(super) mod method {
-    pub(in super::super) const LIST_POD_SANDBOX: &str = "/runtime.v1.RuntimeService/ListPodSandbox";
-    pub(in super::super) const POD_SANDBOX_STATUS: &str =
-        "/runtime.v1.RuntimeService/PodSandboxStatus";
-    pub(in super::super) const LIST_CONTAINERS: &str = "/runtime.v1.RuntimeService/ListContainers";
-    pub(in super::super) const CONTAINER_STATUS: &str =
-        "/runtime.v1.RuntimeService/ContainerStatus";
-}
+pub(super) const LIST_POD_SANDBOX: &str = "/runtime.v1.RuntimeService/ListPodSandbox";
+pub(super) const POD_SANDBOX_STATUS: &str = "/runtime.v1.RuntimeService/PodSandboxStatus";
+pub(super) const LIST_CONTAINERS: &str = "/runtime.v1.RuntimeService/ListContainers";
+pub(super) const CONTAINER_STATUS: &str = "/runtime.v1.RuntimeService/ContainerStatus";
 
 /// `PodSandboxState`: its containers may run.
 pub(super) const SANDBOX_READY: i32 = 0;

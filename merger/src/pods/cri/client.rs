@@ -2,7 +2,6 @@
 //! a limit.
 
 use std::{
-    future::Future,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,

@@ -46,9 +46,8 @@ pub(super) struct Listed<'a> {
     pub(super) container: &'a Container,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-#[derive(Default)]
 struct PortSpec {
     name: Option<String>,
     container_port: u16,

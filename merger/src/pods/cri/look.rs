@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    api::{self, method},
+    api,
     client::{Client, Error},
     facts::{self, Listed, Sandbox},
 };
@@ -44,14 +44,14 @@ impl Memory {
         };
         let mut problems = vec![];
         shorten(&mut ready, MAX_PODS, "pods", &mut problems);
-        let is_of_one: HashSet<&str> = ready.iter().map(String::as_str).collect();
-        live.retain(|container| is_of_one.contains(container.pod_sandbox_id.as_str()));
+        let by_id: HashSet<&str> = ready.iter().map(String::as_str).collect();
+        live.retain(|container| by_id.contains(container.pod_sandbox_id.as_str()));
         live.sort_by(|a, b| a.id.cmp(&b.id));
         if live.len() > MAX_CONTAINERS {
             problems.push(too_many(MAX_CONTAINERS, "containers"));
             live.truncate(MAX_CONTAINERS);
         }
-        self.forget_all_but(&is_of_one, &live);
+        self.forget_all_but(&by_id, &live);
         for id in &ready {
             self.hear_of_sandbox(client, id, &mut problems).await?;
         }
@@ -83,7 +83,7 @@ impl Memory {
             return Ok(());
         }
         let request = api::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned() };
-        let asked = client.call(method::POD_SANDBOX_STATUS, request).await;
+        let asked = client.call(api::POD_SANDBOX_STATUS, request).await;
         if let Some(sandbox) = of_one(asked, facts::sandbox, || facts::place(id), problems)? {
             self.sandboxes.insert(id.to_owned(), sandbox);
         }
@@ -101,7 +101,7 @@ impl Memory {
             return Ok(());
         }
         let request = api::ContainerStatusRequest { container_id: id.clone(), verbose: true };
-        let asked = client.call(method::CONTAINER_STATUS, request).await;
+        let asked = client.call(api::CONTAINER_STATUS, request).await;
         let place = || {
             let sandbox = facts::place(&listed.pod_sandbox_id);
             format!("container {} of {sandbox}", facts::shown(id))
@@ -133,7 +133,7 @@ fn of_one<A, T>(
 
 async fn live_containers(client: &mut Client) -> Result<Vec<api::Container>, Error> {
     let request = api::ListContainersRequest {};
-    let listed: api::ListContainersResponse = client.call(method::LIST_CONTAINERS, request).await?;
+    let listed: api::ListContainersResponse = client.call(api::LIST_CONTAINERS, request).await?;
     Ok(listed.containers.into_iter().filter(facts::is_live).collect())
 }
 
@@ -141,8 +141,7 @@ async fn ready_sandboxes(client: &mut Client) -> Result<Vec<String>, Error> {
     let state = Some(api::StateValue { state: api::SANDBOX_READY });
     let filter = Some(api::PodSandboxFilter { state });
     let request = api::ListPodSandboxRequest { filter };
-    let listed: api::ListPodSandboxResponse =
-        client.call(method::LIST_POD_SANDBOX, request).await?;
+    let listed: api::ListPodSandboxResponse = client.call(api::LIST_POD_SANDBOX, request).await?;
     Ok(listed.items.into_iter().map(|sandbox| sandbox.id).collect())
 }
 

@@ -17,10 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::task::JoinSet;
 
-use super::{
-    api::{self, method},
-    *,
-};
+use super::*;
 use crate::target::Pod;
 
 /// `ContainerState`.
@@ -137,8 +134,8 @@ fn trailers(status: u32) -> hyper::http::response::Builder {
 impl Script {
     fn answer(&self, called: &str, body: Bytes) -> Option<Vec<u8>> {
         match called {
-            method::LIST_POD_SANDBOX => Some(self.list_sandboxes()),
-            method::LIST_CONTAINERS => {
+            api::LIST_POD_SANDBOX => Some(self.list_sandboxes()),
+            api::LIST_CONTAINERS => {
                 let of = |(id, (sandbox, _, state)): (&String, &(String, String, i32))| {
                     let (id, pod_sandbox_id, state) = (id.clone(), sandbox.clone(), *state);
                     api::Container { id, pod_sandbox_id, state, created_at: 1 }
@@ -146,7 +143,7 @@ impl Script {
                 let containers = self.containers.iter().map(of).collect();
                 Some(api::ListContainersResponse { containers }.encode_to_vec())
             }
-            method::POD_SANDBOX_STATUS => {
+            api::POD_SANDBOX_STATUS => {
                 let id = api::PodSandboxStatusRequest::decode(body).ok()?.pod_sandbox_id;
                 let (name, uid, annotations) = self.sandboxes.get(&id)?.clone();
                 let metadata = api::PodSandboxMetadata { name, uid, namespace: "ns".to_owned() };
@@ -265,7 +262,7 @@ async fn a_runtime_that_is_gone_keeps_its_pods_and_is_found_again() {
 async fn a_runtime_that_does_not_answer_is_given_up_and_asked_again() {
     let double = Double::default();
     double.add(1, &[]);
-    double.refuse(method::LIST_POD_SANDBOX, None);
+    double.refuse(api::LIST_POD_SANDBOX, None);
     while_watching(&double, async |mut reader| {
         time::sleep(Duration::from_mins(1)).await;
         assert!(reader.borrow().is_none(), "the first look is not complete");
@@ -280,7 +277,7 @@ async fn one_that_is_refused_costs_itself() {
     const INTERNAL: u32 = 13;
     let double = Double::default();
     double.add(1, &[]);
-    double.refuse(method::CONTAINER_STATUS, Some(INTERNAL));
+    double.refuse(api::CONTAINER_STATUS, Some(INTERNAL));
     while_watching(&double, async |mut reader| {
         let known = next(&mut reader).await;
         assert_eq!(
@@ -301,7 +298,7 @@ async fn one_that_is_gone_before_it_is_asked_for_is_no_problem() {
     const NOT_FOUND: u32 = 5;
     let double = Double::default();
     double.add(1, &[]);
-    double.refuse(method::POD_SANDBOX_STATUS, Some(NOT_FOUND));
+    double.refuse(api::POD_SANDBOX_STATUS, Some(NOT_FOUND));
     while_watching(&double, async |mut reader| {
         let known = next(&mut reader).await;
         assert_eq!(*known, Known::default());
@@ -331,7 +328,7 @@ async fn five_hundred_pods_that_fill_the_list_are_found_by_their_containers() {
 async fn a_runtime_without_the_interface_is_told_what_to_look_at() {
     const UNIMPLEMENTED: u32 = 12;
     let double = Double::default();
-    double.refuse(method::LIST_CONTAINERS, Some(UNIMPLEMENTED));
+    double.refuse(api::LIST_CONTAINERS, Some(UNIMPLEMENTED));
     let mut client = Client::new(double.connect().unwrap()).await.unwrap();
     let error = Memory::default().look(&mut client).await.unwrap_err().to_string();
     assert!(error.contains("\"cri\" in disabled_plugins"), "{error}");
