@@ -6,6 +6,7 @@ use std::{env, path::PathBuf, process::ExitCode, sync::LazyLock};
 
 use clap::{Parser, Subcommand};
 
+mod built;
 mod demo;
 mod ebpf;
 mod fuzz;

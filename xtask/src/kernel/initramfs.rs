@@ -5,7 +5,6 @@
 //! it finds in its ring. What PID 1 does itself it does by busybox.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -17,7 +16,7 @@ use super::{
     package::{Kernel, directory},
     programs::Programs,
 };
-use crate::shell;
+use crate::{built, shell};
 
 /// What the tests call: see `Command::new` and `Pod` in `merger/tests`.
 const PROGRAMS: &[&str] = &["ip", "mount", "nft", "nsenter", "setpriv", "sh", "sleep", "unshare"];
@@ -82,21 +81,13 @@ fn add_stripped(archive: &mut Archive, program: &Path, place: &Path) -> anyhow::
 
 fn add(archive: &mut Archive, program: &Path, place: &Path) -> anyhow::Result<()> {
     archive.add(place, fs::read(program).with_context(|| program.display().to_string())?);
-    // It fails for a program that is linked with nothing.
-    let linked = shell::output(shell::command(["ldd"]).arg(program)).unwrap_or_default();
-    for library in libraries(&linked) {
-        if !archive.has(library) {
-            let bytes = fs::read(library).with_context(|| library.display().to_string())?;
+    for library in built::libraries(program) {
+        if !archive.has(&library) {
+            let bytes = fs::read(&library).with_context(|| library.display().to_string())?;
             archive.add(library, bytes);
         }
     }
     Ok(())
-}
-
-/// The files that ldd names: `libc.so.6 => /lib/libc.so.6 (0x7f…)`, or `/lib64/ld.so (0x7f…)`.
-fn libraries(linked: &str) -> BTreeSet<&Path> {
-    let words = linked.split_whitespace();
-    words.filter(|word| word.starts_with('/')).map(Path::new).collect()
 }
 
 /// Adds the modules that this kernel has, numbered, uncompressed.
@@ -140,19 +131,4 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn libraries_are_read_from_what_ldd_says() {
-        let linked = "\tlinux-vdso.so.1 (0x00007ffd)\n\
-                      \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f01)\n\
-                      \t/lib64/ld-linux-x86-64.so.2 (0x00007f02)\n";
-        let expected = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"];
-        assert_eq!(libraries(linked), expected.map(Path::new).into_iter().collect());
-        assert_eq!(libraries("\tstatically linked\n"), BTreeSet::new());
-    }
 }
