@@ -10,6 +10,7 @@ mod built;
 mod demo;
 mod ebpf;
 mod fuzz;
+mod image;
 mod kernel;
 mod screen;
 mod setup;
@@ -40,6 +41,7 @@ enum Task {
     },
     Demo(demo::Options),
     Fuzz(fuzz::Options),
+    Image(image::Options),
     Kernel(kernel::Options),
     Test(test::Options),
     /// Check the layout: the order of modules, foreign crates and unsafe code in their places
@@ -85,6 +87,7 @@ impl Task {
             }
             Self::Demo(options) => return demo::run(&options),
             Self::Fuzz(options) => return fuzz::run(&options),
+            Self::Image(options) => image::run(&options)?,
             Self::Kernel(options) => return kernel::run(&options),
             Self::Test(options) => return test::run(&options),
             Self::Tidy => return tidy::run(),
