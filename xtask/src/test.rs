@@ -15,9 +15,9 @@ use crate::{ebpf, screen, setup, shell};
 /// Run every ring of tests, as CI does
 ///
 /// Does the set-up, compiles the kernel part, then runs: format, lints, docs, tidy, the tests that need
-/// nothing but stable Rust, the same with all features, namespaces, kernel, promtool, the readers of
-/// other projects, the demo, pods of a real containerd, and other kernels. Namespaces, kernel, promtool,
-/// the demo and containerd need root.
+/// nothing but stable Rust, the same with all features, namespaces, kernel, kubectl on deploy/base,
+/// promtool, the readers of other projects, the demo, pods of a real containerd, and other kernels.
+/// Namespaces, kernel, promtool, the demo and containerd need root.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only these rings, by name
@@ -44,6 +44,7 @@ const RINGS: &[Ring] = &[
     ring("features", &[&["cargo", "test", "--workspace", EXCLUDE]]),
     privileged("namespaces", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "netns"]]),
     privileged("kernel", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "kernel"]]),
+    ring("deploy", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "kustomize"]]),
     privileged("promtool", &[&["cargo", "test", "--workspace", EXCLUDE, "--test", "promtool"]]),
     ring("clients", &[CLIENTS]),
     privileged("mesh", &[&["xtask", "demo", "--once"]]),
@@ -66,6 +67,7 @@ const LINTS_BY_NAME: &[&str] = &[
     EXCLUDE,
     "--test=containerd",
     "--test=kernel",
+    "--test=kustomize",
     "--test=netns",
     "--test=oracles",
     "--test=pairs",

@@ -56,6 +56,9 @@ const FOR_AGENTS: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SET
 const LOADER: CapabilitySet =
     CapabilitySet::BPF.union(CapabilitySet::PERFMON).union(CapabilitySet::SYS_RESOURCE);
 
+/// All that merger is to be started with: what any of its processes works with.
+pub const GRANTED: CapabilitySet = BROKER.union(FOR_AGENTS).union(LOADER);
+
 /// Why a process could not give up what it has.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

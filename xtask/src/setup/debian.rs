@@ -29,6 +29,7 @@ pub(super) const PROGRAMS: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     // In no directory of programs: containerd is told where they are.
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("kubectl", "kubernetes-client"),
 ];
 
 /// The same for the task `kernel`: the machine, PID 1 of its guests, and what makes their worlds.
