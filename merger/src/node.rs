@@ -79,8 +79,8 @@ pub struct Options {
     pub n_marks: u32,
     /// Whether connections are made in the host's namespace, to listeners that one pod alone holds.
     pub host_network: bool,
-    /// Whether processes of nobody's pod are told of, and connections made in their namespaces: for tests,
-    /// which make no cgroups where they are not root.
+    /// Whether processes of nobody's pod are told of, and all namespaces are looked at and connections made
+    /// in them, whosever they are: for tests, which make no cgroups where they are not root.
     pub strangers: bool,
     /// What is done by processes of its own.
     pub apart: Apart,
@@ -163,7 +163,8 @@ pub struct Snapshot {
     ///
     /// [`identity::namespaces`]: crate::identity::namespaces
     pub processes: Vec<Process>,
-    /// Every listening TCP socket, by namespace, address and port.
+    /// Every listening TCP socket of the pods' own namespaces, and with [`Options::host_network`] of the
+    /// host's, by namespace, address and port.
     pub listeners: Vec<Listener>,
 }
 

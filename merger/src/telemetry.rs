@@ -119,6 +119,7 @@ impl Page {
             snapshots,
             snapshots_failed,
             sweeps,
+            namespaces_read,
             changes,
             changes_lost,
             rows_left_out,
@@ -133,6 +134,11 @@ impl Page {
             ("merger_snapshots_total", "Looks at the listeners of this node.", snapshots),
             ("merger_snapshots_failed_total", "Such looks that failed.", snapshots_failed),
             ("merger_process_sweeps_total", "Sweeps over the processes of this node.", sweeps),
+            (
+                "merger_namespaces_read_total",
+                "Times that a namespace was asked for its listeners.",
+                namespaces_read,
+            ),
             ("merger_changes_total", "Namespaces found changed by the kernel part.", changes),
             (
                 "merger_changes_lost_total",

@@ -19,6 +19,8 @@ pub struct Counters {
     pub snapshots_failed: u64,
     /// Sweeps over the processes of the node.
     pub sweeps: u64,
+    /// Times that a namespace was asked for its listeners.
+    pub namespaces_read: u64,
     /// Times that a namespace was found marked dirty.
     pub changes: u64,
     /// Changes that the kernel part had no room for.
@@ -45,6 +47,7 @@ pub(crate) struct Atomics {
     pub(crate) snapshots: AtomicU64,
     pub(crate) snapshots_failed: AtomicU64,
     pub(crate) sweeps: AtomicU64,
+    pub(crate) namespaces_read: AtomicU64,
     pub(crate) changes: AtomicU64,
     pub(crate) changes_lost: AtomicU64,
     pub(crate) rows_left_out: AtomicU64,
@@ -77,6 +80,7 @@ impl Atomics {
             snapshots: read(&self.snapshots),
             snapshots_failed: read(&self.snapshots_failed),
             sweeps: read(&self.sweeps),
+            namespaces_read: read(&self.namespaces_read),
             changes: read(&self.changes),
             changes_lost: read(&self.changes_lost),
             rows_left_out: read(&self.rows_left_out),

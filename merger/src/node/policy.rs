@@ -25,7 +25,7 @@ pub struct Known {
     pub host: Cookie,
     /// Every namespace that had a process in the last sweep.
     pub netns: HashSet<Cookie>,
-    /// Those of them whose oldest process is in a pod's cgroup.
+    /// Those of them that are a pod's own: the oldest process in there is the oldest of a pod.
     pub pods: HashSet<Cookie>,
 }
 
@@ -107,8 +107,9 @@ pub enum Refusal {
     /// No process was in it in the last sweep.
     #[error("no process is known in network namespace {0}")]
     Unknown(Cookie),
-    /// A container that is no pod's, or a service with a network of its own.
-    #[error("the oldest process in network namespace {0} is in no pod's cgroup")]
+    /// That of a container that is no pod's, or of a service with a network of its own, or one that a pod
+    /// has made inside its own.
+    #[error("the oldest process in network namespace {0} is not the oldest of a pod")]
     Stranger(Cookie),
     /// Not `127.0.0.1`, `::1`, or an address of an interface.
     #[error("{0} is neither 127.0.0.1, ::1 nor an address of the pod")]

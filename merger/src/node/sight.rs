@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
+    io, mem,
     net::IpAddr,
     num::NonZeroU16,
     sync::Arc,
@@ -28,11 +28,11 @@ use crate::{
         counters::{Atomics, add},
         numbers::Numbers,
         pace::{Pace, Sweep},
-        policy::Known,
+        policy::{Known, Reach},
         processes::{Hidden, Processes},
         protocol::Hello,
         rung::Source,
-        table::{Holder, Table},
+        table::{Holder, Standing, Table},
     },
     target::{Doubt, Listener},
 };
@@ -69,6 +69,10 @@ pub(crate) struct Sight {
     walked: HashSet<reading::Bound>,
     /// Namespaces that were marked, and cannot be read or explained without a sweep.
     waiting: HashSet<Cookie>,
+    /// Namespaces that are not looked at, and may be a pod's own by now.
+    in_doubt: HashSet<Cookie>,
+    /// Whether the last sweep has found that such a one is. What was read before is without it.
+    is_regained: bool,
     /// Namespaces that were marked, and in which nobody is any more who was known.
     left: HashSet<Cookie>,
     /// [`Options::sockets`].
@@ -88,8 +92,6 @@ pub(crate) struct Sight {
     /// When all was told that had changed by then.
     heard: Instant,
     pace: Pace,
-    /// [`Options::strangers`].
-    strangers: bool,
     counters: Arc<Atomics>,
 }
 
@@ -127,7 +129,8 @@ impl Sight {
         counters: Arc<Atomics>,
     ) -> Result<Self, Error> {
         let numbers = (identity == Identity::Inode).then(Numbers::default);
-        let table = Table::read(HashSet::new(), numbers, None)?;
+        let reach = Reach { host: options.host_network, strangers: options.strangers };
+        let table = Table::read(HashSet::new(), numbers, None, reach)?;
         hidden::admit(&table.processes)?;
         let (memory, marks) = (Memory::default(), Marks::new(Instant::now()));
         let (waiting, pace) = (HashSet::new(), Pace::new(options.look_every));
@@ -148,6 +151,8 @@ impl Sight {
             #[cfg(feature = "ebpf")]
             walked: HashSet::new(),
             waiting,
+            in_doubt: HashSet::new(),
+            is_regained: false,
             left: HashSet::new(),
             sockets: options.sockets,
             rows: options.rows,
@@ -159,7 +164,6 @@ impl Sight {
             looks,
             heard: now,
             pace,
-            strangers: options.strangers,
             counters,
         })
     }
@@ -220,7 +224,7 @@ impl Sight {
         self.looks.is_awaited = is_awaited;
         match self.comparison.turn(now, self.looks) {
             Turn::At(at) => return Step::At(at),
-            Turn::Begin => self.comparison.begin(now, self.table.known.netns.iter().copied()),
+            Turn::Begin => self.comparison.begin(now, self.table.looked_at.iter().copied()),
             Turn::End { n_compared, n_differing } => {
                 self.counters.compared(n_compared, n_differing);
                 if n_differing > 0 {
@@ -263,10 +267,12 @@ impl Sight {
             enough = true;
             let table = &self.table;
             let waiting = self.waiting.drain().map(|key| table.processes.cookie_of_key(key));
-            self.waiting = waiting.filter(|netns| table.known.netns.contains(netns)).collect();
+            self.waiting = waiting.filter(|netns| table.looked_at.contains(netns)).collect();
             let is_named_anew = self.table.processes.numbers().is_some();
-            if self.source.is_walked() && (is_named_anew || rows.left_out().is_unknown) {
-                // The namespaces have other cookies now, or those who had no room have their pods'.
+            let is_partial = is_named_anew || self.is_regained || rows.left_out().is_unknown;
+            if self.source.is_walked() && is_partial {
+                // The namespaces have other cookies now, or one more is looked at, or those who had no room
+                // have their pods'.
                 rows = self.read()?.0;
                 enough = self.meet(&holders_of(&rows))?;
             }
@@ -287,6 +293,8 @@ impl Sight {
     fn joined(&mut self, rows: Rows) -> Snapshot {
         let (mut rows, left_out) = rows.into_parts();
         let table = &self.table;
+        // What was not known when it was read may be nobody's own.
+        rows.retain(|row| table.standing(row.netns) != Standing::Other);
         // Whose listener it is shows the sweep that is awaited, and until then it is nobody's.
         let is_known = |row: &Row| holder_of(row).is_none_or(|holder| table.has_seen(holder));
         listeners::retain_known(&mut rows, is_known);
@@ -308,7 +316,7 @@ impl Sight {
     /// The processes that tell whose a namespace is. A pod may have any number of others.
     fn told(&self) -> Vec<Process> {
         let all = self.table.processes.iter();
-        if self.strangers {
+        if self.table.reach.strangers {
             all.cloned().collect()
         } else {
             witnesses(all).into_iter().cloned().collect()
@@ -329,12 +337,17 @@ impl Sight {
     fn sweep(&mut self, sweep: Sweep, holders: HashSet<Holder>) -> Result<(), Error> {
         add(&self.counters.sweeps, 1);
         let table = if sweep == Sweep::New {
-            self.table.refresh(holders)
+            self.table.refresh(holders, &self.in_doubt)
         } else {
             let numbers = self.table.processes.numbers().cloned();
-            Table::read(holders, numbers, Some(self.table.known.host))
+            Table::read(holders, numbers, Some(self.table.known.host), self.table.reach)
         };
-        self.table = table?;
+        let before = mem::replace(&mut self.table, table?);
+        let gained = self.table.looked_at.difference(&before.looked_at);
+        self.is_regained = gained.clone().any(|&netns| before.standing(netns) == Standing::Other);
+        // What changed there while nobody looked is not known.
+        self.waiting.extend(gained);
+        self.in_doubt.clear();
         Ok(())
     }
 
@@ -342,9 +355,13 @@ impl Sight {
     /// sandbox, which ends last.
     pub(crate) fn open(&self, netns: Cookie) -> Result<Netns, ConnectError> {
         let mut refused = None;
-        for process in self.table.processes.within(netns) {
+        let processes = &self.table.processes;
+        if let Some(Ok(opened)) = self.table.oldest(netns).map(|held| processes.open_netns(held)) {
+            return Ok(opened);
+        }
+        for process in processes.within(netns) {
             let &Process { pid, started, .. } = process;
-            match self.table.processes.open_netns(Held { started, pid }) {
+            match processes.open_netns(Held { started, pid }) {
                 Ok(opened) => return Ok(opened),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     refused = Some(error);

@@ -5,14 +5,25 @@
 //! oldest process with it: while that one is as the sweep found it, everything that came since is
 //! younger. Only where that is not so, or the namespace is new, are all processes gone through.
 //!
+//! A pod may make any number of namespaces inside its own, and nobody asks for those. So only such
+//! namespaces are looked at as may be a pod's own: that of its sandbox, of which each pod's cgroup has one.
+//!
 //! No I/O here but in [`Table::read`] and [`Table::refresh`].
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    hash::Hash,
+};
 
 use crate::{
     identity::{Cookie, Process, cgroup_path},
     listeners::Held,
-    node::{Error, host, numbers::Numbers, policy::Known, processes::Processes},
+    node::{
+        Error, host,
+        numbers::Numbers,
+        policy::{Known, Reach},
+        processes::Processes,
+    },
 };
 
 /// A process that holds a listener, and the listener's namespace: not always its own.
@@ -22,14 +33,28 @@ pub(crate) type Holder = (Held, Cookie);
 pub(crate) struct Table {
     pub(crate) processes: Processes,
     pub(crate) known: Known,
+    /// The namespaces that are looked at: those that may be a pod's own, and what is in reach beside them.
+    pub(crate) looked_at: HashSet<Cookie>,
+    pub(crate) reach: Reach,
     /// The oldest process of each namespace, as far as is known.
     oldest: HashMap<Cookie, Held>,
-    /// The pods that had a process in the sweep.
-    pods: HashSet<String>,
+    /// The oldest process in each pod's cgroup, as the sweep found it.
+    sandboxes: HashMap<String, Held>,
     /// The holders that were looked at when they listened already. What the table says of any other
     /// may be what that was before, such as a container's first process that had not entered its
     /// cgroup yet.
     seen: HashSet<Holder>,
+}
+
+/// What a namespace is to those who look at listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Looked at.
+    LookedAt,
+    /// No process was in it: it is new, or gone. A sweep tells.
+    Unknown,
+    /// No pod's own, and not looked at.
+    Other,
 }
 
 // === impl Table ===
@@ -42,46 +67,124 @@ impl Table {
         holders: HashSet<Holder>,
         numbers: Option<Numbers>,
         before: Option<Cookie>,
+        reach: Reach,
     ) -> Result<Self, Error> {
         let processes = Processes::sweep_for(numbers).map_err(Error::Processes)?;
         let host = host::namespace(&processes, before)?;
-        Ok(Self::new(processes, host, holders))
+        Ok(Self::new(processes, host, holders, reach))
     }
 
     /// Finds the oldest process of the namespaces in which holders are unknown: reads those that are
-    /// new, that moved, or that are or were known to be in there.
-    pub(crate) fn refresh(&self, holders: HashSet<Holder>) -> Result<Self, Error> {
+    /// new, that moved, or that are or were known to be in there, or in a namespace that is in `doubt`.
+    pub(crate) fn refresh(
+        &self,
+        holders: HashSet<Holder>,
+        doubt: &HashSet<Cookie>,
+    ) -> Result<Self, Error> {
         let unknown = || holders.difference(&self.seen);
         let pids: HashSet<u32> = unknown().map(|(held, _)| held.pid).collect();
-        let netns: HashSet<Cookie> = unknown().map(|&(_, netns)| netns).collect();
+        let mut netns: HashSet<Cookie> = unknown().map(|&(_, netns)| netns).collect();
+        netns.extend(doubt);
+        let witnesses = doubt.iter().filter_map(|&netns| self.witness(netns));
+        let pids: HashSet<u32> = pids.into_iter().chain(witnesses.map(|held| held.pid)).collect();
         let doubt =
             |process: &Process| pids.contains(&process.pid) || netns.contains(&process.netns);
         let processes = self.processes.refresh(doubt).map_err(Error::Processes)?;
         let host = host::namespace(&processes, Some(self.known.host))?;
-        Ok(Self::new(processes, host, holders))
+        Ok(Self::new(processes, host, holders, self.reach))
     }
 
-    fn new(processes: Processes, host: Cookie, seen: HashSet<Holder>) -> Self {
-        let mut oldest = HashMap::new();
-        processes.iter().for_each(|process| keep_oldest(&mut oldest, process));
+    fn new(processes: Processes, host: Cookie, seen: HashSet<Holder>, reach: Reach) -> Self {
+        let (mut oldest, mut sandboxes) = (HashMap::new(), HashMap::new());
+        for process in processes.iter() {
+            keep_oldest(&mut oldest, process.netns, process);
+            if let Some(pod) = pod(process) {
+                keep_oldest(&mut sandboxes, pod, process);
+            }
+        }
+        let sandboxes: HashMap<String, Held> =
+            sandboxes.into_iter().map(|(pod, held)| (pod.to_owned(), held)).collect();
         let netns: HashSet<Cookie> = oldest.keys().copied().collect();
-        let known = Known { host, netns: netns.clone(), pods: HashSet::new() };
-        let pods = processes.iter().filter_map(pod).collect();
-        let mut table = Self { processes, known, oldest, pods, seen };
-        for netns in netns {
+        let found = sandboxes.values().filter_map(|&sandbox| processes.get(sandbox));
+        let mut looked_at: HashSet<Cookie> = found.map(|process| process.netns).collect();
+        looked_at.remove(&host);
+        looked_at.extend(Some(host).filter(|_| reach.host));
+        if reach.strangers {
+            looked_at.clone_from(&netns);
+        }
+        let known = Known { host, netns, pods: HashSet::new() };
+        let mut table = Self { processes, known, looked_at, reach, oldest, sandboxes, seen };
+        // Those that are not looked at are nobody's own.
+        for netns in table.looked_at.clone() {
             table.attribute(netns);
         }
         table
     }
 
-    /// Sees whether a namespace is a pod's, as far as the policy wants to know.
+    /// Sees whether a namespace is a pod's own, as far as the policy wants to know: its oldest process is
+    /// the oldest of a pod.
     fn attribute(&mut self, netns: Cookie) {
         let oldest = self.oldest.get(&netns).and_then(|&oldest| self.processes.get(oldest));
-        if oldest.and_then(pod).is_some() {
+        if self.looked_at.contains(&netns) && oldest.is_some_and(|oldest| self.is_sandbox(oldest)) {
             self.known.pods.insert(netns);
         } else {
             self.known.pods.remove(&netns);
         }
+    }
+
+    fn is_sandbox(&self, process: &Process) -> bool {
+        let sandbox = pod(process).and_then(|pod| self.sandboxes.get(pod));
+        sandbox.is_some_and(|sandbox| *sandbox == held(process))
+    }
+
+    /// What a namespace is, as far as the last sweep knows.
+    pub(crate) fn standing(&self, netns: Cookie) -> Standing {
+        if self.looked_at.contains(&netns) {
+            return Standing::LookedAt;
+        }
+        if self.oldest.contains_key(&netns) { Standing::Other } else { Standing::Unknown }
+    }
+
+    /// The process that says of a namespace that it is no pod's own: its oldest, or where that is of a pod,
+    /// the pod's sandbox, which is elsewhere. Nobody says it of the host's, nor where the oldest is nobody's.
+    fn witness(&self, netns: Cookie) -> Option<Held> {
+        let oldest = *self.oldest.get(&netns).filter(|_| netns != self.known.host)?;
+        let process = self.processes.get(oldest);
+        match process.and_then(pod) {
+            Some(pod) => self.sandboxes.get(pod).copied(),
+            None => process.is_none_or(|process| !process.cgroup.is_empty()).then_some(oldest),
+        }
+    }
+
+    /// The oldest process of a namespace, if it was in there when it was seen last.
+    pub(crate) fn oldest(&self, netns: Cookie) -> Option<Held> {
+        let oldest = *self.oldest.get(&netns)?;
+        self.processes.get(oldest).filter(|process| process.netns == netns).map(|_| oldest)
+    }
+
+    /// Of these namespaces, those that are not looked at and may be a pod's own by now: what says that they
+    /// are not is not as it was found. So a pod's first process may enter its cgroup late, or end, and
+    /// that is known with the next change in there. However many namespaces a pod makes, it is one process
+    /// that is looked at.
+    pub(crate) fn changed(
+        &self,
+        netns: impl IntoIterator<Item = Cookie>,
+    ) -> Result<HashSet<Cookie>, Error> {
+        let others = netns.into_iter().filter(|&netns| self.standing(netns) == Standing::Other);
+        let said: Vec<(Cookie, Held)> =
+            others.filter_map(|netns| Some((netns, self.witness(netns)?))).collect();
+        if said.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let pids: BTreeSet<u32> = said.iter().map(|(_, held)| held.pid).collect();
+        let now = self.processes.some(pids).map_err(Error::Processes)?;
+        Ok(self.not_as_found(&said, &now))
+    }
+
+    fn not_as_found(&self, said: &[(Cookie, Held)], now: &Processes) -> HashSet<Cookie> {
+        let is_as_found = |held: Held| self.is_as_found(held, now);
+        let changed = said.iter().filter(|&&(_, held)| !is_as_found(held));
+        changed.map(|&(netns, _)| netns).collect()
     }
 
     /// The holders that nothing is known of, among all that there are now. The others are forgotten:
@@ -108,7 +211,8 @@ impl Table {
         let mut enough = true;
         for &holder in unknown {
             if self.explains(holder, now) {
-                now.get(holder.0).iter().for_each(|new| keep_oldest(&mut self.oldest, new));
+                let new = now.get(holder.0);
+                new.iter().for_each(|new| keep_oldest(&mut self.oldest, new.netns, new));
                 self.processes.take(holder.0, now);
                 if let Some(new) = now.get(holder.0) {
                     self.attribute(new.netns);
@@ -125,162 +229,50 @@ impl Table {
     /// neither a namespace nor a pod that the sweep has not found.
     fn explains(&self, (held, netns): Holder, now: &Processes) -> bool {
         let oldest = self.oldest.get(&netns);
-        let is_as_found = |&oldest: &Held| {
-            // One that moved away is as it was found there, and not here.
-            let found = now.get(oldest).filter(|found| found.netns == netns);
-            found.is_some() && found == self.processes.get(oldest)
-        };
         let is_placed = |process: &Process| {
             self.oldest.contains_key(&process.netns)
-                && pod(process).is_none_or(|pod| self.pods.contains(&pod))
+                && self.leaves_sandboxes(process)
+                && pod(process).is_none_or(|pod| self.sandboxes.contains_key(pod))
         };
-        oldest.is_some_and(is_as_found) && now.get(held).is_none_or(is_placed)
+        // One that moved away is as it was found there, and not here.
+        let is_here = |held| now.get(held).is_some_and(|found| found.netns == netns);
+        oldest.is_some_and(|&oldest| is_here(oldest) && self.is_as_found(oldest, now))
+            && now.get(held).is_none_or(is_placed)
+    }
+
+    /// Whether a process is there still, and what it was.
+    fn is_as_found(&self, held: Held, now: &Processes) -> bool {
+        let found = now.get(held);
+        found.is_some() && found == self.processes.get(held)
+    }
+
+    /// Whether this process, as it is now, leaves each pod the sandbox that it has: it neither was one
+    /// that has moved, nor is older than the one of the pod that it is of.
+    fn leaves_sandboxes(&self, process: &Process) -> bool {
+        let held = held(process);
+        let before = self.processes.get(held);
+        if before.is_some_and(|before| self.is_sandbox(before)) && before != Some(process) {
+            return false;
+        }
+        let sandbox = pod(process).and_then(|pod| self.sandboxes.get(pod));
+        sandbox.is_none_or(|sandbox| *sandbox <= held)
     }
 }
 
-fn keep_oldest(oldest: &mut HashMap<Cookie, Held>, process: &Process) {
-    let &Process { pid, started, netns, .. } = process;
-    let held = Held { started, pid };
-    let known = oldest.entry(netns).or_insert(held);
+fn keep_oldest<K: Eq + Hash>(oldest: &mut HashMap<K, Held>, key: K, process: &Process) {
+    let held = held(process);
+    let known = oldest.entry(key).or_insert(held);
     *known = held.min(*known);
 }
 
-fn pod(process: &Process) -> Option<String> {
-    cgroup_path::owner(&process.cgroup).map(|owner| owner.pod_uid)
+fn held(process: &Process) -> Held {
+    Held { started: process.started, pid: process.pid }
+}
+
+/// The cgroup of the pod that a process is of.
+fn pod(process: &Process) -> Option<&str> {
+    cgroup_path::place(&process.cgroup).map(|place| place.pod)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOST: u64 = 1;
-    const POD: u64 = 2;
-
-    const UID: &str = "-0000-0000-0000-000000000000";
-
-    fn mk_process(pid: u32, netns: u64, pod: char) -> Process {
-        let cgroup = format!("/kubepods/pod{}/c{pid}", pod.to_string().repeat(8) + UID).into();
-        Process { pid, started: u64::from(pid), netns: Cookie(netns), cgroup }
-    }
-
-    fn held(pid: u32) -> Held {
-        Held { started: u64::from(pid), pid }
-    }
-
-    fn holder(pid: u32, netns: u64) -> Holder {
-        (held(pid), Cookie(netns))
-    }
-
-    /// Process 1 is the host's, 10 and 11 are pod a's, 20 is pod b's.
-    fn swept() -> Vec<Process> {
-        vec![
-            mk_process(1, HOST, 'f'),
-            mk_process(10, POD, 'a'),
-            mk_process(11, POD, 'a'),
-            mk_process(20, 3, 'b'),
-        ]
-    }
-
-    /// The table of [`swept`] meets one holder, when those processes are as they are in `now`.
-    #[track_caller]
-    fn check(new: Holder, now: &[Process], expected: Result<&[u32], ()>) {
-        let mut table = Table::new(swept().into_iter().collect(), Cookie(HOST), HashSet::new());
-        let suspects = table.suspects(&[new]);
-        let seen = now.iter().filter(|process| suspects.contains(&process.pid)).cloned().collect();
-        let enough = table.learn(&[new], &seen);
-        assert_eq!((enough, table.has_seen(new)), (expected.is_ok(), expected.is_ok()), "{new:?}");
-        if let Ok(expected) = expected {
-            let within = table.processes.within(new.1);
-            let pids: Vec<u32> = within.iter().map(|process| process.pid).collect();
-            assert_eq!(pids, expected, "{new:?}");
-        }
-    }
-
-    fn with(process: Process) -> Vec<Process> {
-        let mut now = swept();
-        now.retain(|old| old.pid != process.pid);
-        now.push(process);
-        now
-    }
-
-    #[test]
-    fn a_young_process_of_a_known_namespace_needs_no_sweep() {
-        check(holder(12, POD), &with(mk_process(12, POD, 'a')), Ok(&[10, 11, 12]));
-    }
-
-    #[test]
-    fn a_new_namespace_needs_one_whosever_the_holder_is() {
-        check(holder(12, 9), &with(mk_process(12, 9, 'a')), Err(()));
-        check(holder(11, 9), &swept(), Err(()));
-        check(holder(12, POD), &with(mk_process(12, 9, 'a')), Err(()));
-    }
-
-    #[test]
-    fn a_new_pod_needs_one() {
-        check(holder(12, POD), &with(mk_process(12, POD, 'c')), Err(()));
-    }
-
-    #[test]
-    fn so_does_an_oldest_process_that_is_not_as_it_was() {
-        check(holder(11, POD), &with(mk_process(10, POD, 'b')), Err(()));
-        check(holder(11, POD), &with(mk_process(10, 3, 'a')), Err(()));
-        check(holder(11, POD), &swept()[2..], Err(()));
-        check(holder(10, POD), &with(mk_process(10, POD, 'b')), Err(()));
-    }
-
-    #[test]
-    fn a_process_that_moved_is_known_where_it_is() {
-        check(holder(11, 3), &with(mk_process(11, 3, 'b')), Ok(&[11, 20]));
-        check(holder(11, POD), &with(mk_process(11, POD, 'b')), Ok(&[10, 11]));
-    }
-
-    #[test]
-    fn a_namespace_whose_oldest_process_moved_away_needs_one() {
-        let mut table = Table::new(swept().into_iter().collect(), Cookie(HOST), HashSet::new());
-        let now: Processes = with(mk_process(10, 3, 'a')).into_iter().collect();
-        assert!(table.learn(&[holder(10, 3)], &now));
-        assert!(!table.learn(&[holder(11, POD)], &now));
-    }
-
-    #[test]
-    fn a_namespace_is_a_pods_while_its_oldest_process_is() {
-        let of_node = |netns| Process { cgroup: "/init.scope".into(), ..mk_process(1, netns, 'f') };
-        let swept: Processes = with(of_node(HOST)).into_iter().collect();
-        let mut table = Table::new(swept, Cookie(HOST), HashSet::new());
-        assert_eq!(table.known.pods, HashSet::from([Cookie(POD), Cookie(3)]));
-        // One of the node's was there before any pod, and is in the namespace of one now.
-        let now: Processes = with(of_node(3)).into_iter().collect();
-        assert!(table.learn(&[holder(1, 3)], &now));
-        assert_eq!(table.known.pods, HashSet::from([Cookie(POD)]));
-    }
-
-    #[test]
-    fn a_holder_that_has_ended_is_no_process_any_more() {
-        let mut now = swept();
-        now.remove(2);
-        check(holder(11, POD), &now, Ok(&[10]));
-        check(holder(12, POD), &swept(), Ok(&[10, 11]));
-    }
-
-    #[test]
-    fn a_holder_that_cannot_be_looked_into_has_not_ended() {
-        let mut table = Table::new(swept().into_iter().collect(), Cookie(HOST), HashSet::new());
-        let now: Processes = swept().into_iter().collect();
-        assert!(table.learn(&[holder(12, POD)], &now.clone().hiding(12)));
-        assert!(table.processes.is_hidden(12));
-        // One that nobody may look into any more may be in another namespace by now.
-        let now: Processes = swept().into_iter().filter(|process| process.pid != 10).collect();
-        assert!(!table.learn(&[holder(11, POD)], &now.hiding(10)));
-        assert!(table.learn(&[holder(12, POD)], &swept().into_iter().collect()));
-        assert!(!table.processes.is_hidden(12));
-    }
-
-    #[test]
-    fn a_holder_that_stopped_listening_is_looked_at_again() {
-        let seen = HashSet::from([holder(10, POD), holder(11, POD)]);
-        let mut table = Table::new(swept().into_iter().collect(), Cookie(HOST), seen.clone());
-        assert_eq!(table.unknown(&seen), []);
-        assert_eq!(table.unknown(&HashSet::from([holder(10, POD)])), []);
-        assert_eq!(table.unknown(&seen), [holder(11, POD)]);
-    }
-}
+mod tests;

@@ -298,6 +298,7 @@ fn a_listener_that_a_thread_alone_holds_is_its_process() {
     });
 }
 
+// Only tests look at those: `nested.rs`.
 #[test]
 fn a_namespace_nested_inside_a_pod_has_listeners_of_its_own() {
     on_each_rung(async |mut watch| {

@@ -15,6 +15,7 @@ use crate::{
         Error,
         protocol::Hello,
         rung::{Source, prove_sock_diag},
+        table::Standing,
     },
 };
 
@@ -33,14 +34,15 @@ impl Sight {
     /// all have one. Nothing where it took too long: another way is in use then.
     pub(super) fn walk(&mut self) -> Result<Option<(Rows, bool)>, Error> {
         let Source::Ebpf(sockets) = &mut self.source else { return Ok(None) };
-        let processes = &self.table.processes;
+        let table = &self.table;
+        let processes = &table.processes;
         let are_numbers = processes.numbers().is_some();
         let (mut rows, mut all_named) = (Rows::sharing(self.rows), true);
         let walked = sockets.snapshot(|mut row| {
             row.netns = processes.cookie_of_key(row.netns);
             if are_numbers && !row.netns.is_made() {
                 all_named = false;
-            } else {
+            } else if table.standing(row.netns) != Standing::Other {
                 rows.push(row, || payer_of(processes, row.held_by));
             }
         });

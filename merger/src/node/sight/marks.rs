@@ -19,6 +19,8 @@ pub(crate) struct Marks {
     changed: HashMap<Cookie, Instant>,
     /// When it was told that everything may have changed.
     all: Option<Instant>,
+    /// When it was told that there were changes, and not where.
+    lost: Option<Instant>,
 }
 
 // === impl Marks ===
@@ -26,20 +28,29 @@ pub(crate) struct Marks {
 impl Marks {
     /// At the start nothing is known.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { changed: HashMap::new(), all: Some(now) }
+        Self { changed: HashMap::new(), all: Some(now), lost: None }
     }
 
     pub(crate) fn add(&mut self, netns: impl IntoIterator<Item = Cookie>, now: Instant) {
         self.changed.extend(netns.into_iter().map(|netns| (netns, now)));
     }
 
-    /// Nobody knows what changed.
+    /// Nothing that is known is sure: all is to be read at once, processes included.
     pub(crate) fn add_all(&mut self, now: Instant) {
         self.all = Some(now);
     }
 
     pub(crate) fn are_all(&self) -> bool {
         self.all.is_some()
+    }
+
+    /// Something changed, and nobody knows where. A pod can bring that about at each look.
+    pub(crate) fn add_lost(&mut self, now: Instant) {
+        self.lost = Some(now);
+    }
+
+    pub(crate) fn are_lost(&self) -> bool {
+        self.lost.is_some()
     }
 
     pub(crate) fn netns(&self) -> HashSet<Cookie> {
@@ -51,6 +62,7 @@ impl Marks {
         let is_young = |marked: Instant| now < marked + YOUNG;
         self.changed.retain(|_, marked| is_young(*marked));
         self.all = self.all.filter(|marked| is_young(*marked));
+        self.lost = self.lost.filter(|marked| is_young(*marked));
     }
 }
 
@@ -65,10 +77,11 @@ mod tests {
         let start = Instant::now();
         let mut marks = Marks::new(start);
         marks.add([POD], start);
+        marks.add_lost(start);
         marks.read(start);
-        assert!(marks.are_all() && marks.netns().contains(&POD));
+        assert!(marks.are_all() && marks.are_lost() && marks.netns().contains(&POD));
         marks.read(start + YOUNG);
-        assert!(!marks.are_all() && marks.netns().is_empty());
+        assert!(!marks.are_all() && !marks.are_lost() && marks.netns().is_empty());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
     identity::{Cookie, Process},
     listeners::{Held, Rows, Socket, proc, sock_diag},
     netns::Netns,
-    node::{Error, counters::add, pace::Sweep, processes::Hidden, rung::Source},
+    node::{Error, counters::add, pace::Sweep, processes::Hidden, rung::Source, table::Standing},
 };
 
 /// Processes that are gone through for the holders of one namespace. In one with more of them the
@@ -39,6 +39,9 @@ impl Sight {
     pub(super) fn read(&mut self) -> Result<(Rows, bool), Error> {
         let now = Instant::now();
         self.table.processes.doubt(self.marks.netns());
+        if self.source.is_told() {
+            self.doubt_others()?;
+        }
         let (rows, explained) = match &mut self.source {
             #[cfg(feature = "ebpf")]
             Source::Ebpf(_) => match self.read_walking(now)? {
@@ -54,7 +57,7 @@ impl Sight {
                 } else {
                     self.read_marked();
                 }
-                (self.remembered(), self.waiting.is_empty())
+                (self.remembered(), self.waiting.is_empty() && !self.marks.are_lost())
             }
             Source::SockDiag | Source::Proc => {
                 self.read_all()?;
@@ -63,7 +66,18 @@ impl Sight {
         };
         self.marks.read(now);
         add(&self.counters.rows_left_out, rows.left_out().n);
-        Ok((rows, explained))
+        Ok((rows, explained && self.in_doubt.is_empty()))
+    }
+
+    /// Of the namespaces that are not looked at, finds those that may be a pod's own by now: a sweep tells.
+    /// Whatever else changes in them is nothing to anybody.
+    fn doubt_others(&mut self) -> Result<(), Error> {
+        let mut due = self.marked();
+        if self.marks.are_all() || self.marks.are_lost() {
+            due.extend(&self.table.known.netns);
+        }
+        self.in_doubt.extend(self.table.changed(due)?);
+        Ok(())
     }
 
     /// By walks. Nothing where one took too long.
@@ -83,7 +97,7 @@ impl Sight {
             return Ok(());
         };
         if self.counters.lost(sockets.n_lost().map_err(Error::kernel)?) {
-            self.marks.add_all(now);
+            self.marks.add_lost(now);
         }
         Ok(())
     }
@@ -106,18 +120,20 @@ impl Sight {
     #[cfg(feature = "ebpf")]
     fn walked(&mut self, mut rows: Rows) -> Result<Option<Rows>, Error> {
         let mut held = bound(&rows);
-        let known = &self.table.known.netns;
+        let table = &self.table;
+        let looked_at = &table.looked_at;
         let mut due = self.marked();
-        if self.marks.are_all() {
-            due.extend(known);
+        if self.marks.are_all() || self.marks.are_lost() {
+            due.extend(looked_at);
         }
         let vanished = self.walked.difference(&held).map(|&(netns, ..)| netns);
         let due = due.into_iter().chain(vanished).chain(mem::take(&mut self.waiting));
         // A namespace that no process was in is either new or gone: a sweep tells.
+        let due = due.filter(|&netns| table.standing(netns) != Standing::Other);
         let (due, unknown): (HashSet<Cookie>, HashSet<Cookie>) =
-            due.partition(|netns| known.contains(netns));
+            due.partition(|netns| looked_at.contains(netns));
         self.waiting = unknown;
-        self.memory.retain(known);
+        self.memory.retain(looked_at);
         let is_held = |held: &HashSet<Bound>, netns, socket: &Socket| {
             held.contains(&(netns, socket.address, socket.port))
         };
@@ -146,11 +162,11 @@ impl Sight {
         Ok(Some(rows))
     }
 
-    /// The sockets of every namespace that a process is in, and their holders.
+    /// The sockets of every namespace that is looked at, and their holders.
     fn read_all(&mut self) -> Result<(), Error> {
         let start = Instant::now();
         self.sweep(Sweep::All, HashSet::new())?;
-        let netns = self.table.known.netns.clone();
+        let netns = self.table.looked_at.clone();
         self.memory.retain(&netns);
         for &netns in &netns {
             // A namespace that is gone, or whose process has left it, has none.
@@ -164,14 +180,22 @@ impl Sight {
     }
 
     /// The namespaces that are marked or wait for a sweep, and those of which a listener has lost its
-    /// last holder: it is closed, or its holder has left it to a child.
+    /// last holder: it is closed, or its holder has left it to a child. All where a mark was lost, but not
+    /// more than that: a sweep is waited for like any other.
     fn read_marked(&mut self) {
         let lives = |held| self.table.processes.get(held).is_some();
         let mut due = self.marked();
         due.extend(self.memory.bereft(lives));
         due.extend(mem::take(&mut self.waiting));
+        if self.marks.are_lost() {
+            due.extend(&self.table.looked_at);
+        }
         for netns in due {
-            if self.table.known.netns.contains(&netns) && self.open(netns).is_err() {
+            let standing = self.table.standing(netns);
+            if standing == Standing::Other {
+                continue;
+            }
+            if standing == Standing::LookedAt && self.open(netns).is_err() {
                 // A pod that ends closes its listeners and leaves none behind who could be read. That
                 // somebody is left whom nobody knows is found out by the next sweep, and calls for none.
                 self.memory.put(netns, vec![]);
@@ -185,7 +209,7 @@ impl Sight {
     /// Once the sweep has been: what waited for it is read, and after one that read everything, all
     /// files are looked into again, since of a listener that changes hands nobody tells.
     pub(super) fn read_waiting(&mut self, sweep: Sweep) -> Rows {
-        let known = self.table.known.netns.clone();
+        let known = self.table.looked_at.clone();
         self.memory.retain(&known);
         // One that cannot be read even now is not waited for: its next mark brings it back.
         let mut waiting = mem::take(&mut self.waiting);
@@ -275,6 +299,7 @@ impl Sight {
         let opened = self.open(netns).ok()?;
         // A cookie that was made here was compared when the namespace was opened.
         let same = netns.is_made() || opened.cookie().is_ok_and(|cookie| cookie == netns);
+        add(&self.counters.namespaces_read, u64::from(same));
         let all = same.then(|| by(&opened))?;
         Some(all.map(|mut all| {
             all.truncate(self.sockets.saturating_add(1));
