@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::Cookie,
-    target::{Holder, Listener},
+    target::{Doubt, Holder, Listener},
 };
 
 pub use self::rows::{LeftOut, Payer, ROWS, ROWS_OF_ONE, Rows};
@@ -79,8 +79,8 @@ pub struct Held {
 /// Joins rows into listeners, each with its holders, the oldest first.
 ///
 /// `cgroup_of` knows the processes that live now. A holder that it does not know has ended, and a
-/// listener whose holders have all ended is closed; one that never had a holder stays. Whether there
-/// may be holders that no row tells, others say.
+/// listener whose holders have all ended is closed; one that never had a holder stays, and where that is
+/// one of several sockets it is in doubt. Whether there may be holders that no row tells, others say.
 #[must_use]
 pub fn join(rows: &[Row], cgroup_of: impl Fn(Held) -> Option<Arc<str>>) -> Vec<Listener> {
     let mut sockets = BTreeMap::<_, Vec<Option<Held>>>::new();
@@ -92,8 +92,10 @@ pub fn join(rows: &[Row], cgroup_of: impl Fn(Held) -> Option<Arc<str>>) -> Vec<L
         held.dedup();
         let holder = |held: Held| Some(Holder { pid: held.pid, cgroup: cgroup_of(held)? });
         let holders: Vec<Holder> = held.iter().flatten().copied().filter_map(holder).collect();
-        let stays = !holders.is_empty() || held.contains(&None);
-        stays.then_some(Listener { netns, address, port, holders, doubt: None })
+        let has_unheld = held.contains(&None);
+        let doubt = (has_unheld && !holders.is_empty()).then_some(Doubt::Unheld);
+        let stays = has_unheld || !holders.is_empty();
+        stays.then_some(Listener { netns, address, port, holders, doubt })
     };
     sockets.into_iter().filter_map(listener).collect()
 }
@@ -207,5 +209,14 @@ mod tests {
     #[test]
     fn a_listener_that_no_process_holds_is_one_without_holders() {
         check(&[row(1, 80, None)], &[(1, 80, &[])]);
+    }
+
+    #[test]
+    fn a_socket_that_nobody_holds_is_not_forgotten_beside_one_that_somebody_does() {
+        let doubt = |rows: &[Row]| join(rows, |_| Some("/".into()))[0].doubt.clone();
+        let [held, unheld] = [row(1, 80, Some((5, 2))), row(1, 80, None)];
+        assert_eq!(doubt(&[held, unheld]), Some(Doubt::Unheld));
+        assert_eq!([doubt(&[held]), doubt(&[unheld])], [None, None]);
+        assert_eq!(doubt(&[held, row(1, 81, None)]), None);
     }
 }

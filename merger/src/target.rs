@@ -100,6 +100,9 @@ pub enum Doubt {
          another who holds it more listeners with their processes, than are looked at"
     )]
     Crowded,
+    /// Several sockets share its address, and not all are held. The kernel may choose any of them.
+    #[error("no process is seen to hold one of the sockets at its address, so it may be anybody's")]
+    Unheld,
 }
 
 /// A process that holds a listener open.

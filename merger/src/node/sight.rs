@@ -306,8 +306,11 @@ impl Sight {
             let &mut Listener { netns, address, port, .. } = listener;
             let hidden = hidden.get(&(netns, address, port)).copied().map(Doubt::from);
             let is_crowded = left_out.may_have(netns, address, port);
-            listener.doubt =
-                if is_crowded { Some(Doubt::Crowded) } else { hidden.or_else(|| of_all.clone()) };
+            listener.doubt = if is_crowded {
+                Some(Doubt::Crowded)
+            } else {
+                hidden.or_else(|| of_all.clone()).or_else(|| listener.doubt.take())
+            };
         }
         self.crowded = left_out.netns;
         Snapshot { host: self.table.known.host, listeners, processes: self.told() }

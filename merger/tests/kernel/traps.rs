@@ -18,6 +18,7 @@ use merger::{
     listeners::Rung,
     netns::Identity,
     node::{Changes, Node, Options, Rungs, Snapshot},
+    target::Doubt,
 };
 use rustix::{
     net::{Shutdown, bind, ipproto, listen, shutdown, sockopt},
@@ -245,6 +246,35 @@ fn a_listener_that_no_table_of_files_holds_is_told_without_a_holder() {
         drop(listener);
         assert!(watch.until_open(pod.cookie, bound).await.is_empty());
         drop(message);
+        watch.until_closed(pod.cookie).await;
+    });
+}
+
+#[test]
+fn a_socket_that_nobody_holds_beside_one_that_somebody_does_is_in_doubt() {
+    on_each_rung(async |mut watch| {
+        let pod = Pod::new();
+        let share = |socket: &OwnedFd| sockopt::set_socket_reuseport(socket, true);
+        let [held, sent] = [bound(&pod, share), bound(&pod, share)];
+        listen(&held, 1).unwrap();
+        listen(&sent, 1).unwrap();
+        let message = Message::with(&sent);
+        drop(sent);
+        // The walk over files does not say which of the two it has found.
+        let expected = (watch.rung != Rung::Ebpf).then_some(Doubt::Unheld);
+        let is_told = |snapshot: &Snapshot| {
+            find(snapshot, pod.cookie, address()).is_some_and(|one| one.doubt == expected)
+        };
+        let snapshot = watch.until("one of two is nobody's", is_told).await;
+        let found = find(&snapshot, pod.cookie, address()).unwrap();
+        assert_eq!(pids(found), [process::id()].into(), "{}", watch.rung);
+        // It is somebody's again, or closed, and nobody tells.
+        drop(message);
+        let is_sure = |snapshot: &Snapshot| {
+            find(snapshot, pod.cookie, address()).is_some_and(|one| one.doubt.is_none())
+        };
+        watch.until("the other is closed", is_sure).await;
+        drop(held);
         watch.until_closed(pod.cookie).await;
     });
 }

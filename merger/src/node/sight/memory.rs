@@ -47,6 +47,14 @@ impl Memory {
         self.by_netns.retain(|known, _| netns.contains(known));
     }
 
+    /// Forgets the sockets that are not to be kept.
+    #[cfg(feature = "ebpf")]
+    pub(crate) fn retain_sockets(&mut self, stays: impl Fn(Cookie, &Socket) -> bool) {
+        for (netns, all) in &mut self.by_netns {
+            all.retain(|kept| stays(*netns, &kept.socket));
+        }
+    }
+
     /// The processes that hold a socket of this namespace, as far as is known.
     pub(crate) fn holders(&self, netns: Cookie) -> impl Iterator<Item = Held> {
         self.by_netns.get(&netns).into_iter().flatten().flat_map(|kept| &kept.held_by).copied()

@@ -157,6 +157,9 @@ impl Sight {
             self.memory.put(netns, left);
             self.memory.find_all(&HashSet::from([netns]), []);
         }
+        // One that was in no table and is in one now was taken out of a message, which nobody tells. The
+        // walk does not say which of the sockets at an address it has found.
+        self.memory.retain_sockets(|netns, socket| !is_held(&held, netns, socket));
         self.memory.tell(&mut rows, self.sockets, |held| payer_of(&self.table.processes, held));
         self.walked = held;
         Ok(Some(rows))
