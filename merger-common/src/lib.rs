@@ -46,8 +46,6 @@ pub struct Row {
     pub netns: u64,
     /// When the process that holds it started, in nanoseconds since boot.
     pub started: u64,
-    /// The id of the cgroup (v2) that made the socket; 0 on kernels that do not say.
-    pub cgroup_id: u64,
     /// The inode number of the socket's namespace. Reused by the kernel at once.
     pub inum: u32,
     /// The process that holds it, in the first PID namespace.
@@ -63,5 +61,5 @@ pub struct Row {
 }
 
 const _: () = assert!(size_of::<Change>() == 16);
-const _: () = assert!(size_of::<Row>() == 56);
+const _: () = assert!(size_of::<Row>() == 48);
 const _: () = assert!(RING_BYTES.is_power_of_two() && size_of::<Change>() < RECORD_BYTES as usize);

@@ -28,8 +28,6 @@ macro_rules! offsets {
 
 offsets! {
     SOCK_NET, SOCK_NUM, SOCK_FAMILY, SOCK_STATE, SOCK_PROTOCOL, SOCK_ADDRESS_V4, SOCK_ADDRESS_V6,
-    // 0 where the kernel has no such member: below 5.15.
-    SOCK_CGROUP, CGROUP_NODE, NODE_ID,
     // 0 where the kernel has no cookies: below 5.12.
     NET_COOKIE,
     NET_INUM, SOCKET_SK,
@@ -92,16 +90,6 @@ impl Sock {
     /// The namespace of the socket, which need not be that of the task that uses it.
     pub(crate) fn net(self) -> Option<Net> {
         follow(self.0, &SOCK_NET).map(Net)
-    }
-
-    /// The id of the cgroup (v2) that the socket was made in; 0 where the kernel does not say.
-    pub(crate) fn cgroup_id(self) -> u64 {
-        if SOCK_CGROUP.load() == 0 {
-            return 0;
-        }
-        follow(self.0, &SOCK_CGROUP)
-            .and_then(|cgroup| follow(cgroup, &CGROUP_NODE))
-            .map_or(0, |node| read(node, &NODE_ID))
     }
 }
 

@@ -82,7 +82,6 @@ fn row(sock: Sock, task: Task) -> Option<Row> {
     Some(Row {
         netns: net.cookie(),
         started: task.started(),
-        cgroup_id: sock.cgroup_id(),
         inum: net.inum(),
         tgid: task.tgid(),
         address,

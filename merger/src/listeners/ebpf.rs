@@ -220,7 +220,6 @@ fn netns_of(bytes: &[u8]) -> Option<u64> {
 fn decode(bytes: &[u8]) -> Option<Record> {
     let (netns, bytes) = bytes.split_first_chunk()?;
     let (started, bytes) = bytes.split_first_chunk()?;
-    let (cgroup_id, bytes) = bytes.split_first_chunk()?;
     let (inum, bytes) = bytes.split_first_chunk()?;
     let (tgid, bytes) = bytes.split_first_chunk()?;
     let (address, bytes) = bytes.split_first_chunk()?;
@@ -230,7 +229,6 @@ fn decode(bytes: &[u8]) -> Option<Record> {
     Some(Record {
         netns: u64::from_ne_bytes(*netns),
         started: u64::from_ne_bytes(*started),
-        cgroup_id: u64::from_ne_bytes(*cgroup_id),
         inum: u32::from_ne_bytes(*inum),
         tgid: u32::from_ne_bytes(*tgid),
         address: *address,

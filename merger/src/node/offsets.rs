@@ -47,9 +47,6 @@ const MEMBERS: &[Member] = &[
     member("SOCK_ADDRESS_V4", "sock", &["__sk_common.skc_rcv_saddr"]),
     // Absent where IPv6 is configured out; no socket has that family then.
     optional("SOCK_ADDRESS_V6", "sock", &["__sk_common.skc_v6_rcv_saddr"]),
-    optional("SOCK_CGROUP", "sock", &["sk_cgrp_data.cgroup"]),
-    optional("CGROUP_NODE", "cgroup", &["kn"]),
-    optional("NODE_ID", "kernfs_node", &["id"]),
     optional("NET_COOKIE", "net", &["net_cookie"]),
     member("NET_INUM", "net", &["ns.inum"]),
     member("SOCKET_SK", "socket", &["sk"]),

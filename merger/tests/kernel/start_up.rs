@@ -30,7 +30,7 @@ fn offsets_are_found_through_anonymous_members_and_typedefs() {
     assert_eq!(offset("no_such_struct", "member"), None);
     let all = offsets::resolve(&btf).unwrap();
     let zero: Vec<_> = all.iter().filter(|offset| offset.bytes == 0).map(|o| o.global).collect();
-    assert!(zero.iter().all(|&global| global == "CGROUP_NODE"), "{all:?}");
+    assert!(zero.is_empty(), "{zero:?} {all:?}");
 }
 
 #[test]
