@@ -136,6 +136,11 @@ impl Sockets {
         }
     }
 
+    /// Whether the walk was loaded.
+    pub fn has_walk(&self) -> bool {
+        self.walk.is_some()
+    }
+
     /// Changes that the kernel part had no room for, since it was loaded.
     pub fn n_lost(&self) -> Result<u64, Error> {
         Ok(self.lost.get(&0, 0)?.iter().sum())

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 #[cfg(feature = "ebpf")]
-use std::process;
+use std::{io, process};
 
 use crate::{
     cause::chain,
@@ -48,14 +48,17 @@ pub(crate) struct Opened {
 pub(crate) fn open(options: Options, identity: Identity) -> Result<Opened, Error> {
     if let Rungs::Only(rung) = options.rung {
         let opened = by(rung, options, identity).map_err(|reason| Error::Rung { rung, reason })?;
-        let fallback = (rung != Rung::Ebpf).then(|| "asked for".into());
-        return Ok(Opened { fallback, ..opened });
+        let asked_for = (rung != Rung::Ebpf).then(|| "asked for".into());
+        return Ok(Opened { fallback: opened.fallback.or(asked_for), ..opened });
     }
     // Whoever starts the node tells people: see `Node::fallback`.
     let mut reasons = vec![];
     for rung in [Rung::Ebpf, Rung::EbpfSockDiag, Rung::SockDiag] {
         match by(rung, options, identity) {
-            Ok(opened) => return Ok(Opened { fallback: join(&reasons), ..opened }),
+            Ok(opened) => {
+                let fallback = opened.fallback.or_else(|| join(&reasons));
+                return Ok(Opened { fallback, ..opened });
+            }
             Err(reason) => reasons.push((rung, reason)),
         }
     }
@@ -113,10 +116,20 @@ use ebpf as ebpf_sock_diag;
 #[cfg(feature = "ebpf")]
 fn ebpf(options: Options, identity: Identity) -> Result<Opened, String> {
     let (mut source, mut changes) = load(options, identity, true)?;
-    let own = prove_changes(&mut changes)?;
-    prove_walk(&mut source, &own, identity)?;
+    prove_changes(&mut changes)?;
     source.within = options.walks.within;
-    Ok(by_changes(Source::Ebpf(Box::new(source)), changes, Rung::Ebpf))
+    match prove_walk(&mut source, identity) {
+        Ok(()) => Ok(by_changes(Source::Ebpf(Box::new(source)), changes, Rung::Ebpf)),
+        Err(Unproven::Slow(error)) => {
+            // It may be short later: what follows is `sight::descent`.
+            let reason = format!("{}: {}", Rung::Ebpf, chain(&error));
+            prove_sock_diag().map_err(|missing| format!("{reason}; {missing}"))?;
+            let source = Source::EbpfSockDiag(Box::new(source));
+            let opened = by_changes(source, changes, Rung::EbpfSockDiag);
+            Ok(Opened { fallback: Some(reason), ..opened })
+        }
+        Err(Unproven::Blind(reason)) => Err(reason),
+    }
 }
 
 #[cfg(feature = "ebpf")]
@@ -146,39 +159,50 @@ fn by_changes(source: Source, changes: ebpf::Changes, rung: Rung) -> Opened {
 
 /// Opens a listener, and expects to be told.
 #[cfg(feature = "ebpf")]
-fn prove_changes(changes: &mut ebpf::Changes) -> Result<TcpListener, String> {
-    let own = TcpListener::bind("127.0.0.1:0").map_err(|error| chain(&error))?;
+fn prove_changes(changes: &mut ebpf::Changes) -> Result<(), String> {
+    let _own = TcpListener::bind("127.0.0.1:0").map_err(|error| chain(&error))?;
     if changes.clear().is_empty() {
         return Err("the kernel part did not notice a listener of our own".into());
     }
-    Ok(own)
+    Ok(())
 }
 
-/// Looks for it. The programs load in a foreign PID namespace too, and then the walk shows nothing,
+/// Why a walk has not shown that walks are of use.
+#[cfg(feature = "ebpf")]
+pub(crate) enum Unproven {
+    /// It took too long. Another one may not.
+    Slow(ebpf::Error),
+    /// It does not see this process, or does not work.
+    Blind(String),
+}
+
+/// Opens a listener, and looks for it. The programs load in a foreign PID namespace too, and then the walk shows nothing,
 /// or processes by numbers that mean others here.
 #[cfg(feature = "ebpf")]
-fn prove_walk(
-    source: &mut ebpf::Sockets,
-    own: &TcpListener,
-    identity: Identity,
-) -> Result<(), String> {
-    let port = own.local_addr().map_err(|error| chain(&error))?.port();
+pub(crate) fn prove_walk(source: &mut ebpf::Sockets, identity: Identity) -> Result<(), Unproven> {
+    let blind = |error: io::Error| Unproven::Blind(chain(&error));
+    let own = TcpListener::bind("127.0.0.1:0").map_err(blind)?;
+    let port = own.local_addr().map_err(blind)?.port();
     let netns = match identity {
-        Identity::Cookie => crate::netns::cookie_of(own),
+        Identity::Cookie => crate::netns::cookie_of(&own),
         Identity::Inode => Netns::own().and_then(|own| own.inode()).map(Cookie),
     };
-    let netns = netns.map_err(|error| chain(&error))?;
+    let netns = netns.map_err(blind)?;
     let is_own = |row: &crate::listeners::Row| {
         let pid = row.held_by.map(|held| held.pid);
         row.netns == netns && row.port.get() == port && pid == Some(process::id())
     };
     let mut is_seen = false;
-    source.snapshot(|row| is_seen |= is_own(&row)).map_err(|error| chain(&error))?;
+    source.snapshot(|row| is_seen |= is_own(&row)).map_err(|error| match error {
+        ebpf::Error::Deadline { .. } => Unproven::Slow(error),
+        error => Unproven::Blind(chain(&error)),
+    })?;
     if is_seen {
         return Ok(());
     }
-    Err("open files of the node are not visible: run in the host's PID namespace (hostPID: true)"
-        .into())
+    let reason = "open files of the node are not visible: run in the host's PID namespace (hostPID: true), \
+                  unless this node is itself a container";
+    Err(Unproven::Blind(reason.into()))
 }
 
 // === impl Source ===

@@ -138,13 +138,15 @@ impl Sight {
         let are_told = source.is_told();
         let (seen, pause) = (now, Duration::ZERO);
         let looks = Looks { seen, pause, complete: false, are_told, is_awaited: false };
+        #[cfg(feature = "ebpf")]
+        let descent = descent::Descent::at_start(&source, options.walks);
         Ok(Self {
             source,
             hello,
             #[cfg(feature = "ebpf")]
             walks: options.walks,
             #[cfg(feature = "ebpf")]
-            descent: None,
+            descent,
             table,
             memory,
             marks,

@@ -11,10 +11,11 @@ use super::{Sight, files::payer_of, memory::Memory};
 use crate::{
     cause::chain,
     listeners::{Rows, Rung, ebpf},
+    netns::Identity,
     node::{
-        Error,
+        Error, Walks,
         protocol::Hello,
-        rung::{Source, prove_sock_diag},
+        rung::{Source, Unproven, prove_sock_diag, prove_walk},
         table::Standing,
     },
 };
@@ -25,6 +26,21 @@ pub(super) struct Descent {
     from: Hello,
     /// When it is tried again.
     again: Instant,
+    /// Whether a walk has shown that walks see what they are to see.
+    is_proven: bool,
+}
+
+// === impl Descent ===
+
+impl Descent {
+    /// Where the first walk of all took too long already: then there are the parts for it, and they
+    /// are not in use.
+    pub(super) fn at_start(source: &Source, walks: Walks) -> Option<Self> {
+        let Source::EbpfSockDiag(sockets) = source else { return None };
+        let again = Instant::now() + walks.again;
+        let from = Hello::new(Rung::Ebpf, None);
+        sockets.has_walk().then_some(Self { from, again, is_proven: false })
+    }
 }
 
 // === impl Sight ===
@@ -71,7 +87,7 @@ impl Sight {
         tracing::warn!(%rung, reason = fallback, "a better rung is not in use any more");
         let from = mem::replace(&mut self.hello, Hello::new(rung, Some(&fallback)));
         let from = self.descent.take().map_or(from, |descent| descent.from);
-        self.descent = Some(Descent { from, again });
+        self.descent = Some(Descent { from, again, is_proven: true });
     }
 
     /// Puts the walk in the place of the second rung's way, if it is time to try it again.
@@ -79,10 +95,39 @@ impl Sight {
         if self.descent.as_ref().is_none_or(|descent| Instant::now() < descent.again) {
             return;
         }
+        if !self.is_proven() {
+            return;
+        }
         match mem::replace(&mut self.source, Source::Proc) {
             Source::EbpfSockDiag(sockets) => self.exchange(Source::Ebpf(sockets)),
             other => self.source = other,
         }
+    }
+
+    /// Whether walks are of use here; one that could not show it at the start is taken again. If it cannot
+    /// now, the next is tried after the same while.
+    fn is_proven(&mut self) -> bool {
+        let (Some(descent), Source::EbpfSockDiag(sockets)) = (&mut self.descent, &mut self.source)
+        else {
+            return true;
+        };
+        if descent.is_proven {
+            return true;
+        }
+        let are_numbers = self.table.processes.numbers().is_some();
+        let identity = if are_numbers { Identity::Inode } else { Identity::Cookie };
+        let reason = match prove_walk(sockets, identity) {
+            Ok(()) => {
+                descent.is_proven = true;
+                return true;
+            }
+            Err(Unproven::Slow(error)) => chain(&error),
+            Err(Unproven::Blind(reason)) => reason,
+        };
+        descent.again = Instant::now() + self.walks.again;
+        let fallback = format!("{}: {reason}", Rung::Ebpf);
+        self.hello = Hello::new(self.hello.rung, Some(&fallback));
+        false
     }
 
     /// A walk was not too long.
