@@ -209,9 +209,6 @@ pub enum Error {
     /// The agent cannot be started, or not be waited for.
     #[error("the agent cannot be started")]
     Agent(#[source] io::Error),
-    /// Memory cannot be given back.
-    #[error("cannot give back the memory that the start took")]
-    Footprint(#[source] io::Error),
     /// Whose descriptors are which cannot be told.
     #[error("cannot close inherited descriptors to the parts of merger")]
     Descriptors(#[source] io::Error),
