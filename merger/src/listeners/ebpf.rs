@@ -137,6 +137,7 @@ impl Sockets {
     }
 
     /// Whether the walk was loaded.
+    #[must_use]
     pub fn has_walk(&self) -> bool {
         self.walk.is_some()
     }
