@@ -189,6 +189,11 @@ pub enum Error {
     /// Namespaces cannot be told apart for another reason.
     #[error("cannot enter network namespaces")]
     Namespaces(#[source] io::Error),
+    /// No connection can be kept inside its namespace.
+    #[error(
+        "cannot bind a socket to the loopback interface: needs Linux 5.7 or newer, where that takes no right"
+    )]
+    Loopback(#[source] io::Error),
     /// The way that was asked for does not work here.
     #[error("listeners cannot be known by {rung}: {reason}")]
     Rung {
@@ -237,6 +242,11 @@ pub enum Error {
         /// How many there are.
         n_hidden: usize,
     },
+    /// Nobody's processes are seen but its own.
+    #[error(
+        "no process of this node is seen but merger's own: run in the host's PID namespace (hostPID: true)"
+    )]
+    Alone,
     /// The processes of other users, as those of pods are, cannot be dealt with.
     #[error(
         "cannot deal with processes of other users: missing {0}, or a security module refuses it"

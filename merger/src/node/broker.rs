@@ -25,7 +25,7 @@ use crate::{
         agenda::Agenda,
         channel,
         counters::{Atomics, add},
-        dial::{begin, caller},
+        dial::{begin, caller, try_loopback},
         footprint,
         hints::Hints,
         inquiries::{Inquiries, Inquiry},
@@ -96,6 +96,7 @@ impl Broker {
         let rung::Opened { source, hints, rung, fallback } = rung::open(options, identity)?;
         // What the rung lacks is told first: it is more of the same.
         here?;
+        try_loopback().map_err(Error::Loopback)?;
         policy::admit(caller())?;
         let counters = Arc::new(Atomics::default());
         let hello = Hello::new(rung, fallback.as_deref());

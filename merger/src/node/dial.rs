@@ -26,6 +26,13 @@ pub(crate) fn caller() -> Caller {
     Caller { uid: geteuid().as_raw(), gid: getegid().as_raw() }
 }
 
+/// Tries what keeps a connection inside its namespace, on a socket that goes nowhere.
+pub(crate) fn try_loopback() -> io::Result<()> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    netns::bind_to_loopback(&socket)
+}
+
 /// Begins a connection in the namespace that the thread is in now, if it is `netns`.
 ///
 /// The stream does not block, is not yet connected, and breaks off where it is closed.

@@ -12,6 +12,11 @@ use crate::refuse::{Call, refuse};
 /// rights that it takes.
 const SOCK_DIAG: Call =
     Call { number: libc::SYS_socket, arguments: &[(0, libc::AF_NETLINK), (2, 4)] };
+/// `setsockopt(…, SOL_SOCKET, SO_BINDTOIFINDEX)`, which takes a right below Linux 5.7.
+const BIND: Call = Call {
+    number: libc::SYS_setsockopt,
+    arguments: &[(1, libc::SOL_SOCKET), (2, libc::SO_BINDTOIFINDEX)],
+};
 const BPF: Call = Call { number: libc::SYS_bpf, arguments: &[] };
 
 /// Runs a test's body in a program of its own whose kernel refuses these calls.
@@ -89,5 +94,14 @@ fn a_node_tells_the_same_by_sock_diag_and_by_proc() {
             found.push(listeners);
         }
         assert_eq!(found[0], found[1]);
+    });
+}
+
+#[test]
+fn a_kernel_on_which_every_connection_would_fail_is_told_at_the_start() {
+    let test = "ladder::a_kernel_on_which_every_connection_would_fail_is_told_at_the_start";
+    check_without(test, &[BIND], async || {
+        let error = node::start(Options::default()).err().unwrap().to_string();
+        assert!(error.contains("Linux 5.7"), "{error}");
     });
 }
