@@ -5,7 +5,7 @@
 //! namespace neither may be seen, but nobody in there can enter the host's, so it is enough that this
 //! process' own is no pod's.
 
-use std::{fs, io};
+use std::{env, fs, io};
 
 use crate::{
     identity::Cookie,
@@ -22,6 +22,19 @@ pub(crate) const FIRST: u32 = 1;
 /// The first user namespace: `PROC_USER_INIT_INO` in
 /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h>.
 const OUTERMOST: &str = "user:[4026531837]";
+
+/// The first PID namespace: `PROC_PID_INIT_INO` in the same place.
+const FIRST_PIDS: &str = "pid:[4026531836]";
+
+/// Whether this process is in no PID namespace but the first. Where that is not said, it is.
+pub(crate) fn is_in_first_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").map_or(true, |pids| *pids == *FIRST_PIDS)
+}
+
+/// Whether a kubelet has started this: it tells every container where the API server is.
+pub(crate) fn is_in_pod() -> bool {
+    env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
 
 /// Whether this process is in no user namespace but the first.
 pub(crate) fn is_outermost() -> bool {

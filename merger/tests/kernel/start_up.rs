@@ -10,8 +10,10 @@ use merger::{
 use rustix::process::Signal;
 
 use super::{
+    cgroup::Root,
     namespace::{self, identities, look},
     offered::{has_walk, locks_maps, rungs},
+    pod::Pod,
     running::{Running, directory, signal, until},
     start_with, world,
 };
@@ -61,6 +63,24 @@ fn a_foreign_pid_namespace_is_told_and_not_used() {
         let reason = node.fallback().unwrap();
         let missing = if has_walk() { "hostPID: true" } else { "it came with Linux 5.11" };
         assert!(reason.contains(missing), "{reason}");
+    });
+}
+
+#[test]
+fn a_pod_without_the_hosts_processes_is_told_at_the_start() {
+    let test = "start_up::a_pod_without_the_hosts_processes_is_told_at_the_start";
+    let in_pod = "export KUBERNETES_SERVICE_HOST=10.96.0.1; exec \"$@\"";
+    let foreign =
+        ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", in_pod, "sh"];
+    world::inside(test, &foreign, "root", async || {
+        let error = node::start(Options::default()).err().unwrap().to_string();
+        assert!(error.contains("hostPID: true"), "{error}");
+        // A node that is a container has a kubelet, which is in another cgroup.
+        let (root, kubelet) = (Root::new(usize::MAX), Pod::new());
+        root.container("6d657267-6572-4000-8000-000000000000", "0123456789ab").join(kubelet.pid());
+        let (node, _changes) = start_with(Options::default());
+        assert!(look(&node).await.processes.iter().any(|process| process.pid == kubelet.pid()));
+        drop(kubelet);
     });
 }
 

@@ -19,6 +19,10 @@ use crate::{
 /// Whether it is all right that some processes cannot be looked into when the broker starts. Later on,
 /// nothing is asked while it is not.
 pub(super) fn admit(processes: &Processes) -> Result<(), Error> {
+    let cgroups = processes.iter().map(|process| &*process.cgroup);
+    if is_alone(cgroups, host::is_in_first_pid_namespace(), host::is_in_pod()) {
+        return Err(Error::Alone);
+    }
     let n_hidden = processes.hidden().count();
     if n_hidden == 0 {
         return Ok(());
@@ -29,6 +33,18 @@ pub(super) fn admit(processes: &Processes) -> Result<(), Error> {
     }
     tracing::warn!(n_hidden, "processes cannot be looked into, and are nobody's");
     Ok(())
+}
+
+/// Whether nobody is seen but the pod that merger is in: `hostPID` was forgotten. A node that is itself a
+/// container, as kind's are, has no first PID namespace either, but a kubelet, in another cgroup.
+fn is_alone<'p>(
+    cgroups: impl IntoIterator<Item = &'p str>,
+    is_first: bool,
+    is_in_pod: bool,
+) -> bool {
+    let mut cgroups = cgroups.into_iter();
+    let first = cgroups.next();
+    !is_first && is_in_pod && first.is_none_or(|first| cgroups.all(|cgroup| cgroup == first))
 }
 
 /// The first of the processes that cannot be looked into and ought to be.
@@ -95,5 +111,25 @@ mod tests {
         assert_eq!(unseen(&hiding(host::FIRST)), None);
         let found = unseen(&hiding(host::FIRST).hiding(7)).map(|hidden| hidden.pid);
         assert_eq!(found, host::is_outermost().then_some(7));
+    }
+
+    const POD: &str = "/kubepods/pod6d657267-6572-4000-8000-000000000000/0123456789ab";
+
+    #[track_caller]
+    fn check(cgroups: &[&str], [is_first, is_in_pod]: [bool; 2], expected: bool) {
+        assert_eq!(is_alone(cgroups.iter().copied(), is_first, is_in_pod), expected, "{cgroups:?}");
+    }
+
+    #[test]
+    fn a_pod_that_sees_itself_alone_was_not_given_the_hosts_processes() {
+        // With a cgroup namespace of its own, and without.
+        check(&["/", "/"], [false, true], true);
+        check(&[POD], [false, true], true);
+        check(&[], [false, true], true);
+        // The first PID namespace is the host's, whoever runs there.
+        check(&["/", "/"], [true, true], false);
+        // A node in a container has a kubelet, and somebody's machine is no pod.
+        check(&["/", "/../../../kubelet.slice/kubelet.service"], [false, true], false);
+        check(&["/", "/"], [false, false], false);
     }
 }
