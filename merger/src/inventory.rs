@@ -4,7 +4,11 @@
 //! are states, not changes, so the targets are made anew from them each time either changes, and
 //! nothing can be forgotten. Readers hold the newest [`Targets`] and never wait.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
@@ -18,7 +22,7 @@ use crate::{
     pods::{self, Known},
     scrape::{Alive, Scraper},
     target::{
-        Listener, Pod, PodRef, State,
+        Listener, Pod, PodRef, Refusal, State,
         note::Note,
         plan::{Plan, Probed, Rules},
     },
@@ -95,6 +99,23 @@ pub struct Settings {
     pub limits: merge::Limits,
 }
 
+/// How long what was seen last is believed while no look succeeds. They are taken every nine seconds.
+const BELIEVED: Duration = Duration::from_mins(1);
+
+/// The same targets, of which nothing is read: who holds a listener by now nobody has seen.
+fn outdated(mut targets: Targets) -> Targets {
+    for target in targets.values_mut() {
+        let plan = &mut Arc::make_mut(target).plan;
+        plan.probes.clear();
+        for source in &mut plan.sources {
+            if matches!(source.state, State::Ready(_)) {
+                source.state = State::Refused(Refusal::Outdated);
+            }
+        }
+    }
+    targets
+}
+
 /// The inventory of one node, before it runs.
 pub struct Inventory {
     node: Node,
@@ -131,14 +152,14 @@ impl Inventory {
         let Settings { node_name, host_network, rules, limits } = settings;
         let mut prober = Prober::new(Arc::clone(&scraper), limits);
         let mut awaited = Some(awaited);
-        let (mut snapshot, mut n_elsewhere) = (None, 0);
+        let (mut snapshot, mut n_elsewhere, mut seen) = (None, 0, Instant::now());
         let mut is_seen = false;
         loop {
             if !is_seen {
                 match node.snapshot().await {
-                    Ok(new) => snapshot = Some(new),
+                    Ok(new) => (snapshot, seen) = (Some(new), Instant::now()),
                     Err(node::Error::Ended) => return,
-                    // What was known stays known: a failed look has not closed a listener.
+                    // What was known stays known for a while: a failed look has not closed a listener.
                     Err(error) => warn!(%error, "cannot look at the node"),
                 }
             }
@@ -148,6 +169,7 @@ impl Inventory {
                 prober.keep_to(snapshot);
                 let probed = prober.probed();
                 let targets = targets(&known, snapshot, &node_name, host_network, &rules, probed);
+                let targets = if seen.elapsed() > BELIEVED { outdated(targets) } else { targets };
                 scraper.keep_to(alive(&targets));
                 prober.ask(&targets, snapshot);
                 replace(&publish, targets);

@@ -188,6 +188,12 @@ pub enum Refusal {
     /// A socket that is in no table of files may be anybody's.
     #[error("no process is seen to hold the socket, so it may be anybody's")]
     NoHolder,
+    /// What was seen is too old to go by.
+    #[error(
+        "this node could not be looked at for more than a minute, so whose the socket is by now is not \
+         known: the log of merger says why"
+    )]
+    Outdated,
     /// It cannot be ruled out that somebody else holds the socket.
     #[error(transparent)]
     Doubt(Doubt),

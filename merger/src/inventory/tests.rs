@@ -71,6 +71,21 @@ fn each_pod_gets_the_listeners_of_its_own_namespace() {
 }
 
 #[test]
+fn of_what_nobody_has_seen_for_long_nothing_is_read() {
+    let snapshot = Snapshot {
+        host: Cookie(1),
+        processes: vec![mk_process(10, 7, "a"), mk_process(20, 8, "b")],
+        listeners: vec![mk_listener(7, "a")],
+    };
+    let known = Known { pods: vec![mk_pod("a", None), mk_pod("b", None)], problems: vec![] };
+    let targets =
+        targets(&known, &snapshot, "here", false, &Rules::default(), &Probed::default());
+    let states: Vec<State> =
+        outdated(targets).values().map(|target| target.plan.sources[0].state.clone()).collect();
+    assert_eq!(states, [State::Refused(Refusal::Outdated), State::Pending]);
+}
+
+#[test]
 fn a_listener_that_comes_and_goes_is_no_news_and_a_namespace_is() {
     let of = |listeners| {
         let processes = vec![mk_process(10, 7, "a")];
