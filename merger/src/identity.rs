@@ -240,6 +240,15 @@ mod tests {
     }
 
     #[test]
+    fn where_the_pause_container_is_gone_the_next_oldest_says_whose_it_is() {
+        let guest = [(21, 6, 7, "a"), (22, 7, 7, "a"), (39, 3, 8, "b"), (40, 8, 7, "b")];
+        check(&guest, "a", Some(Ok(7)));
+        let unclear = Unclear::OldestIsForeign { pid: 40 };
+        let of_another = [(21, 7, 7, "a"), (39, 3, 8, "b"), (40, 6, 7, "b")];
+        check(&of_another, "a", Some(Err(unclear)));
+    }
+
+    #[test]
     fn a_pod_in_the_hosts_namespace_is_not_scraped() {
         check(&[(1, 0, 1, ""), (20, 5, 1, "a")], "a", Some(Err(Unclear::HostNetwork)));
     }

@@ -78,8 +78,7 @@ fn of_what_nobody_has_seen_for_long_nothing_is_read() {
         listeners: vec![mk_listener(7, "a")],
     };
     let known = Known { pods: vec![mk_pod("a", None), mk_pod("b", None)], problems: vec![] };
-    let targets =
-        targets(&known, &snapshot, "here", false, &Rules::default(), &Probed::default());
+    let targets = targets(&known, &snapshot, "here", false, &Rules::default(), &Probed::default());
     let states: Vec<State> =
         outdated(targets).values().map(|target| target.plan.sources[0].state.clone()).collect();
     assert_eq!(states, [State::Refused(Refusal::Outdated), State::Pending]);

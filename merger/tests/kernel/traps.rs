@@ -14,10 +14,10 @@ use std::{
 };
 
 use merger::{
-    identity::Cookie,
+    identity::{Cookie, Unclear, namespaces},
     listeners::Rung,
     netns::Identity,
-    node::{Changes, Node, Options, Rungs, Snapshot},
+    node::{Changes, Connect, Node, Options, Rungs, Snapshot},
     target::Doubt,
 };
 use rustix::{
@@ -28,6 +28,7 @@ use rustix::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    cgroup::Root,
     find,
     message::Message,
     mk_socket,
@@ -42,6 +43,9 @@ const PORT: u16 = 4711;
 
 /// Longer than any table of processes is believed.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The kernel tells the start of a process in hundredths of a second.
+const TICK: Duration = Duration::from_millis(20);
 
 /// A node that knows its listeners by one rung.
 struct Watch {
@@ -362,6 +366,63 @@ fn a_pod_whose_pause_container_is_gone_listens_on() {
         watch.until_open(pod.cookie, address()).await;
         drop(again);
         watch.until_closed(pod.cookie).await;
+    });
+}
+
+/// What every rung says of a pod whose first process ends: the namespace is its own still, and no more if
+/// the next oldest in there is another pod's.
+#[test]
+fn a_pod_whose_pause_container_is_gone_is_attributed_by_the_next_oldest() {
+    on_each_rung(async |mut watch| {
+        let root = Root::new(usize::MAX);
+        let uid = |n: u32| format!("6d657267-6572-4000-8200-{n:012}");
+        for (number, next_is_own) in [(1, true), (2, false)] {
+            let (own, other) = (uid(number), uid(number + 10));
+            let (neighbour, mut pod) = (Pod::new(), Pod::new());
+            let join = |uid: &str, pid| root.container(uid, "0123456789ab").join(pid);
+            join(&own, pod.pid());
+            join(&other, neighbour.pid());
+            // A process that has entered the pod, from which its next one is told by the time of its start.
+            let null = || fs::File::open("/dev/null").unwrap();
+            let netns = pod.netns();
+            let mut enter = || netns.within(|| Ok(pod.hand_over(null()))).unwrap();
+            let [second, third] = [enter(), {
+                sleep(TICK).await;
+                enter()
+            }];
+            let (is_own, is_other) = if next_is_own { (second, third) } else { (third, second) };
+            join(&own, is_own);
+            join(&other, is_other);
+            let (listener, bound) = pod.listen("127.0.0.1:4711");
+            join(&own, pod.hand_over(listener));
+            let told = |snapshot: &Snapshot, uid: &str| {
+                namespaces(&snapshot.processes, snapshot.host).remove(uid)
+            };
+            let is_known = |snapshot: &Snapshot| {
+                find(snapshot, pod.cookie, bound).is_some_and(|one| one.holders.len() == 1)
+                    && told(snapshot, &own) == Some(Ok(pod.cookie))
+            };
+            watch.until("the pod's namespace is known", is_known).await;
+            end(pod.pid());
+            let expected = if next_is_own {
+                Ok(pod.cookie)
+            } else {
+                Err(Unclear::OldestIsForeign { pid: second })
+            };
+            let is_told = |snapshot: &Snapshot| {
+                let is_gone = snapshot.processes.iter().all(|process| process.pid != pod.pid());
+                is_gone && told(snapshot, &own) == Some(expected.clone())
+            };
+            watch.until("the next oldest says whose it is", is_told).await;
+            if next_is_own {
+                // Into the namespace the broker goes by the next oldest as well.
+                let snapshot = watch.node.snapshot().await.unwrap();
+                let netns = told(&snapshot, &own).unwrap().unwrap();
+                let request = Connect { netns, address: bound, owner: None };
+                watch.node.connect(request).await.unwrap();
+                watch.node.confirm(request).await.unwrap();
+            }
+        }
     });
 }
 
