@@ -27,6 +27,9 @@ const N_KILLS: usize = 200;
 const N_PODS: usize = 8;
 const N_READERS: usize = 2;
 
+/// What the project promises for pages after a kill.
+const PROMISED: Duration = Duration::from_secs(2);
+
 /// The name of an object of the kernel part in `/proc/<pid>/fdinfo`, and what bpftool calls its kind.
 const KINDS: [(&str, &str); 3] = [("prog_id:", "prog"), ("map_id:", "map"), ("link_id:", "link")];
 
@@ -38,7 +41,7 @@ struct Remains {
     objects: BTreeSet<(&'static str, u32)>,
 }
 
-/// Whether nothing was left.
+/// Whether nothing was left, and pages were there again in time.
 pub(super) fn run() -> bool {
     let (pods, mut zygote) = (directory(), Zygote::start(&[]));
     for number in 0..N_PODS {
@@ -123,14 +126,18 @@ fn kill(running: &mut Running, pods: &Path) -> bool {
     running.end();
     // The kernel frees objects a moment after their last descriptor.
     thread::sleep(Duration::from_secs(1));
+    let mut is_in_time = true;
     for (who, waits) in ["agent", "broker"].iter().zip(&waits) {
-        let most = waits.iter().max().copied().unwrap_or_default().as_millis();
+        let longest = waits.iter().max().copied();
+        // Where nobody waited nothing is shown.
+        is_in_time &= longest.is_some_and(|longest| longest <= PROMISED);
+        let most = longest.unwrap_or_default().as_millis();
         let what = format!("{who} killed, {} times: pages again, max", waits.len());
         tell(&what, &format!("{most} ms"), "2000 ms");
     }
     tell("brokers killed before they served", &n_early.to_string(), "");
     tell("descriptors more in the broker", &n_left_open.to_string(), "0");
-    remains.tell() && n_left_open == 0
+    remains.tell() && n_left_open == 0 && is_in_time && n_early > 0
 }
 
 /// The fewest that a process has within a while: while it answers it has some for a moment.
