@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    identity::{PodUid, cgroup_path},
+    identity::{PodUid, Process, cgroup_path},
     listeners::{Socket, proc, sock_diag},
     netns::Netns,
     node::{
@@ -20,13 +20,10 @@ use crate::{
         policy::Refusal,
         processes::{self, Hidden, Processes},
         protocol::Unconnected,
+        sight::files::{OF_EACH, OF_ONE, pod_or_cgroup},
     },
     target::Holder,
 };
-
-/// Files that one look goes through: it takes a second at most. Where there are more, nobody knows who
-/// else holds a socket.
-const FILES: usize = 1 << 20;
 
 /// Who holds the sockets that may answer at some addresses of the host, at one moment.
 pub(crate) struct Owners(Result<Vec<(Socket, Vec<Holder>)>, Unconnected>);
@@ -64,7 +61,7 @@ fn look(
         Err(_) => proc::listeners_of(host).map_err(ConnectError::Namespace)?,
     };
     sockets.retain(|socket| addresses.iter().any(|&address| answers(socket, address)));
-    let held = holders(&sockets, known, FILES)?;
+    let held = holders(&sockets, known, OF_ONE)?;
     Ok(sockets.into_iter().zip(held).collect())
 }
 
@@ -100,19 +97,27 @@ fn answers(socket: &Socket, address: SocketAddr) -> bool {
     port.get() == address.port() && is_there(bound.to_canonical())
 }
 
-/// The holders of each of these sockets. Fails where somebody's files cannot be seen, or there are more
-/// than there is room for.
+/// The holders of each of these sockets. Of the files of one pod, or of one cgroup outside of pods, so many
+/// are looked at as `share` says, by the rule of `sight/files.rs`, so that whoever has more costs itself. All
+/// that no sweep has seen yet have one share together. Fails where somebody's files cannot be seen.
 fn holders(
     sockets: &[Socket],
     known: &Processes,
-    mut room: usize,
+    share: usize,
 ) -> Result<Vec<Vec<Holder>>, ConnectError> {
     if sockets.is_empty() {
         return Ok(vec![]);
     }
     let wanted: HashSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
     let mut held: HashMap<u64, Vec<u32>> = HashMap::new();
+    let whose: HashMap<u32, &Process> =
+        known.iter().map(|process| (process.pid, process)).collect();
+    let mut shares: HashMap<String, usize> = HashMap::new();
     for pid in processes::pids().map_err(ConnectError::Namespace)? {
+        let of = whose.get(&pid).map(|process| pod_or_cgroup(process)).unwrap_or_default();
+        let left = shares.entry(of).or_insert(share);
+        let most = (*left / 2).max(OF_EACH);
+        let mut room = most;
         let open = match processes::open_sockets(pid, &mut room) {
             Ok(open) => open,
             // Whatever contains this machine hides it from everybody, and that was admitted.
@@ -121,9 +126,7 @@ fn holders(
                 return Err(Refusal::HolderHidden { pid, why }.into());
             }
         };
-        if room == 0 {
-            return Err(Refusal::Crowded { pid }.into());
-        }
+        *left = left.saturating_sub(most - room);
         let inodes = open.into_iter().flat_map(|(_, inodes)| inodes);
         for inode in inodes.filter(|inode| wanted.contains(inode)) {
             held.entry(inode).or_default().push(pid);
@@ -144,6 +147,16 @@ fn holders(
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs::{self, File},
+        net::TcpListener,
+        os::{
+            fd::{AsRawFd as _, OwnedFd},
+            unix::fs::MetadataExt as _,
+        },
+        process::Command,
+    };
+
     use super::*;
 
     /// Each socket as the pods of its holders, `-` for one that is of none.
@@ -182,18 +195,25 @@ mod tests {
     }
 
     #[test]
-    fn where_not_all_files_are_looked_at_nobody_is_sure() {
-        let (address, port) = (IpAddr::from([127, 0, 0, 1]), 80.try_into().unwrap());
-        let sockets = [Socket { address, port, inode: 1 }];
-        let few = holders(&sockets, &Processes::default(), 1);
-        // Without rights it ends at another's process, which is refused as well.
-        let is_refused = |error| {
-            matches!(
-                error,
-                ConnectError::Refused(Refusal::Crowded { .. } | Refusal::HolderHidden { .. })
-            )
-        };
-        assert!(few.is_err_and(is_refused));
+    fn who_has_more_files_than_its_share_costs_nobody_else() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().try_into().unwrap();
+        let inode = fs::metadata(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap().ino();
+        let sockets = [Socket { address: IpAddr::from([127, 0, 0, 1]), port, inode }];
+        let _more: Vec<File> = (0..200).map(|_| File::open("/dev/null").unwrap()).collect();
+        // Whoever has nothing left has its lowest descriptors looked at still.
+        let mut child =
+            Command::new("sleep").arg("600").stdin(OwnedFd::from(listener)).spawn().unwrap();
+        for share in [0, 1, OF_ONE] {
+            match holders(&sockets, &Processes::default(), share) {
+                Ok(held) => assert!(held[0].iter().any(|holder| holder.pid == child.id())),
+                // Without rights it ends at another's process, which is refused.
+                Err(ConnectError::Refused(Refusal::HolderHidden { .. })) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
         assert!(holders(&[], &Processes::default(), 0).is_ok(), "there is nothing to be held");
     }
 

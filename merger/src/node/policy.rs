@@ -89,15 +89,6 @@ pub enum Refusal {
         /// What they are hidden by.
         why: Unseen,
     },
-    /// All who may hold the socket were not looked at.
-    #[error(
-        "the processes of this node have more open files than are looked at, so whose the socket is \
-         cannot be known: process {pid} and others may hold it"
-    )]
-    Crowded {
-        /// The process at which the look ended.
-        pid: u32,
-    },
     /// Beyond what the kernel was asked for, another listener may answer at the address.
     #[error(
         "the host's network namespace has more listeners than are looked at, so whose the socket is \

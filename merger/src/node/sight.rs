@@ -40,7 +40,7 @@ use crate::{
 pub(crate) mod comparison;
 #[cfg(feature = "ebpf")]
 mod descent;
-mod files;
+pub(in crate::node) mod files;
 mod hidden;
 #[cfg_attr(
     all(not(feature = "ebpf"), not(test)),

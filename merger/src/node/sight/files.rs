@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// Files of one pod, or of one cgroup outside of pods, that are looked at in one sweep.
-const OF_ONE: usize = 1 << 18;
+pub(in crate::node) const OF_ONE: usize = 1 << 18;
 
 /// Files of one process that are looked at whoever is beside it.
-const OF_EACH: usize = 64;
+pub(in crate::node) const OF_EACH: usize = 64;
 
 /// Files that are looked at without one, for a single namespace.
 const AT_ONCE: usize = 1 << 14;
@@ -99,7 +99,8 @@ pub(super) fn payer_of(processes: &Processes, held: Option<Held>) -> Payer<'_> {
     cgroup_path::place(&process.cgroup).map_or(Payer::NoPod, |place| Payer::Pod(place.pod))
 }
 
-fn pod_or_cgroup(process: &Process) -> String {
+/// Who has a share of its own.
+pub(in crate::node) fn pod_or_cgroup(process: &Process) -> String {
     let owner = cgroup_path::owner(&process.cgroup);
     owner.map_or_else(|| (*process.cgroup).to_owned(), |owner| owner.pod_uid)
 }
