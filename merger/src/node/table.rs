@@ -211,10 +211,9 @@ impl Table {
         let mut enough = true;
         for &holder in unknown {
             if self.explains(holder, now) {
-                let new = now.get(holder.0);
-                new.iter().for_each(|new| keep_oldest(&mut self.oldest, new.netns, new));
                 self.processes.take(holder.0, now);
                 if let Some(new) = now.get(holder.0) {
+                    keep_oldest(&mut self.oldest, new.netns, new);
                     self.attribute(new.netns);
                 }
                 self.seen.insert(holder);
