@@ -85,23 +85,29 @@ fn the_better_rung_is_in_use_again_when_walks_are_short() {
         // Without `CLOEXEC`, so that each child has them all.
         let copies: Vec<_> = (0..each).map(|_| dup(io::stdin()).unwrap()).collect();
         // How many files are too many is up to the machine: the fastest walks through a million in time.
-        let mut n_children = 0;
         for _ in 0..MOST_CHILDREN {
             look(&node).await;
             if node.rung() == Rung::EbpfSockDiag {
                 break;
             }
             greedy.hand_over(File::open("/dev/null").unwrap());
-            n_children += 1;
         }
         assert_eq!(node.rung(), Rung::EbpfSockDiag);
         assert!(find(&look(&node).await, modest.cookie, bound).is_some());
-        // One that starts meanwhile, with so many files that no walk is just short enough, starts by that rung.
-        for _ in 0..n_children {
-            greedy.hand_over(File::open("/dev/null").unwrap());
-        }
-        let (late, _) = start(Duration::from_millis(100), Duration::from_millis(100));
+        // One that starts meanwhile, with so many files that its first walk is too long, starts by that rung.
+        let mut n_children = 0;
+        let late = loop {
+            let (late, _) = start(Duration::from_millis(100), Duration::from_millis(100));
+            if late.rung() == Rung::EbpfSockDiag || n_children >= MOST_CHILDREN {
+                break late;
+            }
+            for _ in 0..10 {
+                greedy.hand_over(File::open("/dev/null").unwrap());
+                n_children += 1;
+            }
+        };
         assert_eq!(late.rung(), Rung::EbpfSockDiag);
+        assert!(late.fallback().is_some_and(|reason| reason.contains("takes longer than")));
         assert!(find(&look(&late).await, modest.cookie, bound).is_some());
         drop((copies, greedy));
         for node in [node, late] {
