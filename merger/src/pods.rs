@@ -12,6 +12,7 @@ use crate::target::Pod;
 
 pub mod cri;
 pub mod manifests;
+mod object;
 
 /// What a source of pods knows at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,192 @@
+//! A `Pod` as the Kubernetes API writes it, to what is used of it.
+//!
+//! Only the fields that are used are read, so an object of any version of the API will do. Source:
+//! `Pod` in `staging/src/k8s.io/api/core/v1/types.go` of kubernetes/kubernetes.
+
+use std::{collections::BTreeMap, num::NonZeroU16};
+
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+
+use crate::target::{Container, Pod, PodRef, Port, annotations, mesh};
+
+/// What an object has to say to be a pod, and does not: the field, and what it is for.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is missing: {1}")]
+pub(super) struct Missing(&'static str, &'static str);
+
+/// The object, without its kind.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Object {
+    #[serde(deserialize_with = "null_is_unset")]
+    pub(super) metadata: Metadata,
+    #[serde(deserialize_with = "null_is_unset")]
+    pub(super) spec: Spec,
+    #[serde(deserialize_with = "null_is_unset")]
+    pub(super) status: Status,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Metadata {
+    namespace: Option<String>,
+    name: String,
+    uid: String,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Spec {
+    node_name: Option<String>,
+    #[serde(deserialize_with = "null_is_unset")]
+    containers: Vec<ContainerSpec>,
+    #[serde(deserialize_with = "null_is_unset")]
+    init_containers: Vec<ContainerSpec>,
+    #[serde(deserialize_with = "null_is_unset")]
+    ephemeral_containers: Vec<ContainerSpec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ContainerSpec {
+    name: String,
+    #[serde(deserialize_with = "null_is_unset")]
+    ports: Vec<PortSpec>,
+    #[serde(deserialize_with = "null_is_unset")]
+    env: Vec<Variable>,
+    restart_policy: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Variable {
+    name: String,
+    value: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PortSpec {
+    name: Option<String>,
+    container_port: u16,
+    protocol: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Status {
+    phase: String,
+    #[serde(deserialize_with = "null_is_unset")]
+    container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "null_is_unset")]
+    init_container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "null_is_unset")]
+    ephemeral_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ContainerStatus {
+    name: String,
+    #[serde(rename = "containerID")]
+    container_id: Option<String>,
+    #[serde(deserialize_with = "null_is_unset")]
+    state: ContainerState,
+}
+
+/// At most one of its fields is set.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerState {
+    terminated: Option<IgnoredAny>,
+}
+
+/// As the Kubernetes API takes it.
+pub(super) fn null_is_unset<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+// === impl Object ===
+
+impl Object {
+    /// What is used of it, or what is missing.
+    pub(super) fn into_pod(self) -> Result<Pod, Missing> {
+        let Self { metadata, spec, status } = self;
+        let Metadata { namespace, name, uid, annotations } = metadata;
+        if name.is_empty() {
+            return Err(Missing("metadata.name", "the pod's pages are found by it"));
+        }
+        if uid.is_empty() {
+            let why = "it ties the pod to its cgroup; `kubectl get pods -o yaml` has it";
+            return Err(Missing("metadata.uid", why));
+        }
+        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+        let Status {
+            phase,
+            container_statuses,
+            init_container_statuses,
+            ephemeral_container_statuses,
+        } = status;
+        let statuses = container_statuses
+            .into_iter()
+            .chain(init_container_statuses)
+            .chain(ephemeral_container_statuses);
+        let statuses: BTreeMap<String, ContainerStatus> =
+            statuses.map(|status| (status.name.clone(), status)).collect();
+        let Spec { node_name, containers, init_containers, ephemeral_containers } = spec;
+        // An init container that restarts always is a sidecar; the others end before the pod serves.
+        let (sidecars, init): (Vec<_>, Vec<_>) = init_containers
+            .into_iter()
+            .partition(|container| container.restart_policy.as_deref() == Some("Always"));
+        let passing = init.into_iter().chain(ephemeral_containers);
+        let running = passing.filter(|container| {
+            let status = statuses.get(&container.name);
+            status.is_some_and(|s| s.container_id.is_some() && s.state.terminated.is_none())
+        });
+        let containers = containers
+            .into_iter()
+            .chain(sidecars)
+            .chain(running)
+            .map(|container| container.into_container(&statuses))
+            .collect();
+        Ok(Pod {
+            name: PodRef { namespace, name },
+            uid,
+            node: node_name,
+            annotations: annotations::pruned(annotations.unwrap_or_default()),
+            containers,
+            ended: matches!(phase.as_str(), "Succeeded" | "Failed"),
+        })
+    }
+}
+
+// === impl ContainerSpec ===
+
+impl ContainerSpec {
+    fn into_container(self, statuses: &BTreeMap<String, ContainerStatus>) -> Container {
+        let Self { name, ports, env, restart_policy: _ } = self;
+        let id = statuses.get(&name).and_then(|status| status.container_id.as_deref());
+        let id = id.map(without_runtime);
+        let env = env.into_iter().filter(|v| mesh::ENVIRONMENT.contains(&v.name.as_str()));
+        let env = annotations::cut(env.filter_map(|v| Some((v.name, v.value?))).collect());
+        let ports = ports
+            .into_iter()
+            .filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
+            .filter_map(|PortSpec { name, container_port, protocol: _ }| {
+                let name = name.filter(|name| !name.is_empty());
+                Some(Port { name, number: NonZeroU16::new(container_port)? })
+            })
+            .collect();
+        Container { name, id, ports, env }
+    }
+}
+
+/// `containerd://<id>` without the runtime.
+fn without_runtime(id: &str) -> String {
+    id.split_once("://").map_or(id, |(_, id)| id).to_owned()
+}
