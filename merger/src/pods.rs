@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::target::Pod;
 
 pub mod cri;
+pub mod kube;
 pub mod manifests;
 mod object;
 
@@ -26,7 +27,7 @@ pub struct Known {
 /// Something that should have been a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Where it was found: a file, or a sandbox of the runtime.
+    /// Where it was found: a file, a sandbox of the runtime, or an object of the API server.
     pub place: String,
     /// What is wrong with it, and what would be right.
     pub what: String,

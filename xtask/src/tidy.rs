@@ -158,7 +158,7 @@ mod tests {
             "use std::io;\nuse aya_log::EbpfLogger;\nfn f(r: hyper::Request<()>) {}\nuse kube;",
             &[
                 "merger/src/inventory.rs:2: aya is named outside of listeners/ebpf, node/loader",
-                "merger/src/inventory.rs:3: hyper is named outside of scrape, serve, pods/cri",
+                "merger/src/inventory.rs:3: hyper is named outside of pods/cri, pods/kube, scrape, serve",
                 "merger/src/inventory.rs:4: kube is named outside of pods/kube, serve/access",
             ],
         );

@@ -39,7 +39,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aya", &["listeners/ebpf", "node/loader"]),
     ("kube", &["pods/kube", "serve/access"]),
     ("k8s_openapi", &["pods/kube", "serve/access"]),
-    ("hyper", &["scrape", "serve", "pods/cri"]),
+    ("hyper", &["pods/cri", "pods/kube", "scrape", "serve"]),
     ("prost", &["pods/cri"]),
     ("tonic", &["pods/cri"]),
 ];

@@ -1,0 +1,17 @@
+//! The pods of an API server that is a double: it asserts on requests, and plays what a real one said.
+//!
+//! Double and source are in one thread, whose clock is paused: it goes on when nobody has anything else
+//! to do, so ten minutes take none.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "what was asked, and what it took, is the result")]
+
+mod double;
+mod failures;
+mod heap;
+mod lists;
+mod memory;
+mod outage;
+mod recordings;
+mod requests;
+mod tls;
+mod world;

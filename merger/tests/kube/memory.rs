@@ -1,0 +1,154 @@
+//! 500 pods that are as large as an API server lets anybody make them.
+//!
+//! The double has a thread and a clock of its own, so that what is counted is the source's alone.
+
+use std::{sync::mpsc, thread, time::Duration};
+
+use merger::pods::kube::{Access, List, watch as watch_pods};
+use tokio::{runtime, sync::oneshot, time};
+
+use crate::{
+    double::{Answer, Double, Play, Step, on},
+    heap,
+    recordings::{event, no_progress, pod},
+    requests::{STREAM, list_of, page_of, watch},
+    world::kubeconfig,
+};
+
+/// More pods than a node has.
+const MANY: usize = 500;
+
+/// Enough to fill pages of escaped annotations, which take a debug build half a second a pod.
+const SOME: usize = 40;
+
+/// What the API server takes of the annotations of one object: `TotalAnnotationSizeLimitB` in
+/// `staging/src/k8s.io/apimachinery/pkg/api/validation/objectmeta.go` of kubernetes/kubernetes.
+const ANNOTATIONS: usize = 256 << 10;
+
+/// What is promised.
+const PROMISE: isize = 64 << 20;
+
+/// Everything that was allocated beyond it would be for one pod.
+const KEPT: isize = 32 << 20;
+
+/// The pods from `first` on, of a page of `limit`, one at a time.
+fn page(first: usize, limit: usize, n_pods: usize, annotation: (&'static str, char)) -> Answer {
+    let last = (first + limit).min(n_pods);
+    let next = if last < n_pods { format!(",\"continue\":\"{last}\"") } else { String::new() };
+    let head = format!(
+        "{{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{{\"resourceVersion\":\"9\"{next}}},\"items\":["
+    );
+    let items = (first..last).map(move |n| {
+        let comma = if n == first { "" } else { "," };
+        format!("{comma}{}", hostile(n, annotation))
+    });
+    let parts = [head].into_iter().chain(items).chain(["]}".to_owned()]);
+    Answer::plays([Play::Many(Box::new(parts.map(Into::into)))])
+}
+
+/// JSON of a pod whose annotation is as large as it may be.
+fn hostile(n: usize, (name, filling): (&'static str, char)) -> String {
+    let mut object = pod(&format!("pod-{n:03}"), &format!("{n}"), 8, "Running");
+    object["metadata"]["annotations"][name] = "FILLING".into();
+    // As an API server writes it: Go escapes what could be HTML.
+    let filling = if filling == '<' { "\\u003c".to_owned() } else { filling.to_string() };
+    object.to_string().replace("FILLING", &filling.repeat(ANNOTATIONS))
+}
+
+fn pages(limit: usize, n_pods: usize, annotation: (&'static str, char)) -> Vec<Step> {
+    (0..n_pods)
+        .step_by(limit)
+        .map(|first| {
+            let request =
+                if first == 0 { list_of(limit) } else { page_of(&first.to_string(), limit) };
+            on(&request, page(first, limit, n_pods, annotation))
+        })
+        .collect()
+}
+
+fn end() -> Step {
+    on(&watch(9), Answer::plays([Play::Stay]))
+}
+
+/// Reads them all, and prints what that took.
+#[track_caller]
+fn check(name: &str, n_pods: usize, list: List, script: Vec<Step>) {
+    let (tell, told) = mpsc::channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = thread::spawn(move || {
+        runtime().block_on(async {
+            tell.send(Double::start(script).await).unwrap();
+            let _ = stopped.await;
+        });
+    });
+    let double = told.recv().unwrap();
+
+    heap::begin();
+    let (in_use, peak) = runtime().block_on(async {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let cluster = format!("server: 'http://{}'", double.address);
+        std::fs::write(file.path(), kubeconfig(&cluster, "{}")).unwrap();
+        let access = Access::Kubeconfig(Some(file.path().to_owned()));
+        let (mut reader, run) = watch_pods(access, "n1", list).unwrap();
+        let run = tokio::spawn(run);
+        let all = reader.wait_for(|known| known.as_ref().is_some_and(|k| k.pods.len() == n_pods));
+        drop(time::timeout(Duration::from_mins(2), all).await.expect("all pods").unwrap());
+        while !double.is_done() {
+            time::sleep(Duration::from_millis(10)).await;
+        }
+        let measured = heap::in_use_and_peak();
+        run.abort();
+        measured
+    });
+    stop.send(()).unwrap();
+    server.join().unwrap();
+    let mib = |bytes: isize| bytes / (1 << 10) * 100 / (1 << 10);
+    let (in_use_mib, peak_mib) = (mib(in_use), mib(peak));
+    println!(
+        "{name}: {n_pods} pods in {} requests, at most {}.{:02} MiB, {}.{:02} MiB when all are known",
+        double.log().len(),
+        peak_mib / 100,
+        peak_mib % 100,
+        in_use_mib / 100,
+        in_use_mib % 100,
+    );
+    double.check();
+    assert!(peak < PROMISE && in_use < KEPT, "{peak} bytes at most, {in_use} in the end");
+}
+
+fn runtime() -> runtime::Runtime {
+    runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn annotations_that_nobody_reads_take_no_memory() {
+    let mut script = pages(16, MANY, ("example.com/filled", 'x'));
+    script.push(end());
+    check("annotations that nobody reads", MANY, List::Pages, script);
+}
+
+/// In JSON each byte of it is six. Pages of sixteen and of eight are broken off, then they are of four.
+/// The second list is read while the first is known.
+#[test]
+fn annotations_that_are_read_are_cut_and_pages_that_are_too_large_are_halved() {
+    let annotation = ("prometheus.io/path", '<');
+    let broken = [16, 8].map(|limit| on(&list_of(limit), page(0, limit, SOME, annotation)));
+    let mut script = Vec::from(broken);
+    script.extend(pages(4, SOME, annotation));
+    script.push(on(&watch(9), Answer::plays([no_progress()])));
+    script.extend(pages(4, SOME, annotation));
+    script.push(end());
+    check("annotations that are read, twice", SOME, List::Pages, script);
+}
+
+#[test]
+fn a_streamed_list_is_read_one_pod_at_a_time() {
+    let added = (0..MANY).map(|n| {
+        let pod = hostile(n, ("prometheus.io/path", 'x'));
+        format!("{{\"type\":\"ADDED\",\"object\":{pod}}}\n").into()
+    });
+    let complete = serde_json::json!({"kind": "Pod", "apiVersion": "v1", "metadata": {
+        "resourceVersion": "9", "annotations": {"k8s.io/initial-events-end": "true"}}});
+    let plays = [Play::Many(Box::new(added)), event("BOOKMARK", &complete), Play::Stay];
+    check("a streamed list", MANY, List::Streaming, vec![on(STREAM, Answer::plays(plays))]);
+}
