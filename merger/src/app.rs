@@ -49,12 +49,14 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
     match part {
         None if config.single_process => {
             info!("one process holds all rights, as --single-process asks");
+            tell_source(&config);
             let listener = serve::bind(config.listen)?;
             serve(config, listener, || node::start(options))
         }
         None => {
             // What a person gets wrong most easily is told before anything is loaded.
             source::check(&config.pods)?;
+            tell_source(&config);
             until_free(config.listen)?;
             Ok(supervisor::run(options)?.into())
         }
@@ -90,6 +92,22 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
                 );
             }
             serve(config, listener, || node::attach(channel))
+        }
+    }
+}
+
+/// Tells what is chosen where nobody said it.
+fn tell_source(config: &Config) {
+    let Config { pods, pods_reason, access, node_name, is_host_name, .. } = config;
+    info!(source = %pods, why = pods_reason, "where pods come from");
+    if *pods == PodSource::Kube {
+        info!(%access, node_name, "which API server is asked, and for the pods of which node");
+        if *is_host_name {
+            warn!(
+                node_name,
+                "no --node-name is given, so the node is taken to have the name of this host: in a pod \
+                 set MERGER_NODE_NAME from the field spec.nodeName"
+            );
         }
     }
 }
@@ -156,8 +174,12 @@ impl Agent {
     ) -> anyhow::Result<Self> {
         let Config {
             pods,
+            pods_reason: _,
+            access,
+            list,
             listen: _,
             node_name,
+            is_host_name: _,
             listeners: _,
             single_process,
             host_network,
@@ -167,7 +189,7 @@ impl Agent {
             max_samples,
         } = config;
         let is_here = single_process || !pods.is_apart();
-        let watched = is_here.then(|| Source::open(pods)?.watch()).transpose()?;
+        let watched = is_here.then(|| Source::open(pods, kube)?.watch()).transpose()?;
         let listener = TcpListener::from_std(listener).context("cannot listen")?;
         let (node, changes) = node()?;
         tell(&node);

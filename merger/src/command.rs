@@ -43,7 +43,7 @@ enum Verb {
     /// and CAP_SETUID, CAP_SETGID and CAP_KILL to run what reads metrics as a user without any right;
     /// as root it has them all.
     #[command(
-        after_help = "Example:\n  merger run --pods manifests:/etc/merger/pods\n\nThe server's paths are listed at http://127.0.0.1:15990/"
+        after_help = "Examples:\n  merger run --pods manifests:/etc/merger/pods\n  merger run --single-process --pods kube --node-name worker-1\n\nThe server's paths are listed at http://127.0.0.1:15990/"
     )]
     Run {
         /// A YAML file of the settings below, with `_` for `-`; flags go before it. Only the file has

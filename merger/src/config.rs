@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    env, fmt, fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
@@ -19,6 +19,7 @@ use serde::Deserialize;
 use crate::{
     merge,
     node::{Rung, Rungs},
+    pods::kube::{Access, List},
     scrape,
     serve::pages,
     target::{
@@ -31,11 +32,23 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where the pods of this node come from: `manifests:DIR`, a directory of Pod manifests, outside of
-    /// which the agent opens no file; `cri` or `cri:SOCKET`, the container runtime
-    /// (required)
+    /// Where the pods of this node come from: `kube`, the API server of a cluster; `cri` or `cri:SOCKET`,
+    /// the container runtime; or `manifests:DIR`, a directory of Pod manifests, outside of which the agent
+    /// opens no file
+    /// (default: kube in a pod, which is where KUBERNETES_SERVICE_HOST is set; else one is to be named)
     #[arg(long, value_name = "SOURCE", env = "MERGER_PODS")]
     pub pods: Option<PodSource>,
+
+    /// For --pods kube: the kubeconfig that names the API server (default: in a pod its service
+    /// account, else KUBECONFIG or ~/.kube/config)
+    #[arg(long, value_name = "FILE", env = "MERGER_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// For --pods kube: how it is asked for the pods that there are: `pages`, which every API server
+    /// knows, or `streaming`, which costs those from Kubernetes 1.32 on less memory
+    /// (default: pages)
+    #[arg(long, value_name = "HOW", env = "MERGER_KUBE_LIST")]
+    pub kube_list: Option<KubeList>,
 
     /// The address to serve on; any but loopback also takes --insecure-plaintext
     /// (default: 127.0.0.1:15990)
@@ -47,7 +60,8 @@ pub struct Settings {
     #[arg(long, env = "MERGER_INSECURE_PLAINTEXT", num_args = 0..=1, default_missing_value = "true")]
     pub insecure_plaintext: Option<bool>,
 
-    /// The name of this node: pods bound to another are left out (default: the name of the host)
+    /// The name of this node: pods bound to another are left out (default: the name of the host; in a
+    /// pod set MERGER_NODE_NAME from the field spec.nodeName)
     #[arg(long, value_name = "NAME", env = "MERGER_NODE_NAME")]
     pub node_name: Option<String>,
 
@@ -116,10 +130,22 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum PodSource {
+    /// The API server of a cluster.
+    Kube,
     /// A directory of Pod manifests.
     Manifests(PathBuf),
     /// The container runtime at this socket, or at one of those where runtimes listen.
     Cri(Option<PathBuf>),
+}
+
+/// How the API server is asked for the pods that there are, as a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KubeList {
+    /// By a list in pages
+    Pages,
+    /// By the beginning of a watch
+    Streaming,
 }
 
 /// How listeners are found, as a setting.
@@ -148,10 +174,18 @@ pub enum LogFormat {
 pub struct Config {
     /// Where the pods come from.
     pub pods: PodSource,
+    /// Why from there.
+    pub pods_reason: &'static str,
+    /// How the API server is found, where they come from it.
+    pub access: Access,
+    /// How it is asked for what there is.
+    pub list: List,
     /// The address to serve on.
     pub listen: SocketAddr,
     /// The name of this node.
     pub node_name: String,
+    /// Whether that is the name of the host, for want of another.
+    pub is_host_name: bool,
     /// How listeners are found.
     pub listeners: Rungs,
     /// Whether everything is done in one process.
@@ -166,6 +200,13 @@ pub struct Config {
     pub max_page_bytes: usize,
     /// The most samples of one source.
     pub max_samples: usize,
+}
+
+/// What is looked at where nobody says anything.
+struct Surroundings {
+    /// Whether this runs in a pod.
+    in_cluster: bool,
+    host_name: fn() -> io::Result<String>,
 }
 
 /// Why settings cannot be followed.
@@ -188,7 +229,7 @@ pub enum Error {
         message: String,
     },
     /// Nobody said where the pods come from.
-    #[error("no source of pods: name one by --pods manifests:DIR or --pods cri")]
+    #[error("no source of pods: name one by --pods kube, --pods cri or --pods manifests:DIR")]
     NoPods,
     /// Everybody could read everything.
     #[error(
@@ -238,6 +279,8 @@ impl Settings {
     pub fn or(self, other: Self) -> Self {
         let Self {
             pods,
+            kubeconfig,
+            kube_list,
             listen,
             insecure_plaintext,
             node_name,
@@ -257,6 +300,8 @@ impl Settings {
         } = self;
         Self {
             pods: pods.or(other.pods),
+            kubeconfig: kubeconfig.or(other.kubeconfig),
+            kube_list: kube_list.or(other.kube_list),
             listen: listen.or(other.listen),
             insecure_plaintext: insecure_plaintext.or(other.insecure_plaintext),
             node_name: node_name.or(other.node_name),
@@ -278,6 +323,11 @@ impl Settings {
 
     /// Checks the settings and puts in the defaults.
     pub fn check(self) -> Result<Config, Error> {
+        let in_cluster = env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        self.check_in(&Surroundings { in_cluster, host_name })
+    }
+
+    fn check_in(self, surroundings: &Surroundings) -> Result<Config, Error> {
         let listen = self.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 15990).into());
         if !listen.ip().is_loopback() && !self.insecure_plaintext.unwrap_or_default() {
             return Err(Error::Plaintext(listen));
@@ -299,7 +349,9 @@ impl Settings {
                 return Err(Error::Zero(name));
             }
         }
-        let node_name = self.node_name.map_or_else(host_name, Ok).map_err(Error::NodeName)?;
+        let is_host_name = self.node_name.is_none();
+        let node_name = self.node_name.map_or_else(surroundings.host_name, Ok);
+        let node_name = node_name.map_err(Error::NodeName)?;
         if node_name.is_empty() {
             return Err(Error::NoNode);
         }
@@ -308,10 +360,19 @@ impl Settings {
         }
         let queries = self.mesh_queries.unwrap_or_default();
         let meshes = Meshes::with(self.meshes.unwrap_or_default(), &queries)?;
+        let (pods, pods_reason) = surroundings.source(self.pods).ok_or(Error::NoPods)?;
+        let list = self.kube_list.map_or_else(List::default, |list| match list {
+            KubeList::Pages => List::Pages,
+            KubeList::Streaming => List::Streaming,
+        });
         Ok(Config {
-            pods: self.pods.ok_or(Error::NoPods)?,
+            pods,
+            pods_reason,
+            access: surroundings.access(self.kubeconfig),
+            list,
             listen,
             node_name,
+            is_host_name,
             listeners: self.listeners.map_or(Rungs::Auto, |Listeners(rungs)| rungs),
             single_process: self.single_process.unwrap_or_default(),
             host_network: self.host_network.unwrap_or_default(),
@@ -323,6 +384,26 @@ impl Settings {
             max_page_bytes,
             max_samples,
         })
+    }
+}
+
+// === impl Surroundings ===
+
+impl Surroundings {
+    /// Where pods come from, and why. The order of the defaults is here.
+    fn source(&self, said: Option<PodSource>) -> Option<(PodSource, &'static str)> {
+        match said {
+            Some(said) => Some((said, "the setting pods says so")),
+            None if self.in_cluster => Some((PodSource::Kube, "KUBERNETES_SERVICE_HOST is set")),
+            None => None,
+        }
+    }
+
+    fn access(&self, kubeconfig: Option<PathBuf>) -> Access {
+        match kubeconfig {
+            None if self.in_cluster => Access::InCluster,
+            file => Access::Kubeconfig(file),
+        }
     }
 }
 
@@ -344,7 +425,7 @@ impl PodSource {
     pub fn reads(&self) -> Vec<&Path> {
         match self {
             Self::Manifests(dir) => vec![dir],
-            Self::Cri(_) => vec![],
+            Self::Cri(_) | Self::Kube => vec![],
         }
     }
 
@@ -353,7 +434,7 @@ impl PodSource {
     pub fn is_apart(&self) -> bool {
         match self {
             Self::Manifests(_) => false,
-            Self::Cri(_) => true,
+            Self::Cri(_) | Self::Kube => true,
         }
     }
 }
@@ -363,12 +444,24 @@ impl FromStr for PodSource {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
+            None if text == "kube" => Ok(Self::Kube),
             Some(("manifests", dir)) if !dir.is_empty() => Ok(Self::Manifests(dir.into())),
             Some(("cri", socket)) if !socket.is_empty() => Ok(Self::Cri(Some(socket.into()))),
             None if text == "cri" => Ok(Self::Cri(None)),
-            _ => Err("the source of pods is manifests:DIR, a directory of Pod manifests, or \
-                      cri or cri:SOCKET, the container runtime"
+            _ => Err("the source of pods is kube, the API server of a cluster, cri or cri:SOCKET, the \
+                      container runtime, or manifests:DIR, a directory of Pod manifests"
                 .to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for PodSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kube => f.write_str("kube"),
+            Self::Manifests(dir) => write!(f, "manifests:{}", dir.display()),
+            Self::Cri(None) => f.write_str("cri"),
+            Self::Cri(Some(socket)) => write!(f, "cri:{}", socket.display()),
         }
     }
 }

@@ -33,10 +33,18 @@ pub struct Parts {
     pub targets: inventory::Reader,
 }
 
-/// Starts the logs on standard error; whether that takes them is nobody's concern. `filter` is a level, or directives like `merger=debug,info`.
+/// The client of the API server logs each failed try, and bodies that it cannot read, with whatever a pod
+/// has in its environment. What a person should know of it, `pods::kube` says.
+const QUIET: &str = "kube_client=off,kube_runtime=off";
+
+/// Starts the logs on standard error; whether that takes them is nobody's concern. `filter` is a level, or
+/// directives like `merger=debug,info`; the client of the API server is heard where they name it, as in
+/// `info,kube_client=debug`.
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    // Of two directives for one part the last counts.
+    let directives = format!("{QUIET},{filter}");
     // Each layer of the reason says the same again.
-    let filter = EnvFilter::builder().parse(filter).map_err(|_| {
+    let filter = EnvFilter::builder().parse(directives).map_err(|_| {
         anyhow::anyhow!("--log {filter}: neither a level nor directives like merger=debug,info")
     })?;
     let terminal = io::stderr().is_terminal();

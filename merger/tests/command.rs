@@ -130,7 +130,7 @@ fn two_files_of_one_name_are_refused() {
 #[test]
 fn a_wrong_argument_has_exit_code_2_and_shows_the_right_one() {
     check(&merger(&["run", "--lisen", "x"]), 2, "", "--listen");
-    check(&merger(&["run", "--pods", "kubernetes"]), 2, "", "the source of pods is manifests:DIR");
+    check(&merger(&["run", "--pods", "kubernetes"]), 2, "", "the source of pods is kube, ");
     check(&merger(&["run", "--scrape-timeout", "10"]), 2, "", "a number with ms, s or m");
     check(&merger(&["probe"]), 2, "", "--pid");
     check(&merger(&["merge"]), 2, "", "[NAME=]FILE");
@@ -139,7 +139,12 @@ fn a_wrong_argument_has_exit_code_2_and_shows_the_right_one() {
 
 #[test]
 fn settings_that_cannot_be_followed_end_the_run_with_the_next_step() {
-    check(&merger(&["run"]), 2, "", "no source of pods: name one by --pods manifests:DIR");
+    check(
+        &merger(&["run"]),
+        2,
+        "",
+        "no source of pods: name one by --pods kube or --pods manifests:DIR",
+    );
     let log = merger(&["run", "--pods", "manifests:/tmp", "--log", "merger=loud"]);
     check(&log, 2, "", "--log merger=loud: neither a level nor directives like merger=debug,info");
     let open = ["run", "--pods", "manifests:/tmp", "--listen", "0.0.0.0:0"];
@@ -150,6 +155,11 @@ fn settings_that_cannot_be_followed_end_the_run_with_the_next_step() {
     check(&merger(&silent), 1, "", "no container runtime answers at /nowhere");
     let nowhere = merger(&["run", "--pods", "manifests:/nowhere"]);
     check(&nowhere, 1, "", "cannot read the manifests in /nowhere");
+    let split = merger(&["run", "--pods", "kube"]);
+    check(&split, 1, "", "--pods kube has no process of its own yet: run it with --single-process");
+    let alone = ["run", "--single-process", "--listen", "127.0.0.1:0", "--pods", "kube"];
+    let nowhere = merger(&[&alone[..], &["--kubeconfig", "/nowhere"]].concat());
+    check(&nowhere, 1, "", "cannot use the kubeconfig /nowhere: name a right one by --kubeconfig");
     let file = merger(&["run", "--config", "/nowhere.yaml"]);
     check(&file, 2, "", "cannot read the settings in /nowhere.yaml: No such file");
 }

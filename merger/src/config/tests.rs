@@ -13,9 +13,13 @@ fn with_pods() -> Settings {
     Settings { pods: Some(PodSource::Manifests("/d".into())), ..Settings::default() }
 }
 
+fn surroundings(in_cluster: bool) -> Surroundings {
+    Surroundings { in_cluster, host_name: || Ok("host".to_owned()) }
+}
+
 #[track_caller]
 fn check_refused(settings: Settings, message: &str) {
-    let error = settings.check().expect_err("it cannot be followed");
+    let error = settings.check_in(&surroundings(false)).expect_err("it cannot be followed");
     assert_eq!(error.to_string(), message);
 }
 
@@ -101,7 +105,7 @@ fn what_is_said_first_goes_before_the_rest() {
 fn settings_that_cannot_be_followed_are_told_why() {
     check_refused(
         Settings::default(),
-        "no source of pods: name one by --pods manifests:DIR or --pods cri",
+        "no source of pods: name one by --pods kube, --pods cri or --pods manifests:DIR",
     );
     check_refused(
         Settings { listen: Some(([0, 0, 0, 0], 15990).into()), ..with_pods() },
@@ -140,5 +144,44 @@ fn a_duration_has_a_unit() {
     assert_eq!(parsed("2m"), Some(Duration::from_mins(2)));
     for text in ["10", "s", "", "-1s", "1h", "99999999999m", "1.5s"] {
         assert_eq!(parsed(text), None, "{text}");
+    }
+}
+
+#[test]
+fn in_a_pod_the_pods_come_from_the_api_server_by_the_service_account() {
+    let config = Settings::default().check_in(&surroundings(true)).unwrap();
+    assert_eq!(
+        (config.pods, config.pods_reason),
+        (PodSource::Kube, "KUBERNETES_SERVICE_HOST is set")
+    );
+    assert_eq!((config.access, config.list), (Access::InCluster, List::Pages));
+    assert_eq!((config.node_name.as_str(), config.is_host_name), ("host", true));
+
+    let config = with_pods().check_in(&surroundings(true)).unwrap();
+    assert_eq!(config.pods, PodSource::Manifests("/d".into()));
+    assert_eq!(config.pods_reason, "the setting pods says so");
+}
+
+#[test]
+fn a_kubeconfig_goes_before_the_service_account() {
+    let text = "pods: kube\nkubeconfig: /etc/kube\nkube_list: streaming\nnode_name: n1\n";
+    for in_cluster in [true, false] {
+        let config = read(text).unwrap().check_in(&surroundings(in_cluster)).unwrap();
+        assert_eq!(config.pods, PodSource::Kube);
+        assert_eq!(config.access, Access::Kubeconfig(Some("/etc/kube".into())));
+        assert_eq!(config.list, List::Streaming);
+        assert_eq!((config.node_name.as_str(), config.is_host_name), ("n1", false));
+    }
+    let config = read("pods: kube\n").unwrap().check_in(&surroundings(false)).unwrap();
+    assert_eq!(config.access, Access::Kubeconfig(None));
+}
+
+#[test]
+fn a_source_is_shown_as_it_is_named() {
+    for text in ["kube", "manifests:/etc/pods"] {
+        assert_eq!(text.parse::<PodSource>().unwrap().to_string(), text);
+    }
+    for text in ["kube:", "kube:x", "manifests", "manifests:", "cri"] {
+        assert!(text.parse::<PodSource>().is_err(), "{text}");
     }
 }
