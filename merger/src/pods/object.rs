@@ -9,10 +9,23 @@ use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use crate::target::{Container, Pod, PodRef, Port, annotations, mesh};
 
-/// What an object has to say to be a pod, and does not: the field, and what it is for.
+/// The bytes that are kept of a pod's containers: names, ports and what is used of the environment. It
+/// has room for two thousand ports. Of annotations [`annotations::pruned`] says how much is kept.
+const MAX_KEPT: usize = 64 << 10;
+
+/// Why an object is no pod to us.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} is missing: {1}")]
-pub(super) struct Missing(&'static str, &'static str);
+pub(super) enum Error {
+    /// The field, and what it is for.
+    #[error("{0} is missing: {1}")]
+    Missing(&'static str, &'static str),
+    /// Whoever may make a pod may fill it up, and this process reads all pods of the node.
+    #[error(
+        "its containers declare so much that {0} bytes of it would be kept, more than {MAX_KEPT}: \
+         have it declare fewer TCP ports and containers"
+    )]
+    TooMuch(usize),
+}
 
 /// The object, without its kind.
 #[derive(Debug, Default, Deserialize)]
@@ -115,15 +128,15 @@ where
 
 impl Object {
     /// What is used of it, or what is missing.
-    pub(super) fn into_pod(self) -> Result<Pod, Missing> {
+    pub(super) fn into_pod(self) -> Result<Pod, Error> {
         let Self { metadata, spec, status } = self;
         let Metadata { namespace, name, uid, annotations } = metadata;
         if name.is_empty() {
-            return Err(Missing("metadata.name", "the pod's pages are found by it"));
+            return Err(Error::Missing("metadata.name", "the pod's pages are found by it"));
         }
         if uid.is_empty() {
             let why = "it ties the pod to its cgroup; `kubectl get pods -o yaml` has it";
-            return Err(Missing("metadata.uid", why));
+            return Err(Error::Missing("metadata.uid", why));
         }
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
         let Status {
@@ -148,12 +161,16 @@ impl Object {
             let status = statuses.get(&container.name);
             status.is_some_and(|s| s.container_id.is_some() && s.state.terminated.is_none())
         });
-        let containers = containers
+        let containers: Vec<Container> = containers
             .into_iter()
             .chain(sidecars)
             .chain(running)
             .map(|container| container.into_container(&statuses))
             .collect();
+        let n_kept = containers.iter().map(kept).sum();
+        if n_kept > MAX_KEPT {
+            return Err(Error::TooMuch(n_kept));
+        }
         Ok(Pod {
             name: PodRef { namespace, name },
             uid,
@@ -184,6 +201,18 @@ impl ContainerSpec {
             .collect();
         Container { name, id, ports, env }
     }
+}
+
+/// The bytes that a container takes in memory.
+fn kept(container: &Container) -> usize {
+    let Container { name, id, ports, env } = container;
+    let texts =
+        [Some(name), id.as_ref()].into_iter().flatten().chain(env.iter().flat_map(|(k, v)| [k, v]));
+    let ports: usize = ports
+        .iter()
+        .map(|port| size_of::<Port>() + port.name.as_ref().map_or(0, String::len))
+        .sum();
+    size_of::<Container>() + texts.map(String::len).sum::<usize>() + ports
 }
 
 /// `containerd://<id>` without the runtime.

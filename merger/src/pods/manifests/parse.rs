@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::{
-    pods::object::{Metadata, Missing, Object, Spec, Status, null_is_unset},
+    pods::object::{self, Metadata, Object, Spec, Status, null_is_unset},
     target::Pod,
 };
 
@@ -17,7 +17,7 @@ pub(super) enum Error {
     #[error("kind is missing: a manifest holds a Pod, or a List of Pods")]
     NoKind,
     #[error(transparent)]
-    Missing(#[from] Missing),
+    Object(#[from] object::Error),
 }
 
 /// A `Pod`, or a `List` of them.

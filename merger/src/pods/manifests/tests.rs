@@ -163,6 +163,24 @@ fn of_environment_and_annotations_only_what_is_used_is_kept() {
     assert_eq!(kept, [("prometheus.io/path", 4097)]);
 }
 
+#[test]
+fn a_pod_that_declares_more_than_is_kept_costs_itself() {
+    let pod = |n_ports: usize, protocol: &str| {
+        let port = format!("{{containerPort: 1, protocol: {protocol}}},");
+        format!(
+            "kind: Pod\nmetadata: {{name: a, uid: u}}\nspec: {{containers: [{{name: c, ports: [{}]}}]}}\n",
+            port.repeat(n_ports)
+        )
+    };
+    check(&pod(2000, "TCP"), &["default/a u"]);
+    check(&pod(5000, "UDP"), &["default/a u"]);
+    let found = parse::pods(&pod(2100, "TCP"));
+    let [Err(error)] = found.as_slice() else { panic!("{found:?}") };
+    let error = error.to_string();
+    assert!(error.starts_with("its containers declare so much that 67"), "{error}");
+    assert!(error.ends_with("more than 65536: have it declare fewer TCP ports and containers"));
+}
+
 fn names(known: &Known) -> Vec<String> {
     known.pods.iter().map(|pod| pod.name.to_string()).collect()
 }
