@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    env, fmt, fs, io,
+    fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
@@ -28,6 +28,11 @@ use crate::{
     },
 };
 
+mod source;
+
+use source::Surroundings;
+pub use source::{KubeList, PodSource};
+
 /// The settings of `merger run` as a person gives them, each one optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -35,7 +40,8 @@ pub struct Settings {
     /// Where the pods of this node come from: `kube`, the API server of a cluster; `cri` or `cri:SOCKET`,
     /// the container runtime; or `manifests:DIR`, a directory of Pod manifests, outside of which the agent
     /// opens no file
-    /// (default: kube in a pod, which is where KUBERNETES_SERVICE_HOST is set; else one is to be named)
+    /// (default: kube in a pod, which is where KUBERNETES_SERVICE_HOST is set; else cri where a container
+    /// runtime has its socket; else one is to be named)
     #[arg(long, value_name = "SOURCE", env = "MERGER_PODS")]
     pub pods: Option<PodSource>,
 
@@ -45,7 +51,7 @@ pub struct Settings {
     pub kubeconfig: Option<PathBuf>,
 
     /// For --pods kube: how it is asked for the pods that there are: `pages`, which every API server
-    /// knows, or `streaming`, which costs those from Kubernetes 1.32 on less memory
+    /// knows, or `streaming`, which costs those that know it, as Kubernetes 1.34 does, less memory
     /// (default: pages)
     #[arg(long, value_name = "HOW", env = "MERGER_KUBE_LIST")]
     pub kube_list: Option<KubeList>,
@@ -126,28 +132,6 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
 }
 
-/// Where pods come from.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum PodSource {
-    /// The API server of a cluster.
-    Kube,
-    /// A directory of Pod manifests.
-    Manifests(PathBuf),
-    /// The container runtime at this socket, or at one of those where runtimes listen.
-    Cri(Option<PathBuf>),
-}
-
-/// How the API server is asked for the pods that there are, as a setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KubeList {
-    /// By a list in pages
-    Pages,
-    /// By the beginning of a watch
-    Streaming,
-}
-
 /// How listeners are found, as a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -200,13 +184,6 @@ pub struct Config {
     pub max_page_bytes: usize,
     /// The most samples of one source.
     pub max_samples: usize,
-}
-
-/// What is looked at where nobody says anything.
-struct Surroundings {
-    /// Whether this runs in a pod.
-    in_cluster: bool,
-    host_name: fn() -> io::Result<String>,
 }
 
 /// Why settings cannot be followed.
@@ -323,8 +300,7 @@ impl Settings {
 
     /// Checks the settings and puts in the defaults.
     pub fn check(self) -> Result<Config, Error> {
-        let in_cluster = env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-        self.check_in(&Surroundings { in_cluster, host_name })
+        self.check_in(&Surroundings::look())
     }
 
     fn check_in(self, surroundings: &Surroundings) -> Result<Config, Error> {
@@ -361,15 +337,11 @@ impl Settings {
         let queries = self.mesh_queries.unwrap_or_default();
         let meshes = Meshes::with(self.meshes.unwrap_or_default(), &queries)?;
         let (pods, pods_reason) = surroundings.source(self.pods).ok_or(Error::NoPods)?;
-        let list = self.kube_list.map_or_else(List::default, |list| match list {
-            KubeList::Pages => List::Pages,
-            KubeList::Streaming => List::Streaming,
-        });
         Ok(Config {
             pods,
             pods_reason,
             access: surroundings.access(self.kubeconfig),
-            list,
+            list: self.kube_list.map_or_else(List::default, List::from),
             listen,
             node_name,
             is_host_name,
@@ -387,91 +359,9 @@ impl Settings {
     }
 }
 
-// === impl Surroundings ===
-
-impl Surroundings {
-    /// Where pods come from, and why. The order of the defaults is here.
-    fn source(&self, said: Option<PodSource>) -> Option<(PodSource, &'static str)> {
-        match said {
-            Some(said) => Some((said, "the setting pods says so")),
-            None if self.in_cluster => Some((PodSource::Kube, "KUBERNETES_SERVICE_HOST is set")),
-            None => None,
-        }
-    }
-
-    fn access(&self, kubeconfig: Option<PathBuf>) -> Access {
-        match kubeconfig {
-            None if self.in_cluster => Access::InCluster,
-            file => Access::Kubeconfig(file),
-        }
-    }
-}
-
 fn address(text: &str) -> Result<SocketAddr, String> {
     let right = "an address is an IP address and a port, as in 127.0.0.1:15990 or [::1]:15990";
     text.parse().map_err(|_| right.to_owned())
-}
-
-fn host_name() -> io::Result<String> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname")?;
-    Ok(name.trim_end().to_owned())
-}
-
-// === impl PodSource ===
-
-impl PodSource {
-    /// The paths that whoever finds the pods here reads.
-    #[must_use]
-    pub fn reads(&self) -> Vec<&Path> {
-        match self {
-            Self::Manifests(dir) => vec![dir],
-            Self::Cri(_) | Self::Kube => vec![],
-        }
-    }
-
-    /// Whether the pods come over a connection that the agent is not to have.
-    #[must_use]
-    pub fn is_apart(&self) -> bool {
-        match self {
-            Self::Manifests(_) => false,
-            Self::Cri(_) | Self::Kube => true,
-        }
-    }
-}
-
-impl FromStr for PodSource {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "kube" => Ok(Self::Kube),
-            Some(("manifests", dir)) if !dir.is_empty() => Ok(Self::Manifests(dir.into())),
-            Some(("cri", socket)) if !socket.is_empty() => Ok(Self::Cri(Some(socket.into()))),
-            None if text == "cri" => Ok(Self::Cri(None)),
-            _ => Err("the source of pods is kube, the API server of a cluster, cri or cri:SOCKET, the \
-                      container runtime, or manifests:DIR, a directory of Pod manifests"
-                .to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for PodSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kube => f.write_str("kube"),
-            Self::Manifests(dir) => write!(f, "manifests:{}", dir.display()),
-            Self::Cri(None) => f.write_str("cri"),
-            Self::Cri(Some(socket)) => write!(f, "cri:{}", socket.display()),
-        }
-    }
-}
-
-impl TryFrom<String> for PodSource {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
 }
 
 // === impl Listeners ===

@@ -50,8 +50,8 @@ pub enum List {
     /// By a list in pages, which every server knows.
     #[default]
     Pages,
-    /// By the beginning of the watch itself, which costs servers from Kubernetes 1.32 on less memory;
-    /// of one that does not know it, pages are asked for after all.
+    /// By the beginning of the watch itself, which costs servers that know it, as Kubernetes 1.34 does,
+    /// less memory; of one that does not, pages are asked for after all.
     Streaming,
 }
 
