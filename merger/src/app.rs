@@ -49,14 +49,14 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
     match part {
         None if config.single_process => {
             info!("one process holds all rights, as --single-process asks");
-            tell_source(&config);
+            source::tell(&config);
             let listener = serve::bind(config.listen)?;
             serve(config, listener, || node::start(options))
         }
         None => {
             // What a person gets wrong most easily is told before anything is loaded.
-            source::check(&config.pods)?;
-            tell_source(&config);
+            source::check(&config)?;
+            source::tell(&config);
             until_free(config.listen)?;
             Ok(supervisor::run(options)?.into())
         }
@@ -96,22 +96,6 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Tells what is chosen where nobody said it.
-fn tell_source(config: &Config) {
-    let Config { pods, pods_reason, access, node_name, is_host_name, .. } = config;
-    info!(source = %pods, why = pods_reason, "where pods come from");
-    if *pods == PodSource::Kube {
-        info!(%access, node_name, "which API server is asked, and for the pods of which node");
-        if *is_host_name {
-            warn!(
-                node_name,
-                "no --node-name is given, so the node is taken to have the name of this host: in a pod \
-                 set MERGER_NODE_NAME from the field spec.nodeName"
-            );
-        }
-    }
-}
-
 /// Tries the address. An agent whose broker was killed ends a moment later, and has it until then.
 fn until_free(listen: SocketAddr) -> Result<(), serve::Error> {
     let deadline = Instant::now() + PATIENCE;
@@ -126,7 +110,7 @@ fn until_free(listen: SocketAddr) -> Result<(), serve::Error> {
 /// Looks for the pods, and tells the agent at the other end of `channel`, until that is gone.
 fn watch(config: Config, channel: OwnedFd) -> anyhow::Result<()> {
     lifecycle::outlive_signals().context("cannot ignore signals")?;
-    let (source, spent) = Source::open_once(config.pods)?;
+    let (source, spent) = Source::open_once(&config)?;
     let confinement = confinement::become_watcher()?;
     info!(%confinement, "the watcher holds no right");
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
@@ -172,24 +156,24 @@ impl Agent {
         listener: net::TcpListener,
         node: impl FnOnce() -> Result<(Node, Changes), node::Error>,
     ) -> anyhow::Result<Self> {
+        let is_here = config.single_process || !config.pods.is_apart();
+        let watched = is_here.then(|| Source::open(&config)?.watch()).transpose()?;
         let Config {
-            pods,
+            pods: _,
             pods_reason: _,
-            access,
-            list,
+            access: _,
+            list: _,
             listen: _,
             node_name,
             is_host_name: _,
             listeners: _,
-            single_process,
+            single_process: _,
             host_network,
             rules,
             scrape: limits,
             max_page_bytes,
             max_samples,
         } = config;
-        let is_here = single_process || !pods.is_apart();
-        let watched = is_here.then(|| Source::open(pods, kube)?.watch()).transpose()?;
         let listener = TcpListener::from_std(listener).context("cannot listen")?;
         let (node, changes) = node()?;
         tell(&node);

@@ -2,12 +2,14 @@
 
 use std::{future, path::PathBuf, pin::Pin};
 
+use tracing::{info, warn};
+
 use crate::{
-    config::PodSource,
+    config::{Config, PodSource},
     pods::{
         Reader,
         cri::{self, socket::Connecting},
-        manifests,
+        kube, manifests,
     },
 };
 
@@ -15,6 +17,7 @@ use crate::{
 pub(super) enum Source {
     Manifests(PathBuf),
     Cri(Box<dyn FnMut() -> Connecting + Send>),
+    Kube { access: kube::Access, node_name: String, list: kube::List },
 }
 
 /// What a source knows, and what keeps it true.
@@ -23,34 +26,59 @@ pub(super) type Watched = (Reader, Pin<Box<dyn Future<Output = ()> + Send>>);
 /// Returns when a source would need what this process could do before it gave up its rights.
 pub(super) type Spent = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Whether it is there, as what a person gets wrong most easily: told before anything is loaded.
-pub(super) fn check(pods: &PodSource) -> anyhow::Result<()> {
-    match pods {
+/// Whether it is there, as what a person gets wrong most easily: told before anything is loaded. An API
+/// server that is away is waited for.
+pub(super) fn check(config: &Config) -> anyhow::Result<()> {
+    match &config.pods {
         PodSource::Manifests(dir) => manifests::check(dir)?,
         PodSource::Cri(socket) => cri::socket::find(socket.as_deref()).map(drop)?,
+        PodSource::Kube => config.access.check()?,
     }
     Ok(())
+}
+
+/// Tells what is chosen where nobody said it.
+pub(super) fn tell(config: &Config) {
+    let Config { pods, pods_reason, access, node_name, is_host_name, .. } = config;
+    info!(source = %pods, why = pods_reason, "where pods come from");
+    if *pods == PodSource::Kube {
+        info!(%access, node_name, "which API server is asked, and for the pods of which node");
+        if *is_host_name {
+            warn!(
+                node_name,
+                "no --node-name is given, so the node is taken to have the name of this host: in a pod \
+                 set MERGER_NODE_NAME from the field spec.nodeName"
+            );
+        }
+    }
 }
 
 // === impl Source ===
 
 impl Source {
     /// For a process that keeps its rights.
-    pub(super) fn open(pods: PodSource) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
+        let Config { pods, access, list, node_name, .. } = config;
         Ok(match pods {
-            PodSource::Manifests(dir) => Self::Manifests(dir),
+            PodSource::Manifests(dir) => Self::Manifests(dir.clone()),
             PodSource::Cri(socket) => Self::Cri(Box::new(cri::socket::find(socket.as_deref())?)),
+            PodSource::Kube => {
+                let (access, node_name) = (access.clone(), node_name.clone());
+                Self::Kube { access, node_name, list: *list }
+            }
         })
     }
 
     /// For one that does not.
-    pub(super) fn open_once(pods: PodSource) -> anyhow::Result<(Self, Spent)> {
-        match pods {
+    pub(super) fn open_once(config: &Config) -> anyhow::Result<(Self, Spent)> {
+        match &config.pods {
             PodSource::Cri(socket) => {
                 let (connect, spent) = cri::socket::once(socket.as_deref())?;
                 Ok((Self::Cri(Box::new(connect)), Box::pin(spent)))
             }
-            PodSource::Manifests(_) => Ok((Self::open(pods)?, Box::pin(future::pending()))),
+            PodSource::Manifests(_) | PodSource::Kube => {
+                Ok((Self::open(config)?, Box::pin(future::pending())))
+            }
         }
     }
 
@@ -63,6 +91,10 @@ impl Source {
             }
             Self::Cri(connect) => {
                 let (pods, ask) = cri::watch(connect);
+                (pods, Box::pin(ask))
+            }
+            Self::Kube { access, node_name, list } => {
+                let (pods, ask) = kube::watch(access, &node_name, list)?;
                 (pods, Box::pin(ask))
             }
         })

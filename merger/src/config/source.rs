@@ -77,9 +77,11 @@ impl FromStr for PodSource {
             None if text == "cri" => Ok(Self::Cri(None)),
             Some(("cri", socket)) if !socket.is_empty() => Ok(Self::Cri(Some(socket.into()))),
             Some(("manifests", dir)) if !dir.is_empty() => Ok(Self::Manifests(dir.into())),
-            _ => Err("the source of pods is kube, the API server of a cluster, cri or cri:SOCKET, the \
+            _ => Err(
+                "the source of pods is kube, the API server of a cluster, cri or cri:SOCKET, the \
                       container runtime, or manifests:DIR, a directory of Pod manifests"
-                .to_owned()),
+                    .to_owned(),
+            ),
         }
     }
 }

@@ -14,7 +14,7 @@ fn with_pods() -> Settings {
 }
 
 fn surroundings(in_cluster: bool) -> Surroundings {
-    Surroundings { in_cluster, host_name: || Ok("host".to_owned()) }
+    Surroundings { in_cluster, has_runtime: false, host_name: || Ok("host".to_owned()) }
 }
 
 #[track_caller]

@@ -114,7 +114,8 @@ pub(crate) fn start_part(part: &str) -> io::Result<(Child, OwnedFd)> {
     // What else is in there is nobody's business who parses what pods wrote.
     let is_ours = |name: &OsStr| {
         let name = name.to_string_lossy();
-        name.starts_with("MERGER_") || name.starts_with("RUST_")
+        ["MERGER_", "RUST_", "KUBERNETES_SERVICE_"].iter().any(|ours| name.starts_with(ours))
+            || ["KUBECONFIG", "HOME"].contains(&&*name)
     };
     let variables = env::vars_os().filter(|(name, _)| is_ours(name));
     let mut command = Command::new(PROGRAM);

@@ -61,6 +61,12 @@ impl Access {
         Client::try_from(config).map_err(|source| Error::Client { url, source: source.into() })
     }
 
+    /// Whether what names the API server can be read and is right, as far as this process may say. Without
+    /// tokio; nobody is connected to.
+    pub fn check(&self) -> Result<(), Error> {
+        self.config().map(drop)
+    }
+
     fn config(&self) -> Result<Config, Error> {
         let Self::Kubeconfig(file) = self else {
             return Config::incluster().map_err(|source| Error::InCluster(source.into()));
