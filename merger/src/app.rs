@@ -75,7 +75,7 @@ pub fn run(config: Config, part: Option<Part>) -> anyhow::Result<ExitCode> {
         }
         Some(Part::Watcher) => {
             let channel = supervisor::inherited().context("no channel to the agent")?;
-            watch(config, channel)?;
+            watch(&config, channel)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Part::Agent) => {
@@ -108,9 +108,9 @@ fn until_free(listen: SocketAddr) -> Result<(), serve::Error> {
 }
 
 /// Looks for the pods, and tells the agent at the other end of `channel`, until that is gone.
-fn watch(config: Config, channel: OwnedFd) -> anyhow::Result<()> {
+fn watch(config: &Config, channel: OwnedFd) -> anyhow::Result<()> {
     lifecycle::outlive_signals().context("cannot ignore signals")?;
-    let (source, spent) = Source::open_once(&config)?;
+    let (source, spent) = Source::open_once(config)?;
     let confinement = confinement::become_watcher()?;
     info!(%confinement, "the watcher holds no right");
     let runtime = runtime::Builder::new_current_thread().enable_all().build();

@@ -15,7 +15,9 @@ use seccompiler::{
     SeccompFilter, SeccompRule, apply_filter,
 };
 
-use self::calls::{Bits, CALLS, CHOICES, CONNECTING, CONNECTING_CHOICES, Call, Choice, OLD_CALLS};
+use self::calls::{
+    Bits, CALLS, CHOICES, CONNECTING, CONNECTING_CHOICES, Call, Choice, NOT_BLOCKING, OLD_CALLS,
+};
 
 mod calls;
 
@@ -91,6 +93,9 @@ impl Filter {
             let is = |&value| Bits { argument: *argument, mask: u64::from(u32::MAX), value };
             let alternatives = values.iter().map(|value| rule(&[is(value)]));
             rules.insert(*number, alternatives.collect::<Result<_, _>>()?);
+        }
+        if self == Self::Watcher {
+            rules.entry(libc::SYS_fcntl).or_default().push(rule(NOT_BLOCKING)?);
         }
         Ok(rules)
     }

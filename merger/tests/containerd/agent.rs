@@ -1,4 +1,4 @@
-//! `merger run --single-process --pods cri`, and what it says of the pods of a node.
+//! `merger run --pods cri`, and what it says of the pods of a node.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ impl Agent {
         let pods = format!("cri:{}", node.socket().display());
         let log = node.directory.join("merger.log");
         let to = fs::File::create(&log).unwrap();
-        let running = Running::start_source(free.unwrap(), &pods, &["--single-process"], to);
+        let running = Running::start_source(free.unwrap(), &pods, &[], to);
         until("merger is ready", || running.is_ready());
         Self { running, log }
     }

@@ -22,7 +22,7 @@ fn pods_stay_known_while_containerd_is_gone_and_new_ones_are_found_when_it_is_ba
     clock.tell("it is read without containerd");
 
     node.start_containerd();
-    until("it is noticed", || agent.n_told("the container runtime answers again") == 1);
+    until("it is asked again", || agent.n_told("the watcher is started") > 1);
     let mut runtime = node.runtime();
     let another = runtime.run(&asking(&node, 2, "another", "9100"));
     runtime.start(&another, serving("app", "another", "9100"));

@@ -79,6 +79,7 @@ mod start_up;
 mod strangers;
 
 mod traps;
+mod watcher;
 
 #[path = "../support/world.rs"]
 mod world;

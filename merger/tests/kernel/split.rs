@@ -26,16 +26,16 @@ use super::{
 };
 
 /// The words behind a name of `/proc/<pid>/status`.
-type Status = BTreeMap<String, String>;
+pub(crate) type Status = BTreeMap<String, String>;
 
-fn status(pid: u32) -> Status {
+pub(crate) fn status(pid: u32) -> Status {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     lines.map(|(name, words)| (name.to_owned(), words.trim().to_owned())).collect()
 }
 
 #[track_caller]
-fn check(status: &Status, expected: &[(&str, &str)]) {
+pub(crate) fn check(status: &Status, expected: &[(&str, &str)]) {
     for (name, words) in expected {
         assert_eq!(status[*name], *words, "{name}");
     }

@@ -76,15 +76,20 @@ impl Running {
         self.broker.id()
     }
 
-    /// The only child that the broker has, once there is one.
+    /// The child of the broker that is the agent by now.
     #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn agent(&self) -> Option<u32> {
+        self.child("merger-agent")
+    }
+
+    /// The child of this name, once there is one.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
+    pub(crate) fn child(&self, name: &str) -> Option<u32> {
         let broker = self.broker();
         let children = fs::read_to_string(format!("/proc/{broker}/task/{broker}/children")).ok()?;
-        let mut children = children.split_whitespace();
-        let agent = children.next()?.parse().ok()?;
-        assert_eq!(children.next(), None, "the loader has ended");
-        Some(agent)
+        let called = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm"));
+        let mut children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        children.find(|pid| called(pid).is_ok_and(|called| called.trim_end() == name))
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<String> {

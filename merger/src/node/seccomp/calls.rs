@@ -186,6 +186,12 @@ pub(super) const CHOICES: &[Choice] = &[
 pub(super) const CONNECTING: &[Call] =
     calls![SYS_connect, SYS_setsockopt, SYS_sendmsg, SYS_sendmmsg, SYS_memfd_create,];
 
+/// A socket is made one that does not block. The log could be, too, which the broker and the agent outlive.
+pub(super) const NOT_BLOCKING: &[Bits] = &[
+    Bits { argument: 1, mask: u64::MAX, value: bits(libc::F_SETFL) },
+    Bits { argument: 2, mask: u64::MAX, value: bits(libc::O_RDWR | libc::O_NONBLOCK) },
+];
+
 /// And the sockets for it.
 pub(super) const CONNECTING_CHOICES: &[Choice] =
     &[("SYS_socket", libc::SYS_socket, 0, &[bits(libc::AF_INET), bits(libc::AF_INET6)])];

@@ -64,7 +64,11 @@ pub fn find(path: Option<&Path>) -> Result<impl FnMut() -> Connecting + Send + u
 pub fn once(
     path: Option<&Path>,
 ) -> Result<(impl FnMut() -> Connecting + Send + use<>, impl Future<Output = ()> + use<>), Error> {
-    let mut connected = Some(connect(&place(path)?)?);
+    let path = place(path)?;
+    let connected = connect(&path)?;
+    // That will be a matter of rights, too.
+    connected.set_nonblocking(true).map_err(|source| Error::Silent { path, source })?;
+    let mut connected = Some(connected);
     let (spent, is_spent) = oneshot::channel::<()>();
     let mut spent = Some(spent);
     let give = move || -> Connecting {
@@ -72,10 +76,7 @@ pub fn once(
             drop(spent.take());
             return Box::pin(future::ready(Err(io::ErrorKind::NotConnected.into())));
         };
-        Box::pin(async move {
-            stream.set_nonblocking(true)?;
-            UnixStream::from_std(stream)
-        })
+        Box::pin(future::ready(UnixStream::from_std(stream)))
     };
     // It is never sent anything.
     Ok((give, async { drop(is_spent.await) }))

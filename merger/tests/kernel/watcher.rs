@@ -1,0 +1,161 @@
+//! `merger run` with the API server as the source of pods: who speaks to it, with which rights, and what
+//! becomes of the pods when it is killed.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::{
+    running::{Running, directory, is_there, signal, until},
+    split::{check, status},
+    world,
+};
+
+/// The pods of a node, as a list.
+const PODS: &str = r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[
+    {"metadata":{"name":"a","namespace":"ns","uid":"6d657267-6572-4000-8300-000000000001",
+    "resourceVersion":"5"},"spec":{"nodeName":"n1","containers":[{"name":"app"}]},
+    "status":{"phase":"Running"}}]}"#;
+
+/// A double of the API server that has one pod, and never anything new.
+struct Server {
+    address: SocketAddr,
+    n_lists: Arc<AtomicUsize>,
+}
+
+// === impl Server ===
+
+impl Server {
+    fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let n_lists = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&n_lists);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let counted = Arc::clone(&counted);
+                thread::spawn(move || answer(stream, &counted));
+            }
+        });
+        Self { address, n_lists }
+    }
+
+    /// What tells merger of it, which everybody may read.
+    fn kubeconfig(&self, place: &TempDir) -> String {
+        let file = place.path().join("kubeconfig");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: 'http://{}'}}}}]\n\
+             users: [{{name: u, user: {{}}}}]\n",
+            self.address
+        );
+        fs::write(&file, text).unwrap();
+        file.display().to_string()
+    }
+}
+
+/// Answers requests for lists until there is one for a watch, which stays open and says nothing.
+fn answer(mut stream: TcpStream, n_lists: &AtomicUsize) {
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut buffer) {
+        let request = String::from_utf8_lossy(&buffer[..n]);
+        assert!(request.contains("fieldSelector=spec.nodeName%3Dn1"), "{request}");
+        if request.contains("watch=true") {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
+            stream.write_all(head.as_bytes()).unwrap();
+        } else {
+            n_lists.fetch_add(1, Ordering::Relaxed);
+            let length = PODS.len();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+            );
+            stream.write_all([head.as_bytes(), PODS.as_bytes()].concat().as_slice()).unwrap();
+        }
+    }
+}
+
+fn knows(running: &Running) -> bool {
+    running
+        .get("/api/pods")
+        .is_some_and(|pods| pods.contains("6d657267-6572-4000-8300-000000000001"))
+}
+
+#[test]
+fn the_api_server_is_asked_by_a_process_that_holds_no_right_and_the_agent_by_nobody() {
+    world::here(async || {
+        let (server, place) = (Server::start(), directory());
+        let flags =
+            [format!("--kubeconfig={}", server.kubeconfig(&place)), "--node-name=n1".into()];
+        let flags = flags.each_ref().map(String::as_str);
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
+        let mut running = Running::start_source(free.unwrap(), "kube", &flags, Stdio::null());
+        until("it is ready", || running.is_ready());
+        assert!(knows(&running));
+
+        let watcher = running.child("merger-watcher").unwrap();
+        let none = "0000000000000000";
+        check(
+            &status(watcher),
+            &[
+                ("Uid", "65531\t65531\t65531\t65531"),
+                ("Gid", "65531\t65531\t65531\t65531"),
+                ("Groups", ""),
+                ("CapInh", none),
+                ("CapPrm", none),
+                ("CapEff", none),
+                ("CapAmb", none),
+                ("NoNewPrivs", "1"),
+                ("Seccomp", "2"),
+            ],
+        );
+        // It has a connection to the server; the agent has none to anybody but the test.
+        assert!(n_connected(watcher, server.address) > 0);
+        let agent = running.agent().unwrap();
+        assert_eq!(n_connected(agent, server.address), 0);
+
+        // One that is killed is followed by another, and nothing is forgotten meanwhile.
+        let n_lists = server.n_lists.load(Ordering::Relaxed);
+        signal(watcher, Signal::KILL);
+        until("another watcher has asked", || {
+            assert!(knows(&running), "what was known stays known");
+            server.n_lists.load(Ordering::Relaxed) > n_lists
+        });
+        let second = running.child("merger-watcher").unwrap();
+        assert_ne!(second, watcher);
+
+        // It ends with its agent, and the next agent has one of its own.
+        signal(agent, Signal::KILL);
+        until("another agent knows the pod", || {
+            running.agent().is_some_and(|next| next != agent) && knows(&running)
+        });
+        assert!(!is_there(second));
+        let third = running.child("merger-watcher").unwrap();
+        signal(running.broker(), Signal::TERM);
+        assert_eq!(running.end().code(), Some(0));
+        until("the watcher is gone", || !is_there(third));
+    });
+}
+
+/// How many of the established connections to this address are the process's.
+fn n_connected(pid: u32, address: SocketAddr) -> usize {
+    let port = format!(":{:04X}", address.port());
+    let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let inodes: Vec<String> = rows
+        .filter(|row| row[2].ends_with(&port) && row[3] == "01")
+        .map(|row| format!("socket:[{}]", row[9]))
+        .collect();
+    Running::descriptors(pid).iter().filter(|link| inodes.contains(link)).count()
+}
