@@ -7,9 +7,10 @@ use tracing::{info, warn};
 use crate::{
     config::{Config, PodSource},
     pods::{
-        Reader,
+        self, Reader,
         cri::{self, socket::Connecting},
-        kube, manifests,
+        kube::{Access, List},
+        manifests,
     },
 };
 
@@ -17,7 +18,7 @@ use crate::{
 pub(super) enum Source {
     Manifests(PathBuf),
     Cri(Box<dyn FnMut() -> Connecting + Send>),
-    Kube { access: kube::Access, node_name: String, list: kube::List },
+    Kube { access: Access, node_name: String, list: List },
 }
 
 /// What a source knows, and what keeps it true.
@@ -94,7 +95,7 @@ impl Source {
                 (pods, Box::pin(ask))
             }
             Self::Kube { access, node_name, list } => {
-                let (pods, ask) = kube::watch(access, &node_name, list)?;
+                let (pods, ask) = pods::kube::watch(access, &node_name, list)?;
                 (pods, Box::pin(ask))
             }
         })

@@ -49,7 +49,9 @@ impl Neighbours {
         container.join(pod.pid());
         root.container(NEIGHBOUR, ID).join(neighbour.pid());
         let nested: Vec<Pod> = (0..N_NESTED).map(|_| Pod::new()).collect();
-        nested.iter().for_each(|one| container.join(one.pid()));
+        for one in &nested {
+            container.join(one.pid());
+        }
         Self { container, pod, nested, neighbour, _root: root }
     }
 }

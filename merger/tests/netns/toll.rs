@@ -48,7 +48,7 @@ fn rules_that_take_long_have_a_fifth_of_the_brokers_time() {
         let (node, _changes) = start();
         let (slow_netns, netns) = (called(&node, &slow).await, called(&node, &neighbour).await);
         let (begin, mut spent, mut n_begun, mut n_refused) = (Instant::now(), Duration::ZERO, 0, 0);
-        let mut beside = vec![];
+        let mut n_beside = 0;
         // At least until it was begun again after the pause.
         while n_begun < 2 || n_refused == 0 || begin.elapsed() < Duration::from_secs(3) {
             let (begun, took) = timed(&node, slow_netns, there).await;
@@ -63,14 +63,12 @@ fn rules_that_take_long_have_a_fifth_of_the_brokers_time() {
                 }
                 Err(other) => panic!("{other:?}"),
             }
-            let (begun, took) = timed(&node, netns, here).await;
+            let (begun, _) = timed(&node, netns, here).await;
             assert_eq!(begun, Ok(()), "a neighbour is never refused");
-            beside.push(took);
+            n_beside += 1;
         }
         let all = begin.elapsed();
-        beside.sort_unstable();
-        let p99 = beside[beside.len() * 99 / 100];
-        println!("slow: {spent:?} of {all:?}; a neighbour's p99 of {}: {p99:?}", beside.len());
+        assert!(n_beside > 0);
         // The last one may not have been waited for yet.
         assert!(spent < all / 2, "{spent:?} of {all:?}");
     });
