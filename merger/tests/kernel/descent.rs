@@ -19,6 +19,9 @@ use tokio::time::sleep;
 
 use super::{find, namespace::look, offered::has_walk, pod::Pod, start_with, until, world};
 
+/// What a walk takes of some hundred thousand files, and not of those of a machine that does nothing else.
+const SHORT: Duration = Duration::from_millis(40);
+
 /// Each has as many files as one process may: some 65,000.
 const MOST_CHILDREN: usize = 200;
 
@@ -78,7 +81,7 @@ fn the_better_rung_is_in_use_again_when_walks_are_short() {
     world::inside(test, &[], "root", async || {
         let (mut greedy, modest) = (Pod::new(), Pod::new());
         let (_listener, bound) = modest.listen("127.0.0.1:0");
-        let (node, _changes) = start(Duration::from_millis(100), Duration::from_millis(100));
+        let (node, _changes) = start(SHORT, Duration::from_millis(100));
         let maximum = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
         let each = maximum.unwrap_or(1 << 16).min(1 << 16) - 200;
@@ -97,7 +100,7 @@ fn the_better_rung_is_in_use_again_when_walks_are_short() {
         // One that starts meanwhile, with so many files that its first walk is too long, starts by that rung.
         let mut n_children = 0;
         let late = loop {
-            let (late, _) = start(Duration::from_millis(100), Duration::from_millis(100));
+            let (late, _) = start(SHORT, Duration::from_millis(100));
             if late.rung() == Rung::EbpfSockDiag || n_children >= MOST_CHILDREN {
                 break late;
             }

@@ -172,11 +172,9 @@ fn a_signal_while_the_kernel_part_is_loaded_is_no_reason_to_do_without() {
         let (pods, rung) = (directory(), format!("--listeners={}", rungs()[0]));
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut running = Running::start_with(address, pods.path(), &[&rung]);
-        // The only child that the broker has yet: it cannot go on, and the broker waits for it.
-        let named = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let loader = || running.agent().filter(|&pid| named(pid) == "merger-loader\n");
-        until("the loader is there", || loader().is_some());
-        let loader = Stopped::of(loader().unwrap());
+        // It cannot go on, and the broker waits for it.
+        until("the loader is there", || running.child("merger-loader").is_some());
+        let loader = Stopped::of(running.child("merger-loader").unwrap());
         let status = format!("/proc/{}/status", running.broker());
         let has = |name: &str, signal: Signal| {
             let status = fs::read_to_string(&status).unwrap();

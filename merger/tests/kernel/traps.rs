@@ -16,7 +16,6 @@ use std::{
 use merger::{
     identity::{Cookie, Unclear, namespaces},
     listeners::Rung,
-    netns::Identity,
     node::{Changes, Connect, Node, Options, Rungs, Snapshot},
     target::Doubt,
 };
@@ -57,11 +56,9 @@ struct Watch {
 // === impl Watch ===
 
 impl Watch {
-    async fn start(rung: Rung, identity: Identity) -> Self {
-        let (only, identity) = (Rungs::Only(rung), Some(identity));
-        let options = Options { rung: only, identity, ..Options::default() };
+    async fn start(options: Options) -> Self {
         let (node, changes) = start_with(options);
-        let watch = Self { rung, node, changes };
+        let watch = Self { rung: node.rung(), node, changes };
         watch.node.snapshot().await.unwrap();
         watch
     }
@@ -113,9 +110,15 @@ impl Watch {
 /// Lays a trap for each rung, by cookies for namespaces where the kernel has them, and without.
 #[track_caller]
 fn on_each_rung(body: impl AsyncFn(Watch)) {
+    on_each_rung_with(Options::default(), body);
+}
+
+fn on_each_rung_with(options: Options, body: impl AsyncFn(Watch)) {
     for identity in identities() {
         for rung in rungs() {
-            world::here(async || body(Watch::start(rung, identity).await).await);
+            let (rung, identity) = (Rungs::Only(rung), Some(identity));
+            let options = Options { rung, identity, ..options };
+            world::here(async || body(Watch::start(options).await).await);
         }
     }
 }
@@ -373,7 +376,9 @@ fn a_pod_whose_pause_container_is_gone_listens_on() {
 /// the next oldest in there is another pod's.
 #[test]
 fn a_pod_whose_pause_container_is_gone_is_attributed_by_the_next_oldest() {
-    on_each_rung(async |mut watch| {
+    // That a process ends nobody tells, so it is seen by the next look that nothing calls for.
+    let look_every = Duration::from_millis(200);
+    on_each_rung_with(Options { look_every, ..Options::default() }, async |mut watch| {
         let root = Root::new(usize::MAX);
         let uid = |n: u32| format!("6d657267-6572-4000-8200-{n:012}");
         for (number, next_is_own) in [(1, true), (2, false)] {
