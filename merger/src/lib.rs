@@ -10,7 +10,8 @@
 //! - Edges, each knowing one outside thing: [`pods`] (who runs here), [`netns`] (namespaces of the
 //!   kernel), [`listeners`] (who listens where), [`node`] (all that takes a right), [`lifecycle`]
 //!   (the process).
-//! - [`scrape`] reads one source; [`inventory`] owns what is known and publishes the targets.
+//! - [`relay`] carries the pods from one process to another; [`scrape`] reads one source; [`inventory`]
+//!   owns what is known and publishes the targets.
 //! - [`serve`] answers over HTTP.
 //! - [`config`], [`telemetry`], [`app`] and [`command`] make a program of it.
 
