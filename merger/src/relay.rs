@@ -35,7 +35,7 @@ pub fn watch(node: Node) -> (Reader, impl Future<Output = ()> + Send) {
             tokio::select! {
                 () = sender.closed() => return,
                 ended = hear(&node, &sender, &mut has_told) => {
-                    let why = ended.map_or_else(|error| chain(&*error), |()| "it says itself".into());
+                    let why = ended.map_or_else(|error| chain(&*error), |()| "its last line says it".into());
                     warn!(why, "the watcher has ended and is started again; pods stay as they were");
                 }
             }

@@ -2,6 +2,8 @@
 
 use std::{future, path::PathBuf, pin::Pin};
 
+use anyhow::Context as _;
+use rustix::process::geteuid;
 use tracing::{info, warn};
 
 use crate::{
@@ -95,7 +97,9 @@ impl Source {
                 (pods, Box::pin(ask))
             }
             Self::Kube { access, node_name, list } => {
-                let (pods, ask) = pods::kube::watch(access, &node_name, list)?;
+                let user = geteuid().as_raw();
+                let watched = pods::kube::watch(access, &node_name, list);
+                let (pods, ask) = watched.with_context(|| format!("as user {user}"))?;
                 (pods, Box::pin(ask))
             }
         })
