@@ -139,27 +139,22 @@ fn a_wrong_argument_has_exit_code_2_and_shows_the_right_one() {
 
 #[test]
 fn settings_that_cannot_be_followed_end_the_run_with_the_next_step() {
-    check(
-        &merger(&["run"]),
-        2,
-        "",
-        "no source of pods: name one by --pods kube or --pods manifests:DIR",
-    );
     let log = merger(&["run", "--pods", "manifests:/tmp", "--log", "merger=loud"]);
     check(&log, 2, "", "--log merger=loud: neither a level nor directives like merger=debug,info");
     let open = ["run", "--pods", "manifests:/tmp", "--listen", "0.0.0.0:0"];
     check(&merger(&open), 2, "", "say --insecure-plaintext");
-    let split = merger(&["run", "--pods", "cri:/nowhere"]);
-    check(&split, 1, "", "--pods cri takes --single-process as yet");
-    let silent = ["run", "--pods", "cri:/nowhere", "--single-process", "--listen", "127.0.0.1:0"];
+    let silent = ["run", "--pods", "cri:/nowhere", "--listen", "127.0.0.1:0"];
     check(&merger(&silent), 1, "", "no container runtime answers at /nowhere");
+    let alone = [&silent[..], &["--single-process"]].concat();
+    check(&merger(&alone), 1, "", "no container runtime answers at /nowhere");
     let nowhere = merger(&["run", "--pods", "manifests:/nowhere"]);
     check(&nowhere, 1, "", "cannot read the manifests in /nowhere");
-    let split = merger(&["run", "--pods", "kube"]);
-    check(&split, 1, "", "--pods kube has no process of its own yet: run it with --single-process");
-    let alone = ["run", "--single-process", "--listen", "127.0.0.1:0", "--pods", "kube"];
-    let nowhere = merger(&[&alone[..], &["--kubeconfig", "/nowhere"]].concat());
-    check(&nowhere, 1, "", "cannot use the kubeconfig /nowhere: name a right one by --kubeconfig");
+    let kube = ["run", "--listen", "127.0.0.1:0", "--pods", "kube", "--kubeconfig", "/nowhere"];
+    for alone in [&[][..], &["--single-process"]] {
+        let nowhere = merger(&[&kube[..], alone].concat());
+        let why = "cannot use the kubeconfig /nowhere: name a right one by --kubeconfig";
+        check(&nowhere, 1, "", why);
+    }
     let file = merger(&["run", "--config", "/nowhere.yaml"]);
     check(&file, 2, "", "cannot read the settings in /nowhere.yaml: No such file");
 }

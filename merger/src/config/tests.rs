@@ -46,19 +46,6 @@ fn a_rung_is_asked_for_by_the_name_that_logs_and_metrics_have() {
 }
 
 #[test]
-fn pods_come_from_a_directory_or_from_the_runtime() {
-    assert_eq!("manifests:/d".parse(), Ok(PodSource::Manifests("/d".into())));
-    assert_eq!("cri".parse(), Ok(PodSource::Cri(None)));
-    assert_eq!("cri:/run/x.sock".parse(), Ok(PodSource::Cri(Some("/run/x.sock".into()))));
-    for text in ["", "cri:", "manifests:", "manifests", "crio", "docker:/x"] {
-        let error = text.parse::<PodSource>().unwrap_err();
-        let right = "the source of pods is manifests:DIR, a directory of Pod manifests, or cri or \
-                     cri:SOCKET, the container runtime";
-        assert_eq!(error, right, "{text}");
-    }
-}
-
-#[test]
 fn a_file_with_an_unknown_field_is_refused_by_name() {
     let error = read("scrape_timeuot: 10s\n").unwrap_err();
     assert!(
@@ -178,10 +165,30 @@ fn a_kubeconfig_goes_before_the_service_account() {
 
 #[test]
 fn a_source_is_shown_as_it_is_named() {
-    for text in ["kube", "manifests:/etc/pods"] {
-        assert_eq!(text.parse::<PodSource>().unwrap().to_string(), text);
+    for (text, source) in [
+        ("kube", PodSource::Kube),
+        ("cri", PodSource::Cri(None)),
+        ("cri:/run/x.sock", PodSource::Cri(Some("/run/x.sock".into()))),
+        ("manifests:/etc/pods", PodSource::Manifests("/etc/pods".into())),
+    ] {
+        assert_eq!((text.parse(), source.to_string().as_str()), (Ok(source), text));
     }
-    for text in ["kube:", "kube:x", "manifests", "manifests:", "cri"] {
-        assert!(text.parse::<PodSource>().is_err(), "{text}");
+    for text in ["", "kube:", "kube:x", "manifests", "manifests:", "cri:", "crio", "docker:/x"] {
+        let right = "the source of pods is kube, the API server of a cluster, cri or cri:SOCKET, the \
+                     container runtime, or manifests:DIR, a directory of Pod manifests";
+        assert_eq!(text.parse::<PodSource>().unwrap_err(), right, "{text}");
+    }
+}
+
+#[test]
+fn where_nobody_says_it_pods_come_from_what_is_here() {
+    for (in_cluster, has_runtime, expected) in [
+        (true, true, Some(PodSource::Kube)),
+        (true, false, Some(PodSource::Kube)),
+        (false, true, Some(PodSource::Cri(None))),
+        (false, false, None),
+    ] {
+        let found = Surroundings { has_runtime, ..surroundings(in_cluster) }.source(None);
+        assert_eq!(found.map(|(source, _)| source), expected);
     }
 }

@@ -6,8 +6,8 @@
 //! that a packet takes seconds to get through: fifteen of them, each with three jumps to the next, took
 //! 0.3 s for a packet. Nothing ends such a call; but it can be told afterwards what it took.
 //!
-//! So a namespace in which a connection took [`LONG`] is slow for [`KEPT`], and after each of these
-//! connections there is a pause of [`SHARE`] times what it took, for all that are slow: together they have a
+//! So a namespace in which a connection took [`TIMES`] what the quickest has taken, and at least [`LONG`], is
+//! slow for [`KEPT`], and after each of these connections there is a pause of [`SHARE`] times what it took, for all that are slow: together they have a
 //! fifth of the thread, and those that are not are not held up. What counts is what the thread has run, not
 //! what it has waited for a processor: a node that is busy makes nobody slow.
 
@@ -23,7 +23,11 @@ use crate::{
     node::{agenda::SHARE, policy::Refusal},
 };
 
-/// What a connection takes that is not begun as others are: two hundred times what one takes on an idle node.
+/// How often the quickest connection goes into one that is not begun as others are: whether the processor is
+/// fast, slow or emulated.
+const TIMES: u32 = 200;
+
+/// None is that quicker than this, which is what 200 take where one takes 50 µs.
 const LONG: Duration = Duration::from_millis(10);
 
 /// How long a namespace counts as slow after the last connection that was. If one that is not made it
@@ -36,6 +40,8 @@ pub(crate) struct Toll {
     slow: HashMap<Cookie, Slow>,
     /// When the pause after the last slow connection ends.
     rested: Option<Instant>,
+    /// What the quickest connection has taken.
+    quickest: Option<Duration>,
 }
 
 /// The last connection in a namespace that was slow.
@@ -69,7 +75,9 @@ impl Toll {
 
     /// One was begun there, or was not, and took this long.
     pub(crate) fn took(&mut self, netns: Cookie, now: Instant, took: Duration) {
-        if took < LONG {
+        let quickest = self.quickest.map_or(took, |quickest| quickest.min(took));
+        self.quickest = Some(quickest);
+        if took < LONG.max(quickest.saturating_mul(TIMES)) {
             return;
         }
         let ended = now;
@@ -97,9 +105,26 @@ mod tests {
     const OTHER: Cookie = Cookie(8);
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// One that has seen how quick a connection can be.
+    fn mk_toll() -> Toll {
+        Toll { quickest: Some(LONG / TIMES / 2), ..Toll::default() }
+    }
+
+    #[test]
+    fn on_a_slow_machine_no_connection_is_slow_that_is_like_the_others() {
+        let (start, mut toll) = (Instant::now(), Toll::default());
+        toll.took(OTHER, start, LONG * 2);
+        assert_eq!(toll.admit(OTHER, start), Ok(()), "nothing is known of this machine yet");
+        toll.took(SLOW, start, LONG * 100);
+        assert_eq!(toll.admit(SLOW, start), Ok(()));
+        toll.took(OTHER, start, LONG / 4);
+        toll.took(SLOW, start, LONG * 100);
+        assert!(toll.admit(SLOW, start).is_err());
+    }
+
     #[test]
     fn who_is_slow_waits_for_the_pause_and_nobody_else_does() {
-        let (start, mut toll) = (Instant::now(), Toll::default());
+        let (start, mut toll) = (Instant::now(), mk_toll());
         toll.took(SLOW, start, SECOND);
         toll.took(OTHER, start, LONG / 2);
         assert_eq!(toll.admit(SLOW, start), Err(Refusal::Slow { ms: 1000 }));
@@ -109,7 +134,7 @@ mod tests {
 
     #[test]
     fn all_that_are_slow_have_one_pause() {
-        let (start, mut toll) = (Instant::now(), Toll::default());
+        let (start, mut toll) = (Instant::now(), mk_toll());
         toll.took(SLOW, start, LONG);
         let rested = start + LONG * SHARE;
         assert_eq!(toll.admit(SLOW, rested), Ok(()));
@@ -120,9 +145,9 @@ mod tests {
 
     #[test]
     fn a_quick_connection_makes_nobody_quick_again_and_time_does() {
-        let (start, mut toll) = (Instant::now(), Toll::default());
+        let (start, mut toll) = (Instant::now(), mk_toll());
         toll.took(SLOW, start, SECOND);
-        toll.took(SLOW, start + SECOND * SHARE, Duration::ZERO);
+        toll.took(SLOW, start + SECOND * SHARE, LONG / TIMES);
         let later = start + KEPT / 2;
         toll.took(OTHER, later, SECOND);
         assert!(toll.admit(SLOW, later).is_err());

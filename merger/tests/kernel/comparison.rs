@@ -102,10 +102,10 @@ fn nothing_differs_while_pods_come_and_go_and_one_loops() {
         world::here(async || {
             let (node, mut changes) = start(rung);
             let noisy = Pod::new();
-            for _ in 0..20 {
+            for _ in 0..10 {
                 let pod = Pod::new();
                 let _open = [pod.listen("127.0.0.1:0"), pod.listen("[::1]:0")];
-                for _ in 0..50 {
+                for _ in 0..20 {
                     drop(noisy.listen("127.0.0.1:0"));
                 }
                 let _ = timeout(Duration::from_millis(50), changes.changed()).await;

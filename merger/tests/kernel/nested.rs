@@ -25,7 +25,7 @@ const NEIGHBOUR: &str = "6d2d0ed8-5ca4-4d3a-9b3e-0f4a2b6c7d82";
 const ID: &str = "0123456789ab";
 
 /// Namespaces that the pod makes inside its own.
-const N_NESTED: usize = 24;
+const N_NESTED: usize = 12;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

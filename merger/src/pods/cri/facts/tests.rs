@@ -157,5 +157,6 @@ fn of_hostile_annotations_no_more_is_kept_than_of_others() {
     }
     let kept = sandbox(status).unwrap().annotations;
     let n_bytes: usize = kept.iter().map(|(name, value)| name.len() + value.len()).sum();
-    assert!((30 << 10..33 << 10).contains(&n_bytes), "{n_bytes}");
+    // Of 32 KiB a quarter is what it takes to keep so many.
+    assert!((23 << 10..33 << 10).contains(&n_bytes), "{n_bytes}");
 }
