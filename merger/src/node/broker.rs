@@ -329,7 +329,11 @@ impl Broker {
         self.toll.admit(request.netns, Instant::now())?;
         let before = toll::paid();
         let begun = netns.within(|| Ok(begin(request.netns, request.address)));
-        self.toll.took(request.netns, Instant::now(), toll::paid().saturating_sub(before));
+        let took = toll::paid().saturating_sub(before);
+        if matches!(begun, Ok(Ok(_))) {
+            self.toll.begun(took);
+        }
+        self.toll.took(request.netns, Instant::now(), took);
         begun.map_err(ConnectError::Namespace)?
     }
 

@@ -73,10 +73,14 @@ impl Toll {
         Err(Refusal::Slow { ms: u32::try_from(slow.took.as_millis()).unwrap_or(u32::MAX) })
     }
 
+    /// One was begun, and took this long: so quick can it be here.
+    pub(crate) fn begun(&mut self, took: Duration) {
+        self.quickest = Some(self.quickest.map_or(took, |quickest| quickest.min(took)));
+    }
+
     /// One was begun there, or was not, and took this long.
     pub(crate) fn took(&mut self, netns: Cookie, now: Instant, took: Duration) {
-        let quickest = self.quickest.map_or(took, |quickest| quickest.min(took));
-        self.quickest = Some(quickest);
+        let quickest = self.quickest.unwrap_or(took);
         if took < LONG.max(quickest.saturating_mul(TIMES)) {
             return;
         }
@@ -115,9 +119,10 @@ mod tests {
         let (start, mut toll) = (Instant::now(), Toll::default());
         toll.took(OTHER, start, LONG * 2);
         assert_eq!(toll.admit(OTHER, start), Ok(()), "nothing is known of this machine yet");
+        toll.begun(LONG);
         toll.took(SLOW, start, LONG * 100);
         assert_eq!(toll.admit(SLOW, start), Ok(()));
-        toll.took(OTHER, start, LONG / 4);
+        toll.begun(LONG / 4);
         toll.took(SLOW, start, LONG * 100);
         assert!(toll.admit(SLOW, start).is_err());
     }

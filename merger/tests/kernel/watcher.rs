@@ -53,13 +53,17 @@ impl Server {
 
     /// What tells merger of it, which everybody may read.
     fn kubeconfig(&self, place: &TempDir) -> String {
-        let file = place.path().join("kubeconfig");
+        let [file, authority] = ["kubeconfig", "ca.pem"].map(|name| place.path().join(name));
+        // A machine need not have any of its own, and the client takes none of those then.
+        fs::write(&authority, include_str!("../../testdata/k8s/ca.pem")).unwrap();
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
              contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
-             clusters: [{{name: c, cluster: {{server: 'http://{}'}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: 'http://{}', \
+             certificate-authority: '{}'}}}}]\n\
              users: [{{name: u, user: {{}}}}]\n",
-            self.address
+            self.address,
+            authority.display()
         );
         fs::write(&file, text).unwrap();
         file.display().to_string()
