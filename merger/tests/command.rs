@@ -176,7 +176,9 @@ fn a_port_that_is_taken_is_told_with_the_flag_that_chooses_another() {
 fn a_missing_right_is_named_with_what_it_is_for() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("merger");
-    fs::copy(env!("CARGO_BIN_EXE_merger"), &program).unwrap();
+    // By another process: what this one has open for writing, a child of another test may have for a moment.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_merger")).arg(&program).status();
+    assert!(copied.unwrap().success());
     let mut command = if rustix::process::geteuid().is_root() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(dir.path(), mode).unwrap();

@@ -2,7 +2,7 @@
 
 use merger::listeners::Rung;
 
-use super::{lives, offered::rungs, world, zygote};
+use super::{lives, namespace::is_guest, offered::rungs, world, zygote};
 
 const TEST: &str = "reincarnation::no_pod_is_given_anothers_samples";
 
@@ -14,7 +14,9 @@ fn no_pod_is_given_anothers_samples() {
     }
     let alone = world::alone();
     let _alone = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(alone);
-    for rung in rungs().into_iter().filter(|rung| *rung <= Rung::EbpfSockDiag) {
+    let n_rungs = if is_guest() { 1 } else { 2 };
+    let told = rungs().into_iter().filter(|rung| *rung <= Rung::EbpfSockDiag);
+    for rung in told.take(n_rungs) {
         let zygote = zygote::Zygote::start(&["--exact", TEST, "--nocapture"]);
         let outcome = lives::run(zygote, 150, 60, rung, ());
         assert!(outcome.crossed.is_empty() && outcome.cookies_reused == 0, "{rung}: {outcome}");
