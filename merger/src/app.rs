@@ -120,7 +120,7 @@ fn watch(config: &Config, channel: OwnedFd) -> anyhow::Result<()> {
         let (pods, watch_pods) = source.watch()?;
         tokio::select! {
             () = watch_pods => bail!("the source of pods has ended"),
-            () = spent => bail!("the connection is gone, and another takes rights that are given up"),
+            () = spent => bail!("the connection to the container runtime is gone: the next watcher has another"),
             told = relay::tell(teller, pods) => told.context("the agent cannot be told"),
         }
     })

@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::target::Pod;
 
@@ -35,6 +36,27 @@ pub struct Problem {
 
 /// The newest of what a source knows; `None` until its first look.
 pub type Reader = watch::Receiver<Option<Arc<Known>>>;
+
+/// Where a source puts what it knows.
+pub(crate) type Sender = watch::Sender<Option<Arc<Known>>>;
+
+/// Publishes what is known by now, if that is another thing: most of what changes in a pod is used by nobody. What is skipped and was not before is told, and
+/// by `tell` the rest: what was known is given first.
+fn publish(sender: &Sender, new: Known, tell: impl FnOnce(Option<&Known>, &Known)) {
+    sender.send_if_modified(|known| {
+        let old = known.as_deref();
+        if old == Some(&new) {
+            return false;
+        }
+        let before = old.map(|known| known.problems.as_slice()).unwrap_or_default();
+        for Problem { place, what } in new.problems.iter().filter(|one| !before.contains(one)) {
+            warn!(place, "skipped: {what}");
+        }
+        tell(old, &new);
+        *known = Some(Arc::new(new));
+        true
+    });
+}
 
 // === impl Problem ===
 

@@ -11,15 +11,13 @@ use tracing::warn;
 use crate::{
     cause::chain,
     node::{Node, protocol, watcher::Teller},
-    pods::{Known, Reader},
+    pods::{Known, Reader, Sender},
 };
 
 /// How long until a watcher is asked for again: longer than the broker lets pass between two, and twice as
 /// long each time that one has told nothing.
 const PAUSE: Duration = Duration::from_millis(1500);
 const LONGEST: Duration = Duration::from_secs(30);
-
-type Publish = watch::Sender<Option<Arc<Known>>>;
 
 /// Why a watcher is not heard any more.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -47,7 +45,7 @@ pub fn watch(node: Node) -> (Reader, impl Future<Output = ()> + Send) {
 }
 
 /// Publishes what one watcher says, until it has ended.
-async fn hear(node: &Node, publish: &Publish, has_told: &mut bool) -> Result<(), Failure> {
+async fn hear(node: &Node, publish: &Sender, has_told: &mut bool) -> Result<(), Failure> {
     let told = node.watch().await?;
     while let Some(bytes) = told.news().await? {
         let known: Known = protocol::read(&bytes)?;

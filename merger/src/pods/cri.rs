@@ -6,7 +6,6 @@
 
 use std::{
     io,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,7 @@ use tokio::{net::UnixStream, sync::watch, time};
 use tracing::{debug, info, warn};
 
 use self::{client::Client, look::Memory};
-use super::{Known, Reader};
+use super::{Reader, Sender, publish};
 use crate::cause;
 
 mod api;
@@ -59,10 +58,10 @@ where
     F: Future<Output = io::Result<UnixStream>> + Send,
 {
     let (sender, reader) = watch::channel(None);
-    (reader, publish(connect, sender))
+    (reader, run(connect, sender))
 }
 
-async fn publish<C, F>(mut connect: C, sender: watch::Sender<Option<Arc<Known>>>)
+async fn run<C, F>(mut connect: C, sender: Sender)
 where
     C: FnMut() -> F + Send,
     F: Future<Output = io::Result<UnixStream>> + Send,
@@ -88,7 +87,7 @@ async fn look_on<C, F>(
     connect: &mut C,
     memory: &mut Memory,
     outage: &mut Outage,
-    sender: &watch::Sender<Option<Arc<Known>>>,
+    sender: &Sender,
 ) -> Error
 where
     C: FnMut() -> F + Send,
@@ -104,7 +103,12 @@ where
             Ok(Ok(known)) => {
                 debug!(took = ?began.elapsed(), "looked at the container runtime");
                 outage.end();
-                replace(sender, known);
+                publish(sender, known, |old, new| {
+                    let n_pods = new.pods.len();
+                    if old.is_none_or(|old| old.pods.len() != n_pods) {
+                        info!(n_pods, "pods of the container runtime");
+                    }
+                });
             }
             Ok(Err(error)) => return error.into(),
             Err(_) => return Error::Slow,
@@ -123,25 +127,6 @@ where
         Err(_) => return Err(Error::Connect(io::ErrorKind::TimedOut.into())),
     };
     Ok(Client::new(stream).await?)
-}
-
-fn replace(sender: &watch::Sender<Option<Arc<Known>>>, new: Known) {
-    sender.send_if_modified(|known| {
-        let old = known.as_deref();
-        if old == Some(&new) {
-            return false;
-        }
-        let before = old.map(|known| known.problems.as_slice()).unwrap_or_default();
-        for problem in new.problems.iter().filter(|problem| !before.contains(problem)) {
-            warn!("{problem}");
-        }
-        let n_pods = new.pods.len();
-        if old.is_none_or(|old| old.pods.len() != n_pods) {
-            info!(n_pods, "pods of the container runtime");
-        }
-        *known = Some(Arc::new(new));
-        true
-    });
 }
 
 // === impl Outage ===

@@ -7,7 +7,7 @@
 //! The states are those of kube's `watcher`, which is begun anew where it would go on with what may be
 //! wrong. It does nothing about time and size; that is in `connection.rs` and `limits.rs`.
 
-use std::{collections::BTreeSet, future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future, time::Duration};
 
 use futures_util::{StreamExt as _, stream::BoxStream};
 use kube::{
@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 
 pub use self::access::{Access, Error};
 use self::{backoff::Backoff, item::Item, store::Store, verdict::Verdict};
-use super::{Known, Reader};
+use super::{Known, Reader, Sender, publish};
 use crate::cause;
 
 mod access;
@@ -109,7 +109,7 @@ impl Feed {
         }
     }
 
-    async fn run(mut self, sender: watch::Sender<Option<Arc<Known>>>) {
+    async fn run(mut self, sender: Sender) {
         let mut publish_at = None;
         loop {
             // The watcher keeps its state in the stream, so its `next` may be dropped.
@@ -118,7 +118,12 @@ impl Feed {
                 () = sender.closed() => return,
                 () = until(publish_at) => {
                     publish_at = None;
-                    publish(&sender, self.store.known());
+                    publish(&sender, self.store.known(), |old, Known { pods, problems }| {
+                        if old.is_none() {
+                            let (n_pods, n_skipped) = (pods.len(), problems.len());
+                            info!(n_pods, n_skipped, "pods are known");
+                        }
+                    });
                 }
                 () = until(self.pause) => self.pause = None,
                 () = until(self.streamed_by) => {
@@ -212,25 +217,6 @@ fn watcher(
         ..watcher::Config::default()
     };
     watcher::watcher(Api::all(client), config).boxed()
-}
-
-fn publish(sender: &watch::Sender<Option<Arc<Known>>>, new: Known) {
-    sender.send_if_modified(|known| {
-        let old = known.as_deref();
-        // Most of what changes in a pod is used by nobody.
-        if old == Some(&new) {
-            return false;
-        }
-        let before = old.map(|known| known.problems.as_slice()).unwrap_or_default();
-        for problem in new.problems.iter().filter(|problem| !before.contains(problem)) {
-            warn!(place = problem.place, "skipped: {}", problem.what);
-        }
-        if old.is_none() {
-            info!(n_pods = new.pods.len(), n_skipped = new.problems.len(), "pods are known");
-        }
-        *known = Some(Arc::new(new));
-        true
-    });
 }
 
 /// Waits for a moment, or for ever.

@@ -18,7 +18,7 @@ use tokio::{sync::watch, time};
 use tokio_stream::{Stream, StreamExt as _};
 use tracing::{debug, info, warn};
 
-use super::{Known, Problem, Reader};
+use super::{Known, Problem, Reader, Sender, publish};
 use crate::target::Pod;
 
 mod parse;
@@ -80,7 +80,7 @@ pub fn watch(dir: PathBuf) -> Result<(Reader, impl Future<Output = ()> + Send), 
     let (watches, changes) =
         changes(&dir).map_err(|source| Error::Watch { dir: dir.clone(), source })?;
     let (sender, reader) = watch::channel(None);
-    Ok((reader, publish(dir, watches, changes, sender)))
+    Ok((reader, run(dir, watches, changes, sender)))
 }
 
 // === impl Error ===
@@ -96,11 +96,11 @@ impl Error {
     }
 }
 
-async fn publish(
+async fn run(
     dir: PathBuf,
     mut watches: Watches,
     changes: impl Stream<Item = ()> + Send,
-    sender: watch::Sender<Option<Arc<Known>>>,
+    sender: Sender,
 ) {
     let mut changes = std::pin::pin!(changes);
     loop {
@@ -110,7 +110,9 @@ async fn publish(
         let _ = watches.add(&dir, MASK);
         // The directory may lie on a slow disk, and the runtime's threads serve pages.
         match tokio::task::spawn_blocking(move || read(&here)).await {
-            Ok(Ok(known)) => replace(&sender, known),
+            Ok(Ok(known)) => publish(&sender, known, |_, Known { pods, problems }| {
+                info!(n_pods = pods.len(), n_skipped = problems.len(), "manifests read");
+            }),
             // What was known stays known: a directory that cannot be read has not lost its pods.
             Ok(Err(error)) => warn!(dir = %dir.display(), %error, "cannot read the manifests"),
             Err(error) => warn!(dir = %dir.display(), %error, "reading the manifests failed"),
@@ -121,22 +123,6 @@ async fn publish(
         }
         time::sleep(SETTLE).await;
     }
-}
-
-fn replace(sender: &watch::Sender<Option<Arc<Known>>>, new: Known) {
-    sender.send_if_modified(|known| {
-        let old = known.as_deref();
-        if old == Some(&new) {
-            return false;
-        }
-        let before = old.map(|known| known.problems.as_slice()).unwrap_or_default();
-        for problem in new.problems.iter().filter(|problem| !before.contains(problem)) {
-            warn!(file = %problem.place, "skipped: {}", problem.what);
-        }
-        info!(n_pods = new.pods.len(), n_skipped = new.problems.len(), "manifests read");
-        *known = Some(Arc::new(new));
-        true
-    });
 }
 
 /// Reads all the manifests of `dir` in the order of their names. Of two pods of one name the first

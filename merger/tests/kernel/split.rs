@@ -26,19 +26,40 @@ use super::{
 };
 
 /// The words behind a name of `/proc/<pid>/status`.
-pub(crate) type Status = BTreeMap<String, String>;
+type Status = BTreeMap<String, String>;
 
-pub(crate) fn status(pid: u32) -> Status {
+fn status(pid: u32) -> Status {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     lines.map(|(name, words)| (name.to_owned(), words.trim().to_owned())).collect()
 }
 
 #[track_caller]
-pub(crate) fn check(status: &Status, expected: &[(&str, &str)]) {
+fn check(status: &Status, expected: &[(&str, &str)]) {
     for (name, words) in expected {
         assert_eq!(status[*name], *words, "{name}");
     }
+}
+
+/// No capability.
+const NONE: &str = "0000000000000000";
+
+/// The process is this user alone, holds no right, and gains none.
+#[track_caller]
+pub(crate) fn check_confined(pid: u32, user: u32) {
+    let ids = format!("{user}\t{user}\t{user}\t{user}");
+    let expected = [
+        ("Uid", &*ids),
+        ("Gid", &*ids),
+        ("Groups", ""),
+        ("CapInh", NONE),
+        ("CapPrm", NONE),
+        ("CapEff", NONE),
+        ("CapAmb", NONE),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+    ];
+    check(&status(pid), &expected);
 }
 
 #[test]
@@ -49,28 +70,13 @@ fn the_agent_holds_no_right_and_the_broker_what_namespaces_take() {
         let left = dup(fs::File::open("/dev/zero").unwrap()).unwrap();
         let running = Running::start(pods.path());
         drop(left);
-        let agent = status(running.agent().unwrap());
-        let none = "0000000000000000";
-        check(
-            &agent,
-            &[
-                ("Uid", "65532\t65532\t65532\t65532"),
-                ("Gid", "65532\t65532\t65532\t65532"),
-                ("Groups", ""),
-                ("CapInh", none),
-                ("CapPrm", none),
-                ("CapEff", none),
-                ("CapAmb", none),
-                ("NoNewPrivs", "1"),
-                ("Seccomp", "2"),
-            ],
-        );
+        check_confined(running.agent().unwrap(), 65532);
         // CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_KILL; CAP_SETUID and CAP_SETGID in
         // store.
         let broker = status(running.broker());
         let (effective, permitted) = ("0000000000280024", "00000000002800e4");
         let expected =
-            [("CapInh", none), ("CapPrm", permitted), ("CapEff", effective), ("NoNewPrivs", "1")];
+            [("CapInh", NONE), ("CapPrm", permitted), ("CapEff", effective), ("NoNewPrivs", "1")];
         check(&broker, &expected);
         check(&broker, &[("Threads", "1")]);
         assert!(Running::descriptors(running.broker()).contains(&"/dev/zero".to_owned()));

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use http_body_util::{BodyExt as _, Full};
@@ -18,7 +18,7 @@ use prost::Message;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::target::Pod;
+use crate::{pods::Known, target::Pod};
 
 /// `ContainerState`.
 const EXITED: i32 = 2;
