@@ -6,10 +6,14 @@
 //! that a packet takes seconds to get through: fifteen of them, each with three jumps to the next, took
 //! 0.3 s for a packet. Nothing ends such a call; but it can be told afterwards what it took.
 //!
-//! So a namespace in which a connection took [`TIMES`] what the quickest has taken, and at least [`LONG`], is
-//! slow for [`KEPT`], and after each of these connections there is a pause of [`SHARE`] times what it took, for all that are slow: together they have a
-//! fifth of the thread, and those that are not are not held up. What counts is what the thread has run, not
-//! what it has waited for a processor: a node that is busy makes nobody slow.
+//! A connection took long if it took [`TIMES`] what the quickest has taken, and at least [`LONG`]. What
+//! counts is what the thread has run, not what it has waited for a processor: a node that is busy makes
+//! nobody slow. Only where the node is a guest does its kernel count what the host took from it as run;
+//! that is rare, soon over and meets every namespace alike. So one is slow by [`OFTEN`] connections that
+//! took long, or by one that took [`TOO_LONG`], and is so for [`KEPT`].
+//!
+//! After each connection that took long in one that is slow there is a pause of [`SHARE`] times what it took, for
+//! all that are slow: together they have a fifth of the thread, and those that are not are not held up.
 
 use std::{
     collections::HashMap,
@@ -30,25 +34,35 @@ const TIMES: u32 = 200;
 /// None is that quicker than this, which is what 200 take where one takes 50 µs.
 const LONG: Duration = Duration::from_millis(10);
 
-/// How long a namespace counts as slow after the last connection that was. If one that is not made it
-/// quick again at once, rules that slow down every second packet would go free.
+/// More than a host takes a processor away for, with a guest on it that has work.
+const TOO_LONG: Duration = Duration::from_millis(100);
+
+/// So many that took long are no accident.
+const OFTEN: u32 = 3;
+
+/// For how long the last connection that took long counts. If one that did not made the namespace quick
+/// again at once, rules that slow down every second packet would go free.
 const KEPT: Duration = Duration::from_mins(10);
 
-/// The namespaces that are slow.
+/// The namespaces in which a connection took long.
 #[derive(Debug, Default)]
 pub(crate) struct Toll {
-    slow: HashMap<Cookie, Slow>,
+    long: HashMap<Cookie, Long>,
     /// When the pause after the last slow connection ends.
     rested: Option<Instant>,
     /// What the quickest connection has taken.
     quickest: Option<Duration>,
 }
 
-/// The last connection in a namespace that was slow.
+/// The last connection of a namespace that took long.
 #[derive(Clone, Copy, Debug)]
-struct Slow {
+struct Long {
     ended: Instant,
     took: Duration,
+    /// How many there were, with this one.
+    n: u32,
+    /// Whether the namespace is slow by them.
+    is_slow: bool,
 }
 
 /// What this thread has run so far, in its program and in the kernel.
@@ -64,7 +78,8 @@ pub(crate) fn paid() -> Duration {
 impl Toll {
     /// Whether a connection may be begun there now.
     pub(crate) fn admit(&self, netns: Cookie, now: Instant) -> Result<(), Refusal> {
-        let Some(slow) = self.slow.get(&netns).filter(|slow| slow.counts(now)) else {
+        let Some(slow) = self.long.get(&netns).filter(|long| long.is_slow && long.counts(now))
+        else {
             return Ok(());
         };
         if self.rested.is_none_or(|rested| rested <= now) {
@@ -84,18 +99,24 @@ impl Toll {
         if took < LONG.max(quickest.saturating_mul(TIMES)) {
             return;
         }
-        let ended = now;
-        self.slow.retain(|_, slow| slow.counts(now));
-        if self.slow.insert(netns, Slow { ended, took }).is_none() {
+        self.long.retain(|_, long| long.counts(now));
+        let before = self.long.get(&netns).copied();
+        let (n, was_slow) =
+            before.map_or((1, false), |long| (long.n.saturating_add(1), long.is_slow));
+        let is_slow = was_slow || n >= OFTEN || took >= TOO_LONG;
+        self.long.insert(netns, Long { ended: now, took, n, is_slow });
+        if is_slow && !was_slow {
             tracing::warn!(%netns, ?took, "connections in this namespace take long, by rules of its own");
         }
-        self.rested = Some(now + took * SHARE);
+        if is_slow {
+            self.rested = Some(now + took * SHARE);
+        }
     }
 }
 
-// === impl Slow ===
+// === impl Long ===
 
-impl Slow {
+impl Long {
     fn counts(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.ended) < KEPT
     }
@@ -138,10 +159,33 @@ mod tests {
     }
 
     #[test]
+    fn one_that_took_long_may_be_the_hosts_doing_and_the_third_is_not() {
+        let (start, mut toll) = (Instant::now(), mk_toll());
+        for n in 1..OFTEN {
+            toll.took(SLOW, start, LONG);
+            assert_eq!(toll.admit(SLOW, start), Ok(()), "{n}");
+        }
+        toll.took(OTHER, start, LONG);
+        toll.took(SLOW, start, LONG);
+        assert_eq!(toll.admit(SLOW, start), Err(Refusal::Slow { ms: 10 }));
+        assert_eq!(toll.admit(OTHER, start), Ok(()));
+    }
+
+    #[test]
+    fn those_that_took_long_a_while_ago_are_forgotten() {
+        let (start, mut toll) = (Instant::now(), mk_toll());
+        for n in 0..OFTEN * 2 {
+            let now = start + KEPT * n;
+            toll.took(SLOW, now, LONG);
+            assert_eq!(toll.admit(SLOW, now), Ok(()), "{n}");
+        }
+    }
+
+    #[test]
     fn all_that_are_slow_have_one_pause() {
         let (start, mut toll) = (Instant::now(), mk_toll());
-        toll.took(SLOW, start, LONG);
-        let rested = start + LONG * SHARE;
+        toll.took(SLOW, start, TOO_LONG);
+        let rested = start + TOO_LONG * SHARE;
         assert_eq!(toll.admit(SLOW, rested), Ok(()));
         toll.took(OTHER, rested, SECOND);
         assert!(toll.admit(SLOW, rested).is_err());
@@ -158,6 +202,6 @@ mod tests {
         assert!(toll.admit(SLOW, later).is_err());
         assert_eq!(toll.admit(SLOW, start + KEPT), Ok(()));
         toll.took(OTHER, start + KEPT, SECOND);
-        assert_eq!(toll.slow.len(), 1, "it is forgotten");
+        assert_eq!(toll.long.len(), 1, "it is forgotten");
     }
 }
