@@ -4,6 +4,8 @@
 //! them, and typedefs and qualifiers are transparent, because kernels differ there and only there.
 //! Where a member has moved between kernels, the paths are tried in turn.
 
+use std::collections::BTreeMap;
+
 use btf_rs::{Btf, BtfType, Type};
 
 /// How deep a path may run through types without a name before it counts as a loop.
@@ -74,10 +76,14 @@ const fn optional(
 
 /// All that the kernel part wants to know of a kernel.
 pub fn resolve(btf: &Btf) -> Result<Vec<Offset>, Missing> {
+    // A name is looked for among all types there are, a hundred thousand.
+    let mut structures = BTreeMap::new();
     MEMBERS
         .iter()
         .map(|&Member { global, structure, paths, optional }| {
-            match paths.iter().find_map(|path| offset_of(btf, structure, path)) {
+            let start = structures.entry(structure).or_insert_with(|| structure_of(btf, structure));
+            let start = start.as_ref();
+            match paths.iter().find_map(|path| offset_in(btf, start?, path)) {
                 Some(bytes) => Ok(Offset { global, bytes }),
                 None if optional => Ok(Offset { global, bytes: 0 }),
                 None => Err(Missing { structure, paths }),
@@ -89,9 +95,16 @@ pub fn resolve(btf: &Btf) -> Result<Vec<Offset>, Missing> {
 /// The offset in bytes of a member such as `__sk_common.skc_net.net` in a struct.
 #[must_use]
 pub fn offset_of(btf: &Btf, structure: &str, path: &str) -> Option<u32> {
-    let types = btf.resolve_types_by_name(structure).ok()?;
-    let start = types.into_iter().find(|found| matches!(found, Type::Struct(_)))?;
-    let end = path.split('.').try_fold((start, 0), |(outer, bits), name| {
+    offset_in(btf, &structure_of(btf, structure)?, path)
+}
+
+fn structure_of(btf: &Btf, name: &str) -> Option<Type> {
+    let types = btf.resolve_types_by_name(name).ok()?;
+    types.into_iter().find(|found| matches!(found, Type::Struct(_)))
+}
+
+fn offset_in(btf: &Btf, start: &Type, path: &str) -> Option<u32> {
+    let end = path.split('.').try_fold((start.clone(), 0), |(outer, bits), name| {
         let (inner, offset) = find(btf, &outer, name, DEPTH)?;
         Some((inner, bits + offset))
     });
