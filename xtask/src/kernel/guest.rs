@@ -54,7 +54,11 @@ const ARGUMENTS: &str = "console=ttyS0 panic=-1 quiet";
 const BEAT: Duration = Duration::from_secs(1);
 
 /// Lines of the console that a person is shown.
-const LAST_WORDS: usize = 12;
+const LAST_WORDS: usize = 24;
+
+/// What a kernel says first of what it dies of; its last lines are registers.
+const CRASHES: [&str; 5] =
+    ["BUG: ", "Oops: ", "general protection fault", "stack segment: ", "Kernel panic"];
 
 // === impl Guest ===
 
@@ -90,12 +94,14 @@ impl Guest {
         directory().join("guests").join(self.name).join(name)
     }
 
-    /// The end of what the kernel said.
+    /// What the kernel died of, or else the end of what it said.
     pub(super) fn last_words(&self) -> Vec<String> {
         let said = fs::read(self.console()).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
         let lines: Vec<&str> = said.lines().map(str::trim_end).collect();
-        lines[lines.len().saturating_sub(LAST_WORDS)..].iter().map(ToString::to_string).collect()
+        let crash = lines.iter().position(|line| CRASHES.iter().any(|sign| line.contains(sign)));
+        let begin = crash.unwrap_or(lines.len().saturating_sub(LAST_WORDS));
+        lines[begin..].iter().take(LAST_WORDS).map(ToString::to_string).collect()
     }
 
     /// Runs it to its end, or to the deadline. `tell` gets the report whenever it may have changed.
