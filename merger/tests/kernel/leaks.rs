@@ -29,7 +29,13 @@ use merger::{
 };
 use rustix::net::sockopt::set_socket_linger;
 
-use super::{cgroup::Root, hostile, namespace::called, pod::Pod, start, world};
+use super::{
+    cgroup::Root,
+    hostile,
+    namespace::{called, is_guest},
+    pod::Pod,
+    start, world,
+};
 
 const ID: &str = "4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c4f5c2f0f3b0e2a9c";
 
@@ -180,10 +186,12 @@ fn no_packet_leaves_for_any_address_but_the_pods_own() {
         let snapshot = node.snapshot().await.unwrap();
         let netns = called(&snapshot, pod.pid());
         let scraper = Scraper::new(Arc::new(node), Limits::default()).unwrap();
-        let (mut n_bodies, mut n_refused, mut n_asked) = (0, 0, 0);
+        let (mut n_bodies, mut n_refused, mut unanswered) = (0, 0, vec![]);
         let annotations = hostile::annotations();
         let last = (false, "port", "8080".to_owned());
-        for (_, name, value) in annotations.iter().chain([&last]) {
+        // What is read of them is no matter of kernels: in a guest a part of them shows where packets go.
+        let step = if is_guest() { 5 } else { 1 };
+        for (_, name, value) in annotations.iter().step_by(step).chain([&last]) {
             let pods = vec![mk_pod(&[("scrape", "true"), ("port", "8080"), (name, value)])];
             let known = Known { pods, problems: vec![] };
             let targets = inventory::targets(
@@ -198,19 +206,25 @@ fn no_packet_leaves_for_any_address_but_the_pods_own() {
             assert_eq!(target.netns, Ok(netns));
             n_refused += target.plan.notes.len();
             for source in &target.plan.sources {
-                n_asked += usize::from(matches!(source.state, State::Ready(_)));
                 let patience = Duration::from_secs(2);
                 let scraped = scraper.scrape(netns, source, Format::Text, patience).await;
                 // Each connection that was made has arrived at the pod's own listener, and no other.
-                if let Ok(page) = scraped.page {
-                    n_bodies += 1;
-                    let body = String::from_utf8_lossy(&page.body.bytes).into_owned();
-                    assert_eq!(body, format!("connections {n_bodies}\n"), "{name}: {value:?}");
+                match scraped.page {
+                    Ok(page) => {
+                        n_bodies += 1;
+                        let body = String::from_utf8_lossy(&page.body.bytes).into_owned();
+                        assert_eq!(body, format!("connections {n_bodies}\n"), "{name}: {value:?}");
+                    }
+                    Err(problem) if matches!(source.state, State::Ready(_)) => {
+                        unanswered.push(format!("{name}: {value:?}: {problem:?}"));
+                    }
+                    Err(_) => {}
                 }
             }
         }
-        assert!(annotations.len() >= 200 && n_refused >= 200, "{n_refused}");
-        assert_eq!(n_bodies, n_asked, "whatever was asked has answered");
+        assert!(annotations.len() >= 200 && n_refused * step >= 200, "{n_refused}");
+        assert!(n_bodies * step >= 200, "{n_bodies}");
+        assert!(unanswered.is_empty(), "whatever was asked has answered: {unanswered:#?}");
         assert_eq!((n_packets(Some(&pod)), n_packets(None)), (0, 0));
         // The counters count.
         pod.netns().within(|| TcpStream::connect("10.0.0.1:80")).unwrap();

@@ -98,7 +98,7 @@ fn namespaces_nested_inside_a_pod_are_not_looked_at_and_cost_its_neighbour_nothi
         sleep(Duration::from_millis(300)).await;
         look(&node).await;
         let before = node.counters();
-        for round in 0..5 {
+        for round in 0..3 {
             let open: Vec<_> = all.nested.iter().map(|one| one.listen("127.0.0.1:4711")).collect();
             let (listener, bound) = all.neighbour.listen("127.0.0.1:0");
             let is_open = |seen: &Snapshot| find(seen, all.neighbour.cookie, bound).is_some();
