@@ -53,6 +53,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME:TAG", default_value_t = Name::default())]
     tag: Name,
 
+    /// A merger that is compiled already, such as the one of a test, in place of compiling it
+    #[arg(long, value_name = "FILE", conflicts_with = "profile")]
+    program: Option<PathBuf>,
+
     /// Also put the files of the image below this directory, which must be empty or not exist: for a
     /// Dockerfile
     #[arg(long, value_name = "DIR")]
@@ -71,15 +75,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let mut entries = directory.read_dir().into_iter().flatten();
         ensure!(entries.next().is_none(), "{} is not empty: name another", directory.display());
     }
-    setup::run(&setup::Options { only: Some(setup::Only::Ebpf) })?;
-    screen::headline("Build");
-    let program = build(options.profile)?;
+    let program = options.program.clone().map_or_else(|| build(options.profile), Ok)?;
 
     screen::headline("Image");
-    let files = content::gather(&program)?;
+    let output = options.output.clone().unwrap_or_else(|| directory().join("merger.tar"));
+    let beside = output.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(beside).with_context(|| beside.display().to_string())?;
+    let stripped = output.with_extension("stripped");
+    strip(&program, &stripped)?;
+    let files = content::gather(&stripped)?;
+    fs::remove_file(&stripped).with_context(|| stripped.display().to_string())?;
     tell(&files);
     let image = Image::new(&files, &options.tag)?;
-    let output = options.output.clone().unwrap_or_else(|| directory().join("merger.tar"));
     let archive = image.archive()?;
     write(&output, &archive)?;
     if let Some(directory) = &options.files {
@@ -99,9 +106,10 @@ fn directory() -> PathBuf {
     crate::workspace().join("target/image")
 }
 
-/// Compiles merger, and gives a copy that has no debug information. The names of its functions stay,
-/// since a panic tells them.
+/// Compiles merger, with what that takes.
 fn build(profile: Profile) -> anyhow::Result<PathBuf> {
+    setup::run(&setup::Options { only: Some(setup::Only::Ebpf) })?;
+    screen::headline("Build");
     let is_release = profile == Profile::Release;
     let object = ebpf::build(is_release)?;
     screen::step(&format!("the kernel part is {}", object.display()));
@@ -110,13 +118,14 @@ fn build(profile: Profile) -> anyhow::Result<PathBuf> {
         cargo.arg("--release");
     }
     screen::command(&shell::spelled(&cargo));
-    let program = built::build(&mut cargo)?.program("merger")?;
-    let stripped = directory().join("merger");
-    fs::create_dir_all(directory()).with_context(|| directory().display().to_string())?;
+    built::build(&mut cargo)?.program("merger")
+}
+
+/// Makes a copy of a program that has no debug information. The names of its functions stay, since a panic
+/// tells them.
+fn strip(program: &Path, stripped: &Path) -> anyhow::Result<()> {
     let mut strip = shell::command(["strip", "--strip-debug", "-o"]);
-    shell::run(strip.arg(&stripped).arg(&program))
-        .context("strip is of Debian's package binutils")?;
-    Ok(stripped)
+    shell::run(strip.arg(stripped).arg(program)).context("strip is of Debian's package binutils")
 }
 
 fn tell(files: &Files) {
@@ -127,10 +136,6 @@ fn tell(files: &Files) {
 
 /// By a rename, so that nobody who reads it meanwhile gets half of it.
 fn write(output: &Path, archive: &[u8]) -> anyhow::Result<()> {
-    let directory = output.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(directory) = directory {
-        fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-    }
     let fresh = output.with_extension("new");
     fs::write(&fresh, archive).with_context(|| fresh.display().to_string())?;
     fs::rename(&fresh, output).with_context(|| format!("cannot write {}", output.display()))
