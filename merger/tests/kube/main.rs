@@ -5,13 +5,18 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "what was asked, and what it took, is the result")]
 
+#[path = "../support/authority.rs"]
+mod authority;
+#[path = "../support/double.rs"]
 mod double;
 mod failures;
 mod heap;
 mod lists;
 mod memory;
 mod outage;
+#[path = "../support/recordings.rs"]
 mod recordings;
+#[path = "../support/requests.rs"]
 mod requests;
 mod tls;
 mod world;

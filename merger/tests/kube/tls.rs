@@ -1,69 +1,22 @@
 //! A server that shows a certificate and asks for a token, as every real one does.
 
-use std::{fs, sync::Arc};
-
-use merger::pods::kube::List;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{self, pki_types::PrivateKeyDer},
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
 };
 
+use merger::pods::kube::List;
+
 use crate::{
+    authority::Authority,
     double::{Answer, Double, Play, on},
     recordings::{event, list, pod, status},
     requests::{LIST, watch},
     world::World,
 };
 
-/// An authority that is in no machine's store.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-// === impl Authority ===
-
-impl Authority {
-    fn new() -> Self {
-        let mut parameters = CertificateParams::new([]).unwrap();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// A server that it vouches for, at the address of the double.
-    fn server(&self) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let parameters = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-        let certificate = parameters.signed_by(&key, &self.0).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-            )
-            .unwrap();
-        TlsAcceptor::from(Arc::new(config))
-    }
-
-    fn pem(&self) -> String {
-        let lines = base64(self.0.der());
-        format!("-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
-    }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = bytes.chunks(3).flat_map(|chunk| {
-        let [a, b, c] = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or(0)));
-        let bits = a << 16 | b << 8 | c;
-        (0..4).map(move |digit| {
-            let at = (bits >> (18 - 6 * digit)) as usize & 63;
-            if digit <= chunk.len() { DIGITS[at] as char } else { '=' }
-        })
-    });
-    digits.collect()
-}
+/// The double's.
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_was_rotated_is_read_again_when_the_old_one_is_refused() {
@@ -84,7 +37,7 @@ async fn a_token_that_was_rotated_is_read_again_when_the_old_one_is_refused() {
             Answer::plays([event("ADDED", &pod("b", "2", 9, "Running")), Play::Stay]),
         ),
     ];
-    let double = Double::start_with(script, Some(authority.server())).await;
+    let double = Double::start_with(script, Some(authority.server(ADDRESS))).await;
     let cluster =
         format!("server: 'https://{}', certificate-authority: {}", double.address, ca.display());
     let user = format!("{{tokenFile: {}}}", token.display());
@@ -106,7 +59,7 @@ async fn a_server_that_another_authority_vouches_for_is_told_nothing() {
     let (ca, token) = (dir.path().join("ca.crt"), dir.path().join("token"));
     fs::write(&ca, Authority::new().pem()).unwrap();
     fs::write(&token, "secret").unwrap();
-    let double = Double::start_with(vec![], Some(Authority::new().server())).await;
+    let double = Double::start_with(vec![], Some(Authority::new().server(ADDRESS))).await;
     let cluster =
         format!("server: 'https://{}', certificate-authority: {}", double.address, ca.display());
     let user = format!("{{tokenFile: {}}}", token.display());

@@ -122,7 +122,15 @@ impl Double {
     }
 
     pub(crate) async fn start_with(script: Vec<Step>, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script, tls)
+    }
+
+    /// The same, where this listens.
+    pub(crate) fn start_on(
+        listener: TcpListener,
+        script: Vec<Step>,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let script = script.into();
         let state = State { script, log: Vec::new(), faults: Vec::new(), tls, running: None };
