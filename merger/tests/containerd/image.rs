@@ -1,12 +1,13 @@
-//! Images of one file each, made by hand: no registry is asked.
+//! Images of one file each, made by hand, and that of merger: no registry is asked.
 //!
 //! The form is that of `docker save`, which containerd imports. Source: `image/spec/v1.2.md` of moby/moby.
 
 use std::{
-    fs,
+    env, fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 use serde_json::json;
@@ -48,10 +49,7 @@ impl Image {
     #[track_caller]
     pub(crate) fn import(&self, node: &Node) {
         let directory = node.directory.join(format!("image-{}", self.program));
-        let archive = self.make(&directory);
-        let mut import = Command::new("ctr");
-        import.arg("--address").arg(node.socket());
-        run(import.args(["--namespace", "k8s.io", "images", "import"]).arg(archive));
+        import(node, &self.make(&directory));
     }
 
     fn make(&self, directory: &Path) -> PathBuf {
@@ -85,6 +83,30 @@ impl Image {
         tar(&archive, directory, &["manifest.json", "config.json", "layer.tar"]);
         archive
     }
+}
+
+/// Gives an archive to the node's containerd.
+#[track_caller]
+fn import(node: &Node, archive: &Path) {
+    let mut import = Command::new("ctr");
+    import.arg("--address").arg(node.socket());
+    run(import.args(["--namespace", "k8s.io", "images", "import"]).arg(archive));
+}
+
+/// Gives the node's containerd the image that `cargo xtask image` makes, with the merger that these tests
+/// are of. It is made once for all of them.
+#[track_caller]
+pub(crate) fn import_merger(node: &Node) {
+    static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
+    let archive = ARCHIVE.get_or_init(|| {
+        let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image/merger.tar");
+        let cargo = env::var_os("CARGO").expect("cargo runs the tests");
+        let mut image = Command::new(cargo);
+        image.args(["xtask", "image"]);
+        run(image.args(["--program", env!("CARGO_BIN_EXE_merger"), "--output"]).arg(&archive));
+        archive
+    });
+    import(node, archive);
 }
 
 fn tar(archive: &Path, directory: &Path, files: &[&str]) {

@@ -1,5 +1,5 @@
 //! Pods of a real containerd, found and read by `merger run --pods cri`: real sandboxes, with a network
-//! by CNI and cgroups as a kubelet names them.
+//! by CNI and cgroups as a kubelet names them. And merger itself in such a pod, as `deploy/base` has it.
 //!
 //! Needs root, and what `cargo xtask setup` installs. No registry, no daemon of the machine and no
 //! namespace of the host is used.
@@ -25,13 +25,33 @@ use self::{
 
 mod again;
 mod agent;
+#[path = "../support/authority.rs"]
+mod authority;
+#[path = "../support/base.rs"]
+#[allow(dead_code, reason = "other tests look for where it is")]
+mod base;
+mod contained;
+mod daemonset;
+mod deployed;
+#[path = "../support/double.rs"]
+#[allow(dead_code, reason = "these tests play a list and a watch, and no fault")]
+mod double;
 mod ends;
 mod image;
+mod in_cluster;
 mod janitor;
+mod kubelet;
 mod meshed;
 mod messages;
 mod node;
 mod outage;
+#[path = "../support/recordings.rs"]
+#[allow(dead_code, reason = "the pods here are real")]
+mod recordings;
+#[path = "../support/requests.rs"]
+#[allow(dead_code, reason = "these tests play a list and a watch, and no fault")]
+mod requests;
+mod rights;
 #[path = "../support/running.rs"]
 #[allow(dead_code, reason = "these tests run the agent in one process, and of another source")]
 mod running;

@@ -46,6 +46,10 @@ pub(crate) struct PodSandboxConfig {
     pub(crate) metadata: Option<PodSandboxMetadata>,
     #[prost(string, tag = "2")]
     pub(crate) hostname: String,
+    #[prost(string, tag = "3")]
+    pub(crate) log_directory: String,
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) port_mappings: Vec<PortMapping>,
     #[prost(map = "string, string", tag = "6")]
     pub(crate) labels: HashMap<String, String>,
     #[prost(map = "string, string", tag = "7")]
@@ -64,10 +68,65 @@ pub(crate) struct PodSandboxMetadata {
     pub(crate) namespace: String,
 }
 
+/// A port of TCP.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct PortMapping {
+    #[prost(int32, tag = "2")]
+    pub(crate) container_port: i32,
+    #[prost(int32, tag = "3")]
+    pub(crate) host_port: i32,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct LinuxPodSandboxConfig {
     #[prost(string, tag = "1")]
     pub(crate) cgroup_parent: String,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) security_context: Option<LinuxSandboxSecurityContext>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct LinuxSandboxSecurityContext {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) namespace_options: Option<NamespaceOption>,
+    #[prost(int64, repeated, tag = "5")]
+    pub(crate) supplemental_groups: Vec<i64>,
+    #[prost(bool, tag = "6")]
+    pub(crate) privileged: bool,
+    #[prost(message, optional, tag = "9")]
+    pub(crate) seccomp: Option<SecurityProfile>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct NamespaceOption {
+    #[prost(enumeration = "NamespaceMode", tag = "1")]
+    pub(crate) network: i32,
+    #[prost(enumeration = "NamespaceMode", tag = "2")]
+    pub(crate) pid: i32,
+    #[prost(enumeration = "NamespaceMode", tag = "3")]
+    pub(crate) ipc: i32,
+}
+
+/// Whose namespace it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum NamespaceMode {
+    Pod = 0,
+    Container = 1,
+    Node = 2,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct SecurityProfile {
+    #[prost(enumeration = "ProfileType", tag = "1")]
+    pub(crate) profile_type: i32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum ProfileType {
+    RuntimeDefault = 0,
+    Unconfined = 1,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -118,6 +177,8 @@ pub(crate) struct ContainerConfig {
     pub(crate) image: Option<ImageSpec>,
     #[prost(string, repeated, tag = "3")]
     pub(crate) command: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) args: Vec<String>,
     #[prost(message, repeated, tag = "6")]
     pub(crate) envs: Vec<KeyValue>,
     #[prost(message, repeated, tag = "7")]
@@ -126,6 +187,9 @@ pub(crate) struct ContainerConfig {
     pub(crate) labels: HashMap<String, String>,
     #[prost(map = "string, string", tag = "10")]
     pub(crate) annotations: HashMap<String, String>,
+    /// Below the sandbox's `log_directory`.
+    #[prost(string, tag = "11")]
+    pub(crate) log_path: String,
     #[prost(message, optional, tag = "15")]
     pub(crate) linux: Option<LinuxContainerConfig>,
 }
@@ -162,20 +226,83 @@ pub(crate) struct Mount {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct LinuxContainerConfig {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) resources: Option<LinuxContainerResources>,
     #[prost(message, optional, tag = "2")]
     pub(crate) security_context: Option<LinuxContainerSecurityContext>,
 }
 
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct LinuxContainerResources {
+    #[prost(int64, tag = "3")]
+    pub(crate) cpu_shares: i64,
+    #[prost(int64, tag = "4")]
+    pub(crate) memory_limit_in_bytes: i64,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct LinuxContainerSecurityContext {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) capabilities: Option<Capability>,
+    #[prost(bool, tag = "2")]
+    pub(crate) privileged: bool,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) namespace_options: Option<NamespaceOption>,
     #[prost(message, optional, tag = "5")]
     pub(crate) run_as_user: Option<Int64Value>,
     #[prost(message, optional, tag = "12")]
     pub(crate) run_as_group: Option<Int64Value>,
+    #[prost(bool, tag = "7")]
+    pub(crate) readonly_rootfs: bool,
+    #[prost(int64, repeated, tag = "8")]
+    pub(crate) supplemental_groups: Vec<i64>,
+    #[prost(bool, tag = "11")]
+    pub(crate) no_new_privs: bool,
+    #[prost(string, repeated, tag = "13")]
+    pub(crate) masked_paths: Vec<String>,
+    #[prost(string, repeated, tag = "14")]
+    pub(crate) readonly_paths: Vec<String>,
+    #[prost(message, optional, tag = "15")]
+    pub(crate) seccomp: Option<SecurityProfile>,
+    #[prost(message, optional, tag = "16")]
+    pub(crate) apparmor: Option<SecurityProfile>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Capability {
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) add_capabilities: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) drop_capabilities: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Int64Value {
     #[prost(int64, tag = "1")]
     pub(crate) value: i64,
+}
+
+/// The request of `ContainerStatus`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ContainerStatusRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) container_id: String,
+    #[prost(bool, tag = "2")]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ContainerStatusResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) status: Option<ContainerStatus>,
+    #[prost(map = "string, string", tag = "2")]
+    pub(crate) info: HashMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ContainerStatus {
+    #[prost(int64, tag = "6")]
+    pub(crate) finished_at: i64,
+    #[prost(int32, tag = "7")]
+    pub(crate) exit_code: i32,
 }

@@ -2,16 +2,18 @@
 
 use std::{collections::HashMap, net::IpAddr, path::Path};
 
-use merger::pods::cri::client::Client;
+use merger::{pods::cri::client::Client, target::PodRef};
+use serde_json::Value as Json;
 use tokio::{net::UnixStream, runtime};
 
 use super::{
     image::BUSYBOX,
     messages::{
-        ContainerConfig, ContainerId, ContainerMetadata, CreateContainerRequest, ImageSpec,
-        Int64Value, KeyValue, LinuxContainerConfig, LinuxContainerSecurityContext,
-        LinuxPodSandboxConfig, Mount, Nothing, PodSandboxConfig, PodSandboxId, PodSandboxMetadata,
-        PodSandboxStatusResponse, RunPodSandboxRequest, StatusResponse,
+        ContainerConfig, ContainerId, ContainerMetadata, ContainerStatus, ContainerStatusRequest,
+        ContainerStatusResponse, CreateContainerRequest, ImageSpec, Int64Value, KeyValue,
+        LinuxContainerConfig, LinuxContainerSecurityContext, LinuxPodSandboxConfig, Mount, Nothing,
+        PodSandboxConfig, PodSandboxId, PodSandboxMetadata, PodSandboxStatusResponse,
+        RunPodSandboxRequest, StatusResponse,
     },
 };
 
@@ -84,20 +86,23 @@ impl Runtime {
     #[track_caller]
     pub(crate) fn run(&mut self, pod: &Pod) -> Sandbox {
         let Pod { name, uid, annotations } = pod.clone();
-        let metadata = PodSandboxMetadata {
-            name: name.clone(),
-            uid: uid.clone(),
-            namespace: NAMESPACE.into(),
-        };
-        let labels = labels(&pod.name, &pod.uid, None);
-        let cgroup_parent = format!("/kubepods/burstable/pod{uid}");
-        let config = PodSandboxConfig {
-            metadata: Some(metadata),
+        let pod = PodRef { namespace: NAMESPACE.into(), name: name.clone() };
+        self.run_as(PodSandboxConfig {
+            labels: labels(&pod, &uid, None),
             hostname: name,
-            labels,
             annotations: annotations.into_iter().collect(),
-            linux: Some(LinuxPodSandboxConfig { cgroup_parent }),
-        };
+            linux: Some(LinuxPodSandboxConfig {
+                cgroup_parent: cgroup_of(&uid),
+                ..LinuxPodSandboxConfig::default()
+            }),
+            metadata: Some(metadata(pod, uid)),
+            ..PodSandboxConfig::default()
+        })
+    }
+
+    /// Makes a sandbox, and what it needs.
+    #[track_caller]
+    pub(crate) fn run_as(&mut self, config: PodSandboxConfig) -> Sandbox {
         let request = RunPodSandboxRequest { config: Some(config.clone()) };
         let PodSandboxId { id, .. } =
             self.call("/runtime.v1.RuntimeService/RunPodSandbox", request);
@@ -105,7 +110,7 @@ impl Runtime {
         let told: PodSandboxStatusResponse =
             self.call("/runtime.v1.RuntimeService/PodSandboxStatus", asked);
         let address = told.status.unwrap().network.unwrap().ip.parse().unwrap();
-        let info: serde_json::Value = serde_json::from_str(&told.info["info"]).unwrap();
+        let info: Json = serde_json::from_str(&told.info["info"]).unwrap();
         let pid = info["pid"].as_u64().unwrap().try_into().unwrap();
         Sandbox { id, config, address, pid }
     }
@@ -114,18 +119,20 @@ impl Runtime {
     #[track_caller]
     pub(crate) fn start(&mut self, sandbox: &Sandbox, container: Container) -> String {
         let Container { name, command, ports, env, mounts, user } = container;
-        let metadata = sandbox.config.metadata.clone().unwrap();
+        let PodSandboxMetadata { name: pod, uid, namespace } =
+            sandbox.config.metadata.clone().unwrap();
         let ports: Vec<_> = ports
             .into_iter()
             .map(|(name, port)| {
                 serde_json::json!({"name": name, "containerPort": port, "protocol": "TCP"})
             })
             .collect();
-        let ports = ("io.kubernetes.container.ports", serde_json::Value::from(ports).to_string());
+        let ports = ("io.kubernetes.container.ports", Json::from(ports).to_string());
         let id = |value| Some(Int64Value { value });
         let security_context = LinuxContainerSecurityContext {
             run_as_user: user.and_then(id),
             run_as_group: user.and_then(id),
+            ..LinuxContainerSecurityContext::default()
         };
         let config = ContainerConfig {
             metadata: Some(ContainerMetadata { name: name.to_owned() }),
@@ -143,10 +150,20 @@ impl Runtime {
                     readonly: true,
                 })
                 .collect(),
-            labels: labels(&metadata.name, &metadata.uid, Some(name)),
+            labels: labels(&PodRef { namespace, name: pod }, &uid, Some(name)),
             annotations: [(ports.0.to_owned(), ports.1)].into(),
-            linux: Some(LinuxContainerConfig { security_context: Some(security_context) }),
+            linux: Some(LinuxContainerConfig {
+                security_context: Some(security_context),
+                resources: None,
+            }),
+            ..ContainerConfig::default()
         };
+        self.start_as(sandbox, config)
+    }
+
+    /// Makes a container and starts it. Gives its id.
+    #[track_caller]
+    pub(crate) fn start_as(&mut self, sandbox: &Sandbox, config: ContainerConfig) -> String {
         let request = CreateContainerRequest {
             pod_sandbox_id: sandbox.id.clone(),
             config: Some(config),
@@ -156,6 +173,18 @@ impl Runtime {
         let id = created.id.clone();
         let Nothing {} = self.call("/runtime.v1.RuntimeService/StartContainer", created);
         id
+    }
+
+    /// The exit code of a container, if it has ended; its process, and what that was started with, by the
+    /// specification of the OCI.
+    #[track_caller]
+    pub(crate) fn status(&mut self, id: &str) -> (Option<i32>, Json) {
+        let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: true };
+        let told: ContainerStatusResponse =
+            self.call("/runtime.v1.RuntimeService/ContainerStatus", request);
+        let ContainerStatus { finished_at, exit_code } = told.status.unwrap();
+        let info = serde_json::from_str(&told.info["info"]).unwrap();
+        ((finished_at > 0).then_some(exit_code), info)
     }
 
     /// Asks a container to end, and kills it after so many seconds.
@@ -189,11 +218,22 @@ impl Runtime {
     }
 }
 
+/// Who a sandbox is.
+pub(crate) fn metadata(pod: PodRef, uid: String) -> PodSandboxMetadata {
+    let PodRef { namespace, name } = pod;
+    PodSandboxMetadata { name, uid, namespace }
+}
+
+/// Where a kubelet with cgroupfs puts a pod that has less than it may have.
+pub(crate) fn cgroup_of(uid: &str) -> String {
+    format!("/kubepods/burstable/pod{uid}")
+}
+
 /// As a kubelet labels a sandbox and its containers.
-fn labels(name: &str, uid: &str, container: Option<&str>) -> HashMap<String, String> {
+pub(crate) fn labels(pod: &PodRef, uid: &str, container: Option<&str>) -> HashMap<String, String> {
     let mut labels = HashMap::from([
-        ("io.kubernetes.pod.name".to_owned(), name.to_owned()),
-        ("io.kubernetes.pod.namespace".to_owned(), NAMESPACE.to_owned()),
+        ("io.kubernetes.pod.name".to_owned(), pod.name.clone()),
+        ("io.kubernetes.pod.namespace".to_owned(), pod.namespace.clone()),
         ("io.kubernetes.pod.uid".to_owned(), uid.to_owned()),
     ]);
     let container =
