@@ -9,6 +9,9 @@
 //! of protobuf and one of text lose different things of one body. So each source has at most three
 //! scrapes at one time, however many readers there are.
 //!
+//! A source that names a Secret is asked with what stands in it, over a connection to what this pod alone
+//! holds as every source's is, and not at all where that is not known.
+//!
 //! A scrape ends with its pod: its connection would keep the pod's namespace.
 
 use std::{
@@ -28,10 +31,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use self::{
     body::Body,
     connect::Dial,
+    credentials::Credentials,
     departure::{Departures, GRACE},
     exchange::Exchange,
     limits::{Budget, Metered},
-    tls::Tls,
 };
 pub use self::{departure::Alive, error::Error};
 use crate::{
@@ -39,11 +42,15 @@ use crate::{
     identity::{Cookie, PodUid},
     node::ConnectError,
     tally::Tally,
-    target::{Scheme, Source, State},
+    target::{
+        Scheme, Source, State,
+        secret::{SecretRef, Secrets},
+    },
 };
 
 pub mod body;
 pub mod connect;
+mod credentials;
 mod departure;
 mod error;
 mod exchange;
@@ -70,7 +77,7 @@ pub struct Scraper {
     dial: Arc<dyn Dial>,
     limits: Limits,
     budget: Budget,
-    tls: Tls,
+    credentials: Credentials,
     flights: Mutex<HashMap<Key, WeakShared<Flight>>>,
     departures: Departures,
     outcomes: Tally,
@@ -104,6 +111,7 @@ struct Key {
     accept: &'static str,
     /// On the host two pods may have the same address, one after the other.
     owner: Option<PodUid>,
+    secret: Option<SecretRef>,
 }
 
 type Flight = BoxFuture<'static, Scraped>;
@@ -122,15 +130,20 @@ impl Scraper {
     /// A scraper whose connections come from `dial`.
     pub fn new(dial: Arc<dyn Dial>, limits: Limits) -> Result<Arc<Self>, rustls::Error> {
         let budget = Budget::new(limits.in_flight, limits.body);
-        let (tls, flights, outcomes) = (Tls::new()?, Mutex::default(), Tally::default());
-        let departures = Departures::new();
-        Ok(Arc::new(Self { dial, limits, budget, tls, flights, departures, outcomes }))
+        let (flights, outcomes) = (Mutex::default(), Tally::default());
+        let (credentials, departures) = (Credentials::new()?, Departures::new());
+        Ok(Arc::new(Self { dial, limits, budget, credentials, flights, departures, outcomes }))
     }
 
     /// Tells which namespaces there are. Scrapes in any other end, those under way as well; those in a
     /// namespace where nothing listens any more end a moment later.
     pub fn keep_to(&self, alive: Alive) {
         self.departures.tell(alive);
+    }
+
+    /// Tells what sources are asked with that name a Secret. One that is not among these is not asked.
+    pub fn show(&self, secrets: &Arc<Secrets>) {
+        self.credentials.tell(secrets);
     }
 
     /// The limits that it keeps.
@@ -180,8 +193,8 @@ impl Scraper {
         accept: &'static str,
         patience: Duration,
     ) -> Shared<Flight> {
-        let Source { scheme, path, owner, .. } = source.clone();
-        let key = Key { netns, addresses: addresses.to_vec(), scheme, path, accept, owner };
+        let Source { scheme, path, owner, secret, .. } = source.clone();
+        let key = Key { netns, addresses: addresses.to_vec(), scheme, path, accept, owner, secret };
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(&key).and_then(WeakShared::upgrade)
             && flight.peek().is_none()
@@ -246,6 +259,7 @@ impl Scraper {
         let State::Ready(addresses) = &source.state else {
             return Err(Error::Pending(source.port.get()));
         };
+        let credential = self.credentials.of(source.secret.as_ref())?;
         let stream = connect::connect(&*self.dial, netns, addresses, source.owner).await?;
         let address = stream.peer_addr().map_err(|source| {
             let address = addresses[0];
@@ -254,11 +268,15 @@ impl Scraper {
         let limit = self.limits.body;
         let stream = Metered::for_body(stream, limit);
         let allowance = self.budget.of(netns);
-        let exchange = Exchange { source, address, accept, patience, limit, allowance };
+        let authorization = credential.authorization.as_ref();
+        let exchange =
+            Exchange { source, address, accept, authorization, patience, limit, allowance };
         let page = match source.scheme {
             Scheme::Http => exchange.over(stream).await,
             Scheme::Https => {
-                let stream = self.tls.connect(address, stream).await.map_err(Error::Tls)?;
+                let stream = credential.tls.connect(address, stream).await;
+                let stream =
+                    stream.map_err(|error| Error::of_tls(error, source.secret.as_ref()))?;
                 exchange.over(stream).await
             }
         }?;

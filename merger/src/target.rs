@@ -10,12 +10,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use self::secret::{Denied, SecretRef};
 use crate::identity::{Cookie, PodUid};
 
 pub mod annotations;
 pub mod mesh;
 pub mod note;
 pub mod plan;
+pub mod secret;
 
 /// A pod's name, unique on the cluster at any one time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -133,6 +135,8 @@ pub struct Source {
     pub state: State,
     /// In the host's namespace: the pod that everybody who holds the listener has to be of.
     pub owner: Option<PodUid>,
+    /// What it is asked with, where it does not answer just anybody.
+    pub secret: Option<SecretRef>,
 }
 
 /// How a source is spoken to.
@@ -141,7 +145,8 @@ pub enum Scheme {
     /// Plain HTTP.
     #[default]
     Http,
-    /// HTTP over TLS. The certificate is not asked for its name: the namespace is the identity.
+    /// HTTP over TLS. The certificate is not asked for its name: the namespace is the identity. A Secret
+    /// may say who has to vouch for it.
     Https,
 }
 
@@ -200,6 +205,9 @@ pub enum Refusal {
     /// Meshes exempt 127.0.0.1 and `::1` from interception, and no other loopback address.
     #[error("bound to {0}, a loopback address that meshes intercept: bind it to 127.0.0.1")]
     OddLoopback(IpAddr),
+    /// It is to be asked with a Secret that may not be read.
+    #[error(transparent)]
+    Secret(Denied),
 }
 
 // === impl PodRef ===

@@ -196,7 +196,8 @@ fn listener(text: &str) -> Listener {
 /// Sources, then notes behind `!`, then what is to be probed behind `?`.
 fn shown(plan: &Plan) -> Vec<String> {
     let source = |source: &Source| {
-        let Source { container, endpoint, port, scheme, path, reason, state, owner: _ } = source;
+        let Source { container, endpoint, port, scheme, path, reason, state, owner: _, secret: _ } =
+            source;
         let state = match state {
             State::Ready(addresses) => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();

@@ -297,6 +297,7 @@ impl Arguments {
             reason: Reason::Probe,
             state: plan::reachable(bound, port),
             owner: None,
+            secret: None,
         })
     }
 }

@@ -4,8 +4,16 @@ use std::{error::Error as StdError, io, time::Duration};
 
 use hyper::StatusCode;
 
-use super::connect;
-use crate::{exposition::negotiate, node::ConnectError, target::Refusal};
+use super::{connect, tls};
+use crate::{
+    exposition::negotiate,
+    node::ConnectError,
+    target::{
+        Reason, Refusal, Source,
+        annotations::secret::SECRET,
+        secret::{SecretRef, Unread},
+    },
+};
 
 /// Why a source gave nothing. The label of the agent's failure counter is the variant.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +33,39 @@ pub enum Error {
     /// No TLS on a port whose scheme is https.
     #[error("no TLS handshake: does the port speak https?")]
     Tls(#[source] io::Error),
+    /// Who has to vouch for the certificate does not.
+    #[error("its certificate is none that ca.crt of Secret {secret} vouches for")]
+    Certificate {
+        /// The Secret that says who has to.
+        secret: SecretRef,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
+    /// There is nothing to ask with. Not one byte was sent.
+    #[error("not asked without Secret {secret}: {why}")]
+    Secret {
+        /// The Secret that it is to be asked with.
+        secret: SecretRef,
+        /// Why it is not known.
+        why: Unread,
+    },
+    /// It wants to know who asks.
+    #[error(
+        "answered with HTTP status {0}: name a Secret by the annotation {SECRET} that has a token, or a \
+         username and a password"
+    )]
+    Unauthorized(StatusCode),
+    /// It does not let in who asks.
+    #[error(
+        "answered with HTTP status {status}: it does not let in who shows what Secret {secret} has, of which \
+         that is its token, else its username and password"
+    )]
+    NotLetIn {
+        /// 401 or 403.
+        status: StatusCode,
+        /// The Secret that it was asked with.
+        secret: SecretRef,
+    },
     /// Too slow.
     #[error("no whole answer within {0:?}")]
     Deadline(Duration),
@@ -63,6 +104,25 @@ pub enum Error {
 // === impl Error ===
 
 impl Error {
+    /// Why there is no TLS, where `secret` may say who has to vouch for the certificate.
+    pub(super) fn of_tls(error: io::Error, secret: Option<&SecretRef>) -> Self {
+        match (tls::bad_certificate(&error), secret) {
+            (Some(source), Some(secret)) => Self::Certificate { secret: secret.clone(), source },
+            _ => Self::Tls(error),
+        }
+    }
+
+    /// What a status but 200 says of `source`. A sidecar's is asked with nothing, and so is what is probed.
+    pub(super) fn of_status(status: StatusCode, source: &Source) -> Self {
+        let is_shut = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        match (&source.secret, &source.reason) {
+            (Some(secret), _) if is_shut => Self::NotLetIn { status, secret: secret.clone() },
+            (None, Reason::Sidecar(_) | Reason::Probe) => Self::Status(status),
+            (None, _) if is_shut => Self::Unauthorized(status),
+            _ => Self::Status(status),
+        }
+    }
+
     /// The variant, as a label.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
@@ -71,10 +131,11 @@ impl Error {
             Self::Refused(_) => "refused",
             Self::Connect(_) => "connect",
             Self::Owner(_) => "owner",
-            Self::Tls(_) => "tls",
+            Self::Tls(_) | Self::Certificate { .. } => "tls",
+            Self::Secret { .. } => "secret",
             Self::Deadline(_) => "deadline",
             Self::Gone(_) => "gone",
-            Self::Status(_) => "status",
+            Self::Status(_) | Self::Unauthorized(_) | Self::NotLetIn { .. } => "status",
             Self::TooLarge { .. } => "too_large",
             Self::Busy => "busy",
             Self::Content(_) => "content",

@@ -8,7 +8,7 @@ use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1,
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT},
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -31,6 +31,8 @@ pub(super) struct Exchange<'a> {
     pub(super) address: SocketAddr,
     /// The header by which it is asked.
     pub(super) accept: &'static str,
+    /// Who asks, where the source is to be shown that.
+    pub(super) authorization: Option<&'a HeaderValue>,
     /// How long the reader waits, for the source to know.
     pub(super) patience: Duration,
     /// The most bytes of the decompressed body.
@@ -45,13 +47,19 @@ impl Exchange<'_> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let Self { source, address, accept, patience, limit, allowance } = self;
+        let Self { source, address, accept, authorization, patience, limit, allowance } = self;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut connection = pin!(connection.fuse());
         let page = {
             let mut page = pin!(async {
-                let request = request(source, address, accept, patience);
+                let mut request = request(source, address, accept, patience);
+                if let Some(authorization) = authorization {
+                    request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+                }
                 let response = sender.send_request(request).await?;
+                if response.status() != StatusCode::OK {
+                    return Err(Error::of_status(response.status(), source));
+                }
                 page(response, limit, allowance).await
             });
             // The connection moves the bytes and ends with the page, or before it. Its error is the
@@ -96,9 +104,6 @@ async fn page(
     limit: usize,
     allowance: Allowance,
 ) -> Result<Page, Error> {
-    if response.status() != StatusCode::OK {
-        return Err(Error::Status(response.status()));
-    }
     let content_type = response.headers().get(CONTENT_TYPE).cloned();
     let (body, end) = body::read(response, limit, allowance).await?;
     let content_type = content_type.as_ref().map(HeaderValue::as_bytes);
@@ -141,6 +146,7 @@ mod tests {
                     reason: Reason::Annotation("prometheus.io/port".to_owned()),
                     state: State::Pending,
                     owner: None,
+                    secret: None,
                 };
                 let request = request(&source, address, "*/*", Duration::from_secs(1));
                 assert_eq!(request.uri().to_string(), path);

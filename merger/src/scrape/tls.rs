@@ -1,38 +1,78 @@
 //! TLS to an application that serves its metrics over https.
 //!
-//! The certificate is not compared with a name or an authority: the connection begins inside the
-//! pod's own namespace and ends at a loopback address there, which says more about who answers than
-//! a certificate that the pod made for itself. What TLS does here is to speak the server's language.
+//! The certificate is compared with no name, and with an authority only where the pod has named one: the
+//! connection begins inside the pod's own namespace and ends at a loopback address there, which says
+//! more about who answers than a certificate that the pod made for itself. What TLS does here is to
+//! speak the server's language. Where the pod has said who vouches for the certificate, one that nobody
+//! else vouches for, or that is out of its time, ends the connection before anything is asked.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    server::ParsedCertificate,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// Speaks TLS with whatever certificate the other side has.
+/// Speaks TLS with whoever has a certificate of the right kind.
 #[derive(Clone)]
 pub(super) struct Tls(TlsConnector);
 
+/// Which certificates are of the right kind.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    /// Who has to vouch for them; where that is nobody, all are.
+    authorities: Option<RootCertStore>,
+}
+
+/// Why authorities cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no certificate in PEM, or one that cannot be read")]
+pub(super) struct NoAuthority;
 
 // === impl Tls ===
 
 impl Tls {
+    /// Takes any certificate.
     pub(super) fn new() -> Result<Self, Error> {
+        Self::with(None)
+    }
+
+    /// Takes those that one of these authorities, certificates in PEM, vouches for at the time.
+    pub(super) fn trusting(authorities: &[u8]) -> Result<Self, NoAuthority> {
+        let mut store = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(authorities) {
+            store.add(certificate.map_err(|_| NoAuthority)?).map_err(|_| NoAuthority)?;
+        }
+        if store.is_empty() {
+            return Err(NoAuthority);
+        }
+        Self::with(Some(store)).map_err(|_| NoAuthority)
+    }
+
+    fn with(authorities: Option<RootCertStore>) -> Result<Self, Error> {
         let provider = Arc::new(ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let is_any = authorities.is_none();
+        let verifier = Verifier { provider: Arc::clone(&provider), authorities };
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if !is_any {
+            // A session that goes on shows no certificate.
+            config.resumption = Resumption::disabled();
+        }
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
@@ -48,17 +88,34 @@ impl Tls {
     }
 }
 
-// === impl AnyCertificate ===
+/// What is wrong with the certificate, where that is why there is no handshake.
+pub(super) fn bad_certificate(error: &io::Error) -> Option<Error> {
+    match error.get_ref()?.downcast_ref()? {
+        bad @ Error::InvalidCertificate(_) => Some(bad.clone()),
+        _ => None,
+    }
+}
 
-impl ServerCertVerifier for AnyCertificate {
+// === impl Verifier ===
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if let Some(authorities) = &self.authorities {
+            verify_server_cert_signed_by_trust_anchor(
+                &ParsedCertificate::try_from(end_entity)?,
+                authorities,
+                intermediates,
+                now,
+                self.provider.signature_verification_algorithms.all,
+            )?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -68,7 +125,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, certificate, signature, algorithms)
     }
 
@@ -78,11 +135,11 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

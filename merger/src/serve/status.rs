@@ -41,6 +41,9 @@ struct Origin {
     addresses: Vec<String>,
     /// Why it is a source.
     reason: String,
+    /// The name of the Secret that it is asked with, in the pod's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
     /// Why it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<String>,
@@ -74,7 +77,8 @@ pub(super) fn pod(target: &Target, pages: &Pages) -> Belief {
 }
 
 fn origin(source: &Source, failure: Option<String>) -> Origin {
-    let Source { container, endpoint, port, scheme, path, reason, state, owner: _ } = source;
+    let Source { container, endpoint, port, scheme, path, reason, state, owner: _, secret } =
+        source;
     let (state, addresses, refusal) = match state {
         State::Ready(addresses) => {
             ("ready", addresses.iter().map(ToString::to_string).collect(), None)
@@ -89,6 +93,7 @@ fn origin(source: &Source, failure: Option<String>) -> Origin {
         state,
         addresses,
         reason: reason.to_string(),
+        secret: secret.as_ref().map(|secret| secret.name.clone()),
         refusal,
         failure,
     }

@@ -17,6 +17,7 @@ pub mod kuma;
 pub mod opentelemetry;
 pub mod own;
 pub mod prometheus;
+pub mod secret;
 mod value;
 
 /// Of more endpoints in one list the last ones are not read.

@@ -165,6 +165,7 @@ impl<'a> Planner<'a> {
             reason,
             state: self.state(port),
             owner: self.owner,
+            secret: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Applications of every manner, each a thread with a socket on loopback.
 
 use std::{
-    io::{Read as _, Write},
+    io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
     sync::{Arc, Mutex},
@@ -67,6 +67,13 @@ impl Application {
         Self { address, requests: Arc::default(), _held: Some(socket) }
     }
 
+    /// Answers as the request asks for it.
+    pub(crate) fn answers_who(reply: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start_told(move |stream, request| {
+            let _ = stream.write_all(&reply(request));
+        })
+    }
+
     /// Answers over TLS, with a certificate that nobody signed.
     pub(crate) fn answers_by_tls(answer: Vec<u8>) -> Self {
         let made = rcgen::generate_simple_self_signed(["whoever".to_owned()]).unwrap();
@@ -78,20 +85,27 @@ impl Application {
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
-        let config = Arc::new(config);
+        Self::answers_by(Arc::new(config), answer)
+    }
+
+    /// Answers over TLS as this says.
+    pub(crate) fn answers_by(config: Arc<rustls::ServerConfig>, answer: Vec<u8>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
+        let requests = Arc::<Mutex<Vec<String>>>::default();
+        let kept = Arc::clone(&requests);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
                 let mut stream = rustls::StreamOwned::new(session, stream);
-                let _ = stream.read(&mut [0; 4096]);
+                let Some(request) = read_request(&mut stream) else { continue };
+                kept.lock().unwrap().push(request);
                 let _ = stream.write_all(&answer);
                 stream.conn.send_close_notify();
                 let _ = stream.flush();
             }
         });
-        Self { address, requests: Arc::default(), _held: None }
+        Self { address, requests, _held: None }
     }
 
     /// How often it was asked.
@@ -112,6 +126,10 @@ impl Application {
     }
 
     fn start(reply: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> Self {
+        Self::start_told(move |stream, _| reply(stream))
+    }
+
+    fn start_told(reply: impl Fn(&mut TcpStream, &str) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::<Mutex<Vec<String>>>::default();
@@ -121,8 +139,8 @@ impl Application {
                 let (kept, reply) = (Arc::clone(&kept), Arc::clone(&reply));
                 thread::spawn(move || {
                     if let Some(request) = read_request(&mut stream) {
-                        kept.lock().unwrap().push(request);
-                        reply(&mut stream);
+                        kept.lock().unwrap().push(request.clone());
+                        reply(&mut stream, &request);
                     }
                 });
             }
@@ -133,7 +151,7 @@ impl Application {
 
 /// Reads up to the blank line, or the first byte of what is no HTTP. Nothing where the connection
 /// ends before.
-fn read_request(stream: &mut TcpStream) -> Option<String> {
+fn read_request(stream: &mut impl Read) -> Option<String> {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -48,6 +48,7 @@ pub(crate) struct Agent {
     pub(crate) address: SocketAddr,
     pub(crate) readiness: Readiness,
     pub(crate) pages: Arc<Pages>,
+    pub(crate) scraper: Arc<Scraper>,
     drain: watch::Sender<bool>,
     server: JoinHandle<()>,
 }
@@ -79,6 +80,7 @@ pub(crate) fn mk_source(container: &str, endpoint: &str, address: SocketAddr) ->
         reason: Reason::Annotation("prometheus.io/port".to_owned()),
         state: State::Ready(vec![address]),
         owner: None,
+        secret: None,
     }
 }
 
@@ -129,7 +131,7 @@ impl Agent {
         };
         let scraper = Scraper::new(Arc::new(Plain), limits).unwrap();
         let limits = merge::Limits { samples: 100, ..merge::Limits::default() };
-        let pages = Arc::new(Pages::new(scraper, limits, page_bytes));
+        let pages = Arc::new(Pages::new(Arc::clone(&scraper), limits, page_bytes));
         let readiness = Readiness::default();
         let own_metrics = Box::new(|| "# TYPE own_total counter\nown_total 1\n".to_owned());
         let (kept, awaited) = (Arc::clone(&pages), readiness.clone());
@@ -138,7 +140,7 @@ impl Agent {
         let address = listener.local_addr().unwrap();
         let (drain, draining) = watch::channel(false);
         let server = tokio::spawn(Arc::new(server).run(listener, draining));
-        Self { address, readiness: awaited, pages: kept, drain, server }
+        Self { address, readiness: awaited, pages: kept, scraper, drain, server }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

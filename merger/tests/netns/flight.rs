@@ -75,6 +75,7 @@ async fn scrape(scraper: Arc<Scraper>, netns: Cookie) -> Scraped {
         reason: Reason::Annotation("prometheus.io/port".to_owned()),
         state: State::Ready(vec![address]),
         owner: None,
+        secret: None,
     };
     scraper.scrape(netns, &source, Format::Text, PATIENCE).await
 }

@@ -95,6 +95,7 @@ mod tests {
             reason: Reason::Annotation("prometheus.io/port".to_owned()),
             state: State::Pending,
             owner: None,
+            secret: None,
         };
         let page = Page { body: Body::default(), format: Format::Text };
         Read { pod: None, source, page: Ok(Arc::new(page)), duration: Duration::ZERO }
