@@ -100,7 +100,7 @@ fn uid(pod: u64) -> String {
 
 fn mk_known(annotations: impl Fn(u64) -> BTreeMap<String, String>) -> Known {
     let pods = (0..N_PODS).map(|n| Arc::new(mk_pod(n, annotations(n)))).collect();
-    Known { pods, problems: vec![] }
+    Known { pods, ..Known::default() }
 }
 
 /// As a source of pods keeps it.

@@ -25,6 +25,7 @@ use crate::{
     target::{
         mesh::{self, Meshes},
         plan::Rules,
+        secret,
     },
 };
 
@@ -91,6 +92,17 @@ pub struct Settings {
     /// of metrics, as the annotation `merger.io/probe` asks for one pod; with commas between (default: none)
     #[arg(long, value_name = "NAMESPACES", env = "MERGER_PROBE_NAMESPACES", value_delimiter = ',')]
     pub probe_namespaces: Option<Vec<String>>,
+
+    /// For --pods kube: namespaces of the cluster of which a pod may name a Secret in the annotation
+    /// `merger.io/secret`, by which its sources are asked: a token, a username and a password, a CA. The
+    /// account of merger has to be granted `get` of these Secrets; with commas between (default: none)
+    #[arg(
+        long,
+        value_name = "NAMESPACES",
+        env = "MERGER_SECRET_NAMESPACES",
+        value_delimiter = ','
+    )]
+    pub secret_namespaces: Option<Vec<String>>,
 
     /// The longest wait for one source; a reader's shorter timeout goes before it (default: 10s)
     #[arg(long, value_name = "DURATION", env = "MERGER_SCRAPE_TIMEOUT")]
@@ -265,6 +277,7 @@ impl Settings {
             single_process,
             host_network,
             probe_namespaces,
+            secret_namespaces,
             scrape_timeout,
             max_body_bytes,
             max_bytes_in_flight,
@@ -286,6 +299,7 @@ impl Settings {
             single_process: single_process.or(other.single_process),
             host_network: host_network.or(other.host_network),
             probe_namespaces: probe_namespaces.or(other.probe_namespaces),
+            secret_namespaces: secret_namespaces.or(other.secret_namespaces),
             scrape_timeout: scrape_timeout.or(other.scrape_timeout),
             max_body_bytes: max_body_bytes.or(other.max_body_bytes),
             max_bytes_in_flight: max_bytes_in_flight.or(other.max_bytes_in_flight),
@@ -337,6 +351,11 @@ impl Settings {
         let queries = self.mesh_queries.unwrap_or_default();
         let meshes = Meshes::with(self.meshes.unwrap_or_default(), &queries)?;
         let (pods, pods_reason) = surroundings.source(self.pods).ok_or(Error::NoPods)?;
+        let secret_namespaces = self.secret_namespaces.into_iter().flatten().collect();
+        let secrets = match pods {
+            PodSource::Kube => secret::Rule::Of(secret_namespaces),
+            PodSource::Cri(_) | PodSource::Manifests(_) => secret::Rule::Nowhere,
+        };
         Ok(Config {
             pods,
             pods_reason,
@@ -351,6 +370,7 @@ impl Settings {
             rules: Rules {
                 meshes,
                 probed_namespaces: self.probe_namespaces.into_iter().flatten().collect(),
+                secrets,
             },
             scrape: scrape::Limits { timeout, body, in_flight },
             max_page_bytes,

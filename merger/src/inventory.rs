@@ -171,6 +171,7 @@ impl Inventory {
                 let targets = targets(&known, snapshot, &node_name, host_network, &rules, probed);
                 let targets = if seen.elapsed() > BELIEVED { outdated(targets) } else { targets };
                 scraper.keep_to(alive(&targets));
+                scraper.show(&known.secrets);
                 prober.ask(&targets, snapshot);
                 replace(&publish, targets);
                 awaited.take();

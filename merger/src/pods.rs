@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::target::Pod;
+use crate::target::{Pod, secret::Secrets};
 
 pub mod cri;
 pub mod kube;
@@ -23,6 +23,8 @@ pub struct Known {
     pub pods: Vec<Arc<Pod>>,
     /// What could not be understood, and was skipped.
     pub problems: Vec<Problem>,
+    /// The Secrets that pods name and may name, where the source has any.
+    pub secrets: Arc<Secrets>,
 }
 
 /// Something that should have been a pod.

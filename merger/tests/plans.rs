@@ -20,6 +20,7 @@ use merger::{
         Holder, Listener, Pod, Source, State,
         mesh::{Meshes, Profile},
         plan::{Plan, Probed, Rules},
+        secret::Rule,
     },
 };
 use serde::Deserialize;
@@ -54,6 +55,9 @@ struct Row {
     meshes: Vec<Profile>,
     /// Queries of the settings.
     mesh_queries: BTreeMap<String, String>,
+    /// The namespaces of which a pod may name a Secret, by the settings; where that is `none`, pods come
+    /// from where there are no Secrets.
+    secrets: Vec<String>,
 }
 
 #[test]
@@ -97,7 +101,11 @@ fn planned(row: &str) -> Result<Vec<String>, String> {
     let pod = pod(&row);
     let listeners: Vec<Listener> = row.listen.split_whitespace().map(listener).collect();
     let meshes = Meshes::with(row.meshes, &row.mesh_queries).map_err(|error| error.to_string())?;
-    let rules = Rules { meshes, ..Rules::default() };
+    let secrets = match row.secrets.as_slice() {
+        [one] if one == "none" => Rule::Nowhere,
+        namespaces => Rule::Of(namespaces.iter().cloned().collect()),
+    };
+    let rules = Rules { meshes, secrets, ..Rules::default() };
     let owner = row.host.then(|| UID.parse().unwrap());
     let mut lines = Vec::new();
     if pod.ended {
@@ -196,7 +204,7 @@ fn listener(text: &str) -> Listener {
 /// Sources, then notes behind `!`, then what is to be probed behind `?`.
 fn shown(plan: &Plan) -> Vec<String> {
     let source = |source: &Source| {
-        let Source { container, endpoint, port, scheme, path, reason, state, owner: _, secret: _ } =
+        let Source { container, endpoint, port, scheme, path, reason, state, owner: _, secret } =
             source;
         let state = match state {
             State::Ready(addresses) => {
@@ -206,7 +214,12 @@ fn shown(plan: &Plan) -> Vec<String> {
             State::Pending => "pending".to_owned(),
             State::Refused(refusal) => format!("refused, {refusal}"),
         };
-        format!("{container}/{endpoint} {}://:{port}{path} by {reason}: {state}", scheme.as_str())
+        let secret =
+            secret.as_ref().map(|secret| format!(" with Secret {secret}")).unwrap_or_default();
+        format!(
+            "{container}/{endpoint} {}://:{port}{path} by {reason}{secret}: {state}",
+            scheme.as_str()
+        )
     };
     let Plan { sources, notes, probes } = plan;
     let notes = notes.iter().map(|note| format!("! {note}"));

@@ -1,6 +1,6 @@
 //! Where the pods come from: opened while this process may, and watched when it no longer may.
 
-use std::{future, path::PathBuf, pin::Pin};
+use std::{collections::BTreeSet, future, path::PathBuf, pin::Pin};
 
 use anyhow::Context as _;
 use rustix::process::geteuid;
@@ -14,13 +14,14 @@ use crate::{
         kube::{Access, List},
         manifests,
     },
+    target::secret::Rule,
 };
 
 /// A source that can be watched.
 pub(super) enum Source {
     Manifests(PathBuf),
     Cri(Box<dyn FnMut() -> Connecting + Send>),
-    Kube { access: Access, node_name: String, list: List },
+    Kube { access: Access, node_name: String, list: List, secrets: BTreeSet<String> },
 }
 
 /// What a source knows, and what keeps it true.
@@ -61,13 +62,17 @@ pub(super) fn tell(config: &Config) {
 impl Source {
     /// For a process that keeps its rights.
     pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
-        let Config { pods, access, list, node_name, .. } = config;
+        let Config { pods, access, list, node_name, rules, .. } = config;
         Ok(match pods {
             PodSource::Manifests(dir) => Self::Manifests(dir.clone()),
             PodSource::Cri(socket) => Self::Cri(Box::new(cri::socket::find(socket.as_deref())?)),
             PodSource::Kube => {
                 let (access, node_name) = (access.clone(), node_name.clone());
-                Self::Kube { access, node_name, list: *list }
+                let secrets = match &rules.secrets {
+                    Rule::Of(namespaces) => namespaces.clone(),
+                    Rule::Nowhere => BTreeSet::new(),
+                };
+                Self::Kube { access, node_name, list: *list, secrets }
             }
         })
     }
@@ -96,11 +101,20 @@ impl Source {
                 let (pods, ask) = cri::watch(connect);
                 (pods, Box::pin(ask))
             }
-            Self::Kube { access, node_name, list } => {
+            Self::Kube { access, node_name, list, secrets } => {
                 let user = geteuid().as_raw();
-                let watched = pods::kube::watch(access, &node_name, list);
+                let watched = pods::kube::watch(access.clone(), &node_name, list);
                 let (pods, ask) = watched.with_context(|| format!("as user {user}"))?;
-                (pods, Box::pin(ask))
+                if secrets.is_empty() {
+                    return Ok((pods, Box::pin(ask)));
+                }
+                let (known, read) = pods::kube::secrets::beside(access, secrets, pods);
+                (
+                    known,
+                    Box::pin(async {
+                        tokio::join!(ask, read);
+                    }),
+                )
             }
         })
     }

@@ -27,7 +27,7 @@ fn check_refused(settings: Settings, message: &str) {
 fn a_file_says_what_flags_say() {
     let settings = read(
         "pods: manifests:/etc/pods\nlisten: 127.0.0.1:1\nscrape_timeout: 1500ms\nlisteners: proc\n\
-         probe_namespaces: [shop, lab]\n",
+         probe_namespaces: [shop, lab]\nsecret_namespaces: [shop]\n",
     );
     let config = settings.unwrap().check().unwrap();
     assert_eq!(config.pods, PodSource::Manifests("/etc/pods".into()));
@@ -35,6 +35,16 @@ fn a_file_says_what_flags_say() {
     assert_eq!(config.scrape.timeout, Duration::from_millis(1500));
     assert_eq!(config.listeners, Rungs::Only(Rung::Proc));
     assert_eq!(config.rules.probed_namespaces, ["lab".to_owned(), "shop".to_owned()].into());
+    assert_eq!(config.rules.secrets, secret::Rule::Nowhere, "manifests have none");
+}
+
+#[test]
+fn secrets_are_read_of_the_namespaces_that_are_named() {
+    let secrets = |text: &str| read(text).unwrap().check().unwrap().rules.secrets;
+    let shop = secret::Rule::Of(["shop".to_owned()].into());
+    assert_eq!(secrets("pods: kube\nsecret_namespaces: [shop]\n"), shop);
+    assert_eq!(secrets("pods: kube\n"), secret::Rule::default());
+    assert_eq!(secrets("pods: cri\nsecret_namespaces: [shop]\n"), secret::Rule::Nowhere);
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn mk_listener(netns: u64, pod: &str) -> Listener {
 /// Each target as `pod netns|reason: state of its first source`.
 #[track_caller]
 fn check(pods: Vec<Arc<Pod>>, snapshot: &Snapshot, expected: &[&str]) {
-    let known = Known { pods, problems: vec![] };
+    let known = Known { pods, problems: vec![], ..Known::default() };
     let shown = targets(&known, snapshot, "here", false, &Rules::default(), &Probed::default())
         .into_iter()
         .map(|(name, target)| {
@@ -77,7 +77,11 @@ fn of_what_nobody_has_seen_for_long_nothing_is_read() {
         processes: vec![mk_process(10, 7, "a"), mk_process(20, 8, "b")],
         listeners: vec![mk_listener(7, "a")],
     };
-    let known = Known { pods: vec![mk_pod("a", None), mk_pod("b", None)], problems: vec![] };
+    let known = Known {
+        pods: vec![mk_pod("a", None), mk_pod("b", None)],
+        problems: vec![],
+        ..Known::default()
+    };
     let targets = targets(&known, &snapshot, "here", false, &Rules::default(), &Probed::default());
     let states: Vec<State> =
         outdated(targets).values().map(|target| target.plan.sources[0].state.clone()).collect();
@@ -89,7 +93,7 @@ fn a_listener_that_comes_and_goes_is_no_news_and_a_namespace_is() {
     let of = |listeners| {
         let processes = vec![mk_process(10, 7, "a")];
         let snapshot = Snapshot { host: Cookie(1), processes, listeners };
-        let known = Known { pods: vec![mk_pod("a", None)], problems: vec![] };
+        let known = Known { pods: vec![mk_pod("a", None)], problems: vec![], ..Known::default() };
         targets(&known, &snapshot, "here", false, &Rules::default(), &Probed::default())
             .into_values()
             .next()
@@ -124,7 +128,11 @@ fn a_pod_without_a_namespace_is_shown_with_the_reason() {
 fn a_pod_of_the_host_has_what_it_alone_holds_where_that_is_opted_in() {
     let mut listeners = vec![mk_listener(1, "b")];
     let processes = vec![mk_process(1, 1, ""), mk_process(20, 1, "b"), mk_process(30, 1, "c")];
-    let known = Known { pods: vec![mk_pod("b", None), mk_pod("c", None)], problems: vec![] };
+    let known = Known {
+        pods: vec![mk_pod("b", None), mk_pod("c", None)],
+        problems: vec![],
+        ..Known::default()
+    };
     let states = |listeners: &[Listener]| {
         let snapshot = Snapshot {
             host: Cookie(1),

@@ -32,6 +32,7 @@ mod connection;
 mod contact;
 mod item;
 mod limits;
+pub mod secrets;
 mod store;
 mod verdict;
 
@@ -118,7 +119,7 @@ impl Feed {
                 () = sender.closed() => return,
                 () = until(publish_at) => {
                     publish_at = None;
-                    publish(&sender, self.store.known(), |old, Known { pods, problems }| {
+                    publish(&sender, self.store.known(), |old, Known { pods, problems, .. }| {
                         if old.is_none() {
                             let (n_pods, n_skipped) = (pods.len(), problems.len());
                             info!(n_pods, n_skipped, "pods are known");

@@ -110,7 +110,7 @@ async fn run(
         let _ = watches.add(&dir, MASK);
         // The directory may lie on a slow disk, and the runtime's threads serve pages.
         match tokio::task::spawn_blocking(move || read(&here)).await {
-            Ok(Ok(known)) => publish(&sender, known, |_, Known { pods, problems }| {
+            Ok(Ok(known)) => publish(&sender, known, |_, Known { pods, problems, .. }| {
                 info!(n_pods = pods.len(), n_skipped = problems.len(), "manifests read");
             }),
             // What was known stays known: a directory that cannot be read has not lost its pods.
@@ -172,7 +172,7 @@ pub fn read(dir: &Path) -> io::Result<Known> {
             }
         }
     }
-    Ok(Known { pods: pods.into_values().collect(), problems })
+    Ok(Known { pods: pods.into_values().collect(), problems, ..Known::default() })
 }
 
 fn read_file(file: &Path) -> io::Result<String> {

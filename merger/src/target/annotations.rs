@@ -123,6 +123,7 @@ pub fn is_read(name: &str) -> bool {
     ];
     value::after(name, "prometheus_io_").is_some()
         || name.ends_with(".merger.io/endpoints")
+        || name.ends_with(".merger.io/secret")
         || DOMAINS.iter().any(|domain| name.starts_with(domain))
 }
 

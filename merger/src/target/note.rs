@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU16};
 
-use super::{annotations::Malformed, plan::MAX_SOURCES};
+use super::{annotations::Malformed, plan::MAX_SOURCES, secret::Denied};
 
 /// One such thing. Names and values of the pod are shortened and escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +139,8 @@ pub enum Note {
         /// The annotation that asks.
         annotation: String,
     },
+    /// A Secret that it names is not read, and what was to be asked with it is not asked.
+    Secret(Denied),
     /// It has more sources than [`MAX_SOURCES`].
     TooMany {
         /// How many of its applications' were left out, from the end.
@@ -193,8 +195,8 @@ impl fmt::Display for Note {
             }
             Self::UnknownAnnotation(annotation) => write!(
                 f,
-                "annotation {annotation}: there is none of that name, but merger.io/endpoints, \
-                 <container>.merger.io/endpoints and merger.io/probe"
+                "annotation {annotation}: there is none of that name, but merger.io/endpoints and \
+                 merger.io/secret, both also as <container>.merger.io/…, and merger.io/probe"
             ),
             Self::UnknownContainer { annotation, container } => {
                 write!(f, "annotation {annotation}: the pod has no container \"{container}\"")
@@ -255,6 +257,7 @@ impl fmt::Display for Note {
                 f,
                 "annotation {annotation}: contradicts prometheus.io/scrape, which declines and counts"
             ),
+            Self::Secret(denied) => denied.fmt(f),
             Self::TooMany { left_out } => {
                 write!(f, "has more than {MAX_SOURCES} sources: the last {left_out} are left out")
             }

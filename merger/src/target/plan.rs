@@ -15,11 +15,13 @@ pub use super::note::Note;
 use super::{
     Container, Listener, Pod, Reason, Refusal, Scheme, Source, State, annotations,
     mesh::{Meshes, Profile},
+    secret::Rule,
 };
 use crate::identity::{PodUid, cgroup_path};
 
 mod application;
 mod probe;
+mod secret;
 mod sidecar;
 
 /// A pod with more sources than this gets the first ones and those of its sidecars, and a note.
@@ -46,6 +48,8 @@ pub struct Rules {
     pub meshes: Meshes,
     /// The namespaces of the cluster of which pods are probed without saying so themselves.
     pub probed_namespaces: BTreeSet<String>,
+    /// Which Secrets a pod may name, to be asked with them.
+    pub secrets: Rule,
 }
 
 /// Plans `pod` by the rules that hold without settings. Its network namespace has just these
@@ -92,6 +96,7 @@ impl Rules {
             notes.push(Note::TooMany { left_out: sources.len() - room });
             sources.truncate(room);
         }
+        planner.secrets(&mut sources, &mut notes);
         let (found, probes) = planner.probes(&asked, &sidecars, &sources, probed);
         sources.extend(found.into_iter().take(room - sources.len()));
         sources.extend(sidecars.sources);

@@ -193,7 +193,7 @@ fn no_packet_leaves_for_any_address_but_the_pods_own() {
         let step = if is_guest() { 5 } else { 1 };
         for (_, name, value) in annotations.iter().step_by(step).chain([&last]) {
             let pods = vec![mk_pod(&[("scrape", "true"), ("port", "8080"), (name, value)])];
-            let known = Known { pods, problems: vec![] };
+            let known = Known { pods, problems: vec![], ..Known::default() };
             let targets = inventory::targets(
                 &known,
                 &snapshot,
@@ -249,8 +249,11 @@ const PASS_ON: &str = "cd /proc/sys/net/ipv4; echo 1 > ip_forward; cd conf; \
 
 /// What a pod that asks for this port is asked for.
 fn mk_source(snapshot: &Snapshot, port: &str) -> Source {
-    let known =
-        Known { pods: vec![mk_pod(&[("scrape", "true"), ("port", port)])], problems: vec![] };
+    let known = Known {
+        pods: vec![mk_pod(&[("scrape", "true"), ("port", port)])],
+        problems: vec![],
+        ..Known::default()
+    };
     let targets =
         inventory::targets(&known, snapshot, "node", false, &Rules::default(), &Probed::default());
     targets.values().next().unwrap().plan.sources[0].clone()

@@ -90,7 +90,7 @@ async fn of_two_pods_that_claim_one_namespace_neither_is_scraped() {
     let snapshot = node.snapshot().await.unwrap();
     let pods = [UID, hostile::OTHER].map(mk_pod);
     let targets = inventory::targets(
-        &Known { pods: pods.into(), problems: vec![] },
+        &Known { pods: pods.into(), problems: vec![], ..Known::default() },
         &snapshot,
         "node",
         false,

@@ -18,5 +18,6 @@ mod outage;
 mod recordings;
 #[path = "../support/requests.rs"]
 mod requests;
+mod secrets;
 mod tls;
 mod world;

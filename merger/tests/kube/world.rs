@@ -47,6 +47,17 @@ impl World {
 
     /// `cluster` and `user` are what the kubeconfig says of both.
     pub(crate) fn with(double: Double, list: List, cluster: &str, user: &str) -> Self {
+        Self::with_secrets(double, list, cluster, user, &[])
+    }
+
+    /// One that reads Secrets as well, of these namespaces.
+    pub(crate) fn with_secrets(
+        double: Double,
+        list: List,
+        cluster: &str,
+        user: &str,
+        namespaces: &[&str],
+    ) -> Self {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(kubeconfig(cluster, user).as_bytes()).unwrap();
         let access = Access::Kubeconfig(Some(file.path().to_owned()));
@@ -59,10 +70,17 @@ impl World {
             .with_target(false)
             .finish();
         let guard = tracing::subscriber::set_default(subscriber);
-        let (reader, run) = kube::watch(access, "n1", list).unwrap();
+        let (pods, run) = kube::watch(access.clone(), "n1", list).unwrap();
         let history = Arc::default();
         let mut tasks = JoinSet::new();
         tasks.spawn(run);
+        let mut reader = pods;
+        if !namespaces.is_empty() {
+            let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+            let (known, run) = kube::secrets::beside(access, namespaces, reader);
+            tasks.spawn(run);
+            reader = known;
+        }
         tasks.spawn(observe(reader.clone(), Arc::clone(&history)));
         Self { double, reader, history, log, _tasks: tasks, _log: guard, _kubeconfig: file }
     }

@@ -244,7 +244,7 @@ async fn watch(world: &Arc<World>, rung: Rung) {
 async fn look(world: &World, node: &Node) -> Option<Vec<Seen>> {
     let known = lock(&world.pods).iter().flatten().cloned().collect();
     let snapshot = node.snapshot().await.ok()?;
-    let known = Known { pods: known, problems: vec![] };
+    let known = Known { pods: known, problems: vec![], ..Known::default() };
     let targets =
         inventory::targets(&known, &snapshot, "node", false, &Rules::default(), &Probed::default())
             .into_values();

@@ -101,7 +101,7 @@ fn mk_known() -> Known {
         containers: vec![container],
         ended: false,
     };
-    Known { pods: vec![Arc::new(pod)], problems: vec![] }
+    Known { pods: vec![Arc::new(pod)], problems: vec![], ..Known::default() }
 }
 
 fn mk_snapshot(listeners: Vec<Listener>, netns: Cookie) -> Snapshot {

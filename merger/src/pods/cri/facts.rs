@@ -174,7 +174,7 @@ pub(super) fn known<'a>(
         pods.insert(name, Arc::new(pod));
     }
     problems.sort_by(|a, b| (&a.place, &a.what).cmp(&(&b.place, &b.what)));
-    Known { pods: pods.into_values().collect(), problems }
+    Known { pods: pods.into_values().collect(), problems, ..Known::default() }
 }
 
 /// Where something is wrong with a sandbox.

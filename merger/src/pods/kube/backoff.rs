@@ -49,7 +49,7 @@ impl Backoff {
 }
 
 /// A number from 0 to 1. The keys of a hash map are chance enough to tell nodes apart.
-fn chance() -> f64 {
+pub(super) fn chance() -> f64 {
     let bits = RandomState::new().hash_one(()) >> 32;
     f64::from(u32::try_from(bits).unwrap_or_default()) / f64::from(u32::MAX)
 }

@@ -2,7 +2,8 @@
 //!
 //! `merger.io/endpoints` lists endpoints, each with its scheme: `http://:8080/metrics,
 //! https://:8443/admin`. `<container>.merger.io/endpoints` lists those of one container, which is known
-//! before anything listens. `merger.io/probe` asks to be probed, or not to be.
+//! before anything listens. `merger.io/probe` asks to be probed, or not to be. `merger.io/secret` is read in
+//! `secret.rs`.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use crate::target::{Scheme, note::Note};
 
 const DOMAIN: &str = "merger.io/";
 const ENDPOINTS: &str = "endpoints";
+const SECRET: &str = "secret";
 const PROBE: &str = "merger.io/probe";
 
 /// The endpoints of the pod and of its containers.
@@ -29,7 +31,9 @@ pub(super) fn endpoints(
         match (container, what) {
             (None, ENDPOINTS) if before.is_empty() => {}
             (Some(container), ENDPOINTS) if containers.contains(&container) => {}
-            (Some(container), ENDPOINTS) => {
+            (None, SECRET) if before.is_empty() => continue,
+            (Some(container), SECRET) if containers.contains(&container) => continue,
+            (Some(container), ENDPOINTS | SECRET) => {
                 let container = value::shortened(container);
                 let annotation = value::shown_name(annotation);
                 notes.push(Note::UnknownContainer { annotation, container });

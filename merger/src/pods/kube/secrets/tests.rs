@@ -1,0 +1,119 @@
+//! Which Secrets are asked for, and how long what was read of them stays.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::*;
+use crate::target::{
+    Container, Pod, PodRef,
+    secret::{Fault, Hidden, Identity, Secret, Unread},
+};
+
+fn secret(namespace: &str, name: &str) -> SecretRef {
+    SecretRef { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+fn pod(namespace: &str, name: &str, annotations: &[(&str, &str)]) -> Arc<Pod> {
+    let annotations =
+        annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Arc::new(Pod {
+        name: PodRef { namespace: namespace.to_owned(), name: name.to_owned() },
+        uid: format!("{namespace}-{name}"),
+        node: None,
+        annotations: annotations.collect::<BTreeMap<_, _>>(),
+        containers: vec![Container { name: "app".to_owned(), ..Container::default() }],
+        ended: false,
+    })
+}
+
+fn known(pods: Vec<Arc<Pod>>) -> Known {
+    Known { pods, ..Known::default() }
+}
+
+fn shop() -> BTreeSet<String> {
+    ["shop".to_owned()].into()
+}
+
+fn bearer(token: &str) -> Secret {
+    let identity = Identity::Bearer(Hidden(token.as_bytes().to_vec()));
+    Secret { identity: Some(identity), ca: None }
+}
+
+#[test]
+fn only_what_is_named_where_it_may_be_named_is_wanted() {
+    let ended = Pod { ended: true, ..(*pod("shop", "e", &[("merger.io/secret", "e")])).clone() };
+    let known = known(vec![
+        pod("shop", "a", &[("merger.io/secret", "one"), ("app.merger.io/secret", "two")]),
+        pod("shop", "b", &[("merger.io/secret", "one"), ("gone.merger.io/secret", "three")]),
+        pod("shop", "c", &[("merger.io/secret", "../../kube-system/secrets/root")]),
+        pod("shop", "d", &[("merger.io/endpoints", ":9100")]),
+        pod("web", "a", &[("merger.io/secret", "four")]),
+        Arc::new(ended),
+    ]);
+    assert_eq!(wanted(&known, &shop()), [secret("shop", "one"), secret("shop", "two")].into());
+    assert_eq!(wanted(&known, &BTreeSet::new()), BTreeSet::new());
+}
+
+#[test]
+fn a_namespace_that_names_too_many_costs_itself() {
+    let greedy =
+        (0..200).map(|n| pod("a", &n.to_string(), &[("merger.io/secret", &n.to_string())]));
+    let known = known(greedy.chain([pod("b", "p", &[("merger.io/secret", "s")])]).collect());
+    let wanted = wanted(&known, &["a".to_owned(), "b".to_owned()].into());
+    assert_eq!(wanted.len(), MAX_OF_NAMESPACE + 1);
+    assert!(wanted.contains(&secret("b", "s")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_stays_until_it_is_read_again_or_named_by_nobody() {
+    let (one, two) = (secret("shop", "one"), secret("shop", "two"));
+    let mut shelf = Shelf::default();
+    shelf.keep(&[one.clone(), two.clone()].into());
+    assert!(shelf.secrets().is_empty(), "nothing is known of what was not asked for");
+    assert!(shelf.read(&one, Ok(bearer("1"))));
+    assert!(!shelf.read(&one, Ok(bearer("1"))), "it is as it was");
+    assert!(shelf.refused(&two, Unread::Forbidden));
+    assert!(!shelf.refused(&two, Unread::Forbidden), "it was told");
+    assert_eq!(shelf.secrets()[&two], Err(Unread::Forbidden));
+    // It stays while it is refused, and while nobody answers.
+    assert!(shelf.refused(&one, Unread::Missing));
+    shelf.away(&one);
+    assert_eq!(shelf.secrets()[&one], Ok(bearer("1")));
+    // One that is of no use takes its place.
+    let fault = Unread::Unusable(Fault::LineBreak);
+    assert!(shelf.read(&one, Err(fault)));
+    assert_eq!(shelf.secrets()[&one], Err(fault));
+    shelf.keep(&[two.clone()].into());
+    assert_eq!(shelf.secrets().keys().collect::<Vec<_>>(), [&two]);
+    assert!(!shelf.read(&one, Ok(bearer("1"))), "it came late");
+    assert_eq!(shelf.secrets().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_read_again_by_and_by_and_asked_for_ever_less_where_it_is_refused() {
+    let one = secret("shop", "one");
+    let mut shelf = Shelf::default();
+    shelf.keep(&[one.clone()].into());
+    let wait = |shelf: &Shelf| shelf.next().unwrap().1 - Instant::now();
+    assert_eq!(wait(&shelf), Duration::ZERO);
+    for longest in [15, 30, 60, 120, 240, 300, 300] {
+        shelf.refused(&one, Unread::Missing);
+        let longest = Duration::from_secs(longest);
+        assert!((longest / 2..=longest).contains(&wait(&shelf)), "{:?}", wait(&shelf));
+    }
+    shelf.read(&one, Ok(bearer("1")));
+    assert!((Duration::from_mins(4)..=Duration::from_mins(5)).contains(&wait(&shelf)));
+    shelf.refused(&one, Unread::Missing);
+    assert!(wait(&shelf) <= Duration::from_secs(15), "it was given out in between");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_cannot_be_given_out_lets_the_others_go_first() {
+    let (one, two) = (secret("shop", "one"), secret("shop", "two"));
+    let mut shelf = Shelf::default();
+    shelf.keep(&[one.clone(), two.clone()].into());
+    assert_eq!(shelf.next().unwrap().0, &one);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    shelf.away(&one);
+    assert_eq!(shelf.next().unwrap().0, &two);
+    assert_eq!(shelf.secrets()[&one], Err(Unread::Away));
+}
