@@ -66,6 +66,7 @@ mod descent;
 mod nested;
 mod offer;
 mod reincarnation;
+mod secret;
 
 #[path = "../support/running.rs"]
 mod running;

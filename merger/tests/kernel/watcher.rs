@@ -29,30 +29,44 @@ const PODS: &str = r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceV
     "status":{"phase":"Running"}}]}"#;
 
 /// A double of the API server that has one pod, and never anything new.
-struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
-    n_lists: Arc<AtomicUsize>,
+    asked: Arc<Asked>,
+}
+
+/// What it says, and how often it was asked for a list.
+struct Asked {
+    pods: String,
+    /// What is at `/api/v1/namespaces/ns/secrets/metrics`.
+    secret: String,
+    n_lists: AtomicUsize,
 }
 
 // === impl Server ===
 
 impl Server {
-    fn start() -> Self {
+    pub(crate) fn start(pods: &str, secret: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let n_lists = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&n_lists);
+        let (pods, secret) = (pods.to_owned(), secret.to_owned());
+        let asked = Arc::new(Asked { pods, secret, n_lists: AtomicUsize::new(0) });
+        let counted = Arc::clone(&asked);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let counted = Arc::clone(&counted);
                 thread::spawn(move || answer(stream, &counted));
             }
         });
-        Self { address, n_lists }
+        Self { address, asked }
+    }
+
+    /// How often it was asked for a list.
+    pub(crate) fn n_lists(&self) -> usize {
+        self.asked.n_lists.load(Ordering::Relaxed)
     }
 
     /// What tells merger of it, which everybody may read.
-    fn kubeconfig(&self, place: &TempDir) -> String {
+    pub(crate) fn kubeconfig(&self, place: &TempDir) -> String {
         let [file, authority] = ["kubeconfig", "ca.pem"].map(|name| place.path().join(name));
         // A machine need not have any of its own, and the client takes none of those then.
         fs::write(&authority, include_str!("../../testdata/k8s/ca.pem")).unwrap();
@@ -70,22 +84,25 @@ impl Server {
     }
 }
 
-/// Answers requests for lists until there is one for a watch, which stays open and says nothing.
-fn answer(mut stream: TcpStream, n_lists: &AtomicUsize) {
+/// Answers requests for lists until there is one for a watch, which stays open and says nothing; and those
+/// for the one Secret.
+fn answer(mut stream: TcpStream, asked: &Asked) {
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = stream.read(&mut buffer) {
         let request = String::from_utf8_lossy(&buffer[..n]);
-        assert!(request.contains("fieldSelector=spec.nodeName%3Dn1"), "{request}");
+        let is_secret = request.starts_with("GET /api/v1/namespaces/ns/secrets/metrics HTTP/1.1");
+        assert!(is_secret || request.contains("fieldSelector=spec.nodeName%3Dn1"), "{request}");
         if request.contains("watch=true") {
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
             stream.write_all(head.as_bytes()).unwrap();
         } else {
-            n_lists.fetch_add(1, Ordering::Relaxed);
-            let length = PODS.len();
+            asked.n_lists.fetch_add(usize::from(!is_secret), Ordering::Relaxed);
+            let body = if is_secret { &asked.secret } else { &asked.pods };
+            let length = body.len();
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
             );
-            stream.write_all([head.as_bytes(), PODS.as_bytes()].concat().as_slice()).unwrap();
+            stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice()).unwrap();
         }
     }
 }
@@ -99,7 +116,7 @@ fn knows(running: &Running) -> bool {
 #[test]
 fn the_api_server_is_asked_by_a_process_that_holds_no_right_and_the_agent_by_nobody() {
     world::here(async || {
-        let (server, place) = (Server::start(), directory());
+        let (server, place) = (Server::start(PODS, ""), directory());
         let flags =
             [format!("--kubeconfig={}", server.kubeconfig(&place)), "--node-name=n1".into()];
         let flags = flags.each_ref().map(String::as_str);
@@ -116,11 +133,11 @@ fn the_api_server_is_asked_by_a_process_that_holds_no_right_and_the_agent_by_nob
         assert_eq!(n_connected(agent, server.address), 0);
 
         // One that is killed is followed by another, and nothing is forgotten meanwhile.
-        let n_lists = server.n_lists.load(Ordering::Relaxed);
+        let n_lists = server.n_lists();
         signal(watcher, Signal::KILL);
         until("another watcher has asked", || {
             assert!(knows(&running), "what was known stays known");
-            server.n_lists.load(Ordering::Relaxed) > n_lists
+            server.n_lists() > n_lists
         });
         let second = running.child("merger-watcher").unwrap();
         assert_ne!(second, watcher);
