@@ -12,6 +12,7 @@ use crate::{
     cause::chain,
     node::{Node, protocol, watcher::Teller},
     pods::{Known, Reader, Sender},
+    target::secret::Unread,
 };
 
 /// How long until a watcher is asked for again: longer than the broker lets pass between two, and twice as
@@ -48,15 +49,32 @@ pub fn watch(node: Node) -> (Reader, impl Future<Output = ()> + Send) {
 async fn hear(node: &Node, publish: &Sender, has_told: &mut bool) -> Result<(), Failure> {
     let told = node.watch().await?;
     while let Some(bytes) = told.news().await? {
-        let known: Known = protocol::read(&bytes)?;
+        let mut known: Known = protocol::read(&bytes)?;
         *has_told = true;
         publish.send_if_modified(|before| {
+            carry_over(before.as_deref(), &mut known);
             let is_new = before.as_deref() != Some(&known);
-            *before = Some(Arc::new(known));
+            *before = Some(Arc::new(std::mem::take(&mut known)));
             is_new
         });
     }
     Ok(())
+}
+
+/// Leaves the Secrets that are known where a watcher that was started again cannot read them, as one that goes
+/// on does. One that it has read and that is of no use is known to be so.
+fn carry_over(before: Option<&Known>, new: &mut Known) {
+    let Some(before) = before else { return };
+    let is_carried = |read: &Result<_, Unread>| {
+        read.as_ref().is_err_and(|why| !matches!(why, Unread::Unusable(_)))
+    };
+    let unread = new.secrets.iter().filter(|(_, read)| is_carried(read));
+    let unread: Vec<_> = unread.map(|(name, _)| name.clone()).collect();
+    for name in unread {
+        if let Some(known @ Ok(_)) = before.secrets.get(&name) {
+            Arc::make_mut(&mut new.secrets).insert(name, known.clone());
+        }
+    }
 }
 
 /// Tells the agent what the source knows whenever that is new, until the agent or the source is gone.
@@ -70,5 +88,56 @@ pub async fn tell(teller: Teller, mut pods: Reader) -> io::Result<()> {
             () = teller.closed() => return Ok(()),
             changed = pods.changed() => if changed.is_err() { return Ok(()) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::secret::{Fault, Hidden, Identity, Secret, SecretRef};
+
+    fn known(read: &[(&str, Result<&str, Unread>)]) -> Known {
+        let secret = |token: &str| {
+            let identity = Identity::Bearer(Hidden(token.as_bytes().to_vec()));
+            Secret { identity: Some(identity), ca: None }
+        };
+        let named = |name: &str| SecretRef { namespace: "ns".to_owned(), name: name.to_owned() };
+        let secrets = read.iter().map(|(name, read)| (named(name), read.map(secret)));
+        Known { secrets: Arc::new(secrets.collect()), ..Known::default() }
+    }
+
+    #[test]
+    fn what_another_watcher_cannot_read_yet_stays_and_what_nobody_names_does_not() {
+        let before = known(&[
+            ("away", Ok("1")),
+            ("late", Ok("2")),
+            ("useless", Ok("3")),
+            ("rotated", Ok("4")),
+            ("unnamed", Ok("5")),
+            ("never", Err(Unread::Missing)),
+        ]);
+        let useless = Err(Unread::Unusable(Fault::LineBreak));
+        let mut new = known(&[
+            ("away", Err(Unread::Away)),
+            ("late", Err(Unread::NotYet)),
+            ("useless", useless),
+            ("rotated", Ok("five")),
+            ("never", Err(Unread::Forbidden)),
+            ("new", Err(Unread::NotYet)),
+        ]);
+        carry_over(None, &mut new);
+        assert_eq!(new.secrets.values().filter(|read| read.is_ok()).count(), 1);
+        // As it crosses from one process to the other.
+        new = protocol::read(&protocol::to_bytes(&new)).unwrap();
+        carry_over(Some(&before), &mut new);
+        let expected = known(&[
+            ("away", Ok("1")),
+            ("late", Ok("2")),
+            ("useless", useless),
+            ("rotated", Ok("five")),
+            ("never", Err(Unread::Forbidden)),
+            ("new", Err(Unread::NotYet)),
+        ]);
+        assert_eq!(new, expected);
     }
 }

@@ -208,7 +208,7 @@ async fn the_first_pods_wait_for_what_they_name_and_not_for_ever() {
     let again = on(&get("metrics"), Answer::ok(token(MARK_64)));
     let world = start(script(&[one()], vec![on(&get("metrics"), never), again])).await;
     world.pass(6).await;
-    check(&world, &[]);
+    check(&world, &[("metrics", Err(Unread::NotYet))]);
     world.pass(60).await;
     check(&world, &[("metrics", Ok(bearer(MARK)))]);
     world.double.check();

@@ -49,11 +49,11 @@ impl Shelf {
             Arc::make_mut(&mut self.secrets).retain(|secret, _| wanted.contains(secret));
         }
         for secret in wanted {
-            self.held.entry(secret.clone()).or_insert_with(|| Held {
-                due: Instant::now(),
-                n_refused: 0,
-                refused: None,
-            });
+            if !self.held.contains_key(secret) {
+                let held = Held { due: Instant::now(), n_refused: 0, refused: None };
+                self.held.insert(secret.clone(), held);
+                self.set(secret, Err(Unread::NotYet));
+            }
         }
     }
 
@@ -63,9 +63,9 @@ impl Shelf {
         held.min_by_key(|(_, due)| *due)
     }
 
-    /// Whether something is known of each, if only why nothing is.
+    /// Whether each was asked for, and something is known of it, if only why nothing is.
     pub(super) fn is_complete(&self) -> bool {
-        self.held.len() == self.secrets.len()
+        self.secrets.values().all(|read| *read != Err(Unread::NotYet))
     }
 
     /// What is known of all.

@@ -68,10 +68,12 @@ async fn what_was_read_stays_until_it_is_read_again_or_named_by_nobody() {
     let (one, two) = (secret("shop", "one"), secret("shop", "two"));
     let mut shelf = Shelf::default();
     shelf.keep(&[one.clone(), two.clone()].into());
-    assert!(shelf.secrets().is_empty(), "nothing is known of what was not asked for");
+    assert!(!shelf.is_complete());
+    assert_eq!(shelf.secrets()[&one], Err(Unread::NotYet));
     assert!(shelf.read(&one, Ok(bearer("1"))));
     assert!(!shelf.read(&one, Ok(bearer("1"))), "it is as it was");
     assert!(shelf.refused(&two, Unread::Forbidden));
+    assert!(shelf.is_complete());
     assert!(!shelf.refused(&two, Unread::Forbidden), "it was told");
     assert_eq!(shelf.secrets()[&two], Err(Unread::Forbidden));
     // It stays while it is refused, and while nobody answers.
