@@ -120,3 +120,23 @@ fn the_image_is_the_one_that_the_task_makes() {
     let made = format!("localhost/merger:{}", env!("CARGO_PKG_VERSION"));
     assert_eq!(container()["image"], made);
 }
+
+/// What README.md shows for Secrets that pods name, which `deploy/base` does not grant.
+#[test]
+fn what_is_shown_for_secrets_reads_one_by_its_name_and_is_granted_to_this_account() {
+    let readme = include_str!("../../README.md");
+    let from = readme.find("kind: Role\n").unwrap();
+    let text = &readme[readme[..from].rfind("```yaml\n").unwrap() + "```yaml\n".len()..];
+    let text = &text[..text.find("```").unwrap()];
+    let documents = base::parse(text);
+    let [role, binding] = documents.as_slice() else { panic!("{text}") };
+    let rules = json!([{
+        "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["cart-metrics"],
+        "verbs": ["get"],
+    }]);
+    assert_eq!(role["rules"], rules);
+    assert_eq!(binding["kind"], "RoleBinding");
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+    assert_eq!(binding["metadata"]["namespace"], role["metadata"]["namespace"]);
+    assert_eq!(binding["subjects"], the("ClusterRoleBinding")["subjects"]);
+}
