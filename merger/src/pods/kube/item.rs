@@ -1,9 +1,9 @@
-//! A pod on the wire, pruned while it is received.
+//! An object on the wire, pruned while it is received.
 //!
 //! Of an object of up to 1.5 MB that anybody may have filled up, what is used is kept, and the rest
 //! is never made into values: neither its managed fields, nor annotations that nobody reads.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use kube::{Resource, api::ObjectMeta, core::NamespaceResourceScope};
 use serde::{Deserialize, Deserializer};
@@ -14,13 +14,34 @@ use crate::{
     target::{Pod, PodRef},
 };
 
-/// A `Pod` of the API server, or why it is none.
+/// What is kept of an object of one kind. It is cheap to clone.
+pub(super) trait Content: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
+    /// Where the API server has such objects.
+    const PLACE: Place;
+
+    /// Reads the JSON of an object; else what is wrong with it.
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+/// A resource of the API server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) group: &'static str,
+    pub(super) version: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) plural: &'static str,
+}
+
+/// Namespace and name of an object, whatever its kind.
+pub(super) type Name = PodRef;
+
+/// An object of the API server, or why it is none.
 #[derive(Clone, Debug)]
-pub(super) struct Item {
+pub(super) struct Item<T> {
     /// Name, namespace and resource version, and nothing else.
     meta: ObjectMeta,
     uid: Option<String>,
-    pod: Result<Arc<Pod>, String>,
+    content: Result<T, String>,
 }
 
 /// What an object is found by.
@@ -40,17 +61,17 @@ struct Metadata {
 
 // === impl Item ===
 
-impl Item {
+impl<T> Item<T> {
     /// Its name, its uid, and what it is.
-    pub(super) fn into_parts(self) -> (PodRef, Option<String>, Result<Arc<Pod>, String>) {
-        let Self { meta, uid, pod } = self;
+    pub(super) fn into_parts(self) -> (Name, Option<String>, Result<T, String>) {
+        let Self { meta, uid, content } = self;
         let ObjectMeta { name, namespace, .. } = meta;
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
-        (PodRef { namespace, name: name.unwrap_or_default() }, uid, pod)
+        (Name { namespace, name: name.unwrap_or_default() }, uid, content)
     }
 }
 
-impl<'de> Deserialize<'de> for Item {
+impl<'de, T: Content> Deserialize<'de> for Item<T> {
     /// Fails only where there is no name: an object that has one costs itself alone.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // Borrowed from the page or the line that it stands in: not one byte is copied. In a watch that
@@ -59,32 +80,30 @@ impl<'de> Deserialize<'de> for Item {
         let text = <&RawValue>::deserialize(deserializer)?.get();
         let Head { metadata } = serde_json::from_str(text).map_err(serde::de::Error::custom)?;
         let Metadata { name, namespace, uid, resource_version } = metadata;
-        let pod = serde_json::from_str::<Object>(text).map_err(|error| error.to_string());
-        let pod = pod.and_then(|object| object.into_pod().map_err(|error| error.to_string()));
         let meta =
             ObjectMeta { name: Some(name), namespace, resource_version, ..ObjectMeta::default() };
-        Ok(Self { meta, uid, pod: pod.map(Arc::new) })
+        Ok(Self { meta, uid, content: T::read(text) })
     }
 }
 
-impl Resource for Item {
+impl<T: Content> Resource for Item<T> {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
 
     fn kind((): &()) -> Cow<'_, str> {
-        "Pod".into()
+        T::PLACE.kind.into()
     }
 
     fn group((): &()) -> Cow<'_, str> {
-        "".into()
+        T::PLACE.group.into()
     }
 
     fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
+        T::PLACE.version.into()
     }
 
     fn plural((): &()) -> Cow<'_, str> {
-        "pods".into()
+        T::PLACE.plural.into()
     }
 
     fn meta(&self) -> &ObjectMeta {
@@ -96,11 +115,22 @@ impl Resource for Item {
     }
 }
 
+// === impl Content ===
+
+impl Content for Arc<Pod> {
+    const PLACE: Place = Place { group: "", version: "v1", kind: "Pod", plural: "pods" };
+
+    fn read(text: &str) -> Result<Self, String> {
+        let object = serde_json::from_str::<Object>(text).map_err(|error| error.to_string())?;
+        object.into_pod().map(Self::new).map_err(|error| error.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn item(text: &str) -> Item {
+    fn item(text: &str) -> Item<Arc<Pod>> {
         serde_json::from_str(text).unwrap()
     }
 
@@ -129,11 +159,11 @@ mod tests {
         assert!(pod.unwrap_err().contains("70000"));
         let (_, _, pod) = item(r#"{"metadata":{"name":"odd"}}"#).into_parts();
         assert!(pod.unwrap_err().starts_with("metadata.uid is missing"));
-        assert!(serde_json::from_str::<Item>(r#"{"metadata":{}}"#).is_err());
+        assert!(serde_json::from_str::<Item<Arc<Pod>>>(r#"{"metadata":{}}"#).is_err());
     }
 
     #[test]
     fn the_pods_of_all_namespaces_are_at_one_path() {
-        assert_eq!(Item::url_path(&(), None), "/api/v1/pods");
+        assert_eq!(Item::<Arc<Pod>>::url_path(&(), None), "/api/v1/pods");
     }
 }

@@ -1,0 +1,186 @@
+//! The objects of one kind: a list in pages, then a watch, begun anew where something may be missing.
+//!
+//! The states are those of kube's `watcher`, which is begun anew where it would go on with what may be
+//! wrong. It does nothing about time and size; that is in `connection.rs` and `limits.rs`.
+
+use std::{collections::BTreeSet, future, time::Duration};
+
+use futures_util::{StreamExt as _, stream::BoxStream};
+use kube::{
+    Api, Client,
+    core::Status,
+    runtime::watcher::{self, Event, InitialListStrategy},
+};
+use tokio::time::{self, Instant};
+use tracing::{debug, info, warn};
+
+use super::{
+    List,
+    backoff::Backoff,
+    item::{Content, Item},
+    store::Store,
+    verdict::{self, Verdict},
+};
+use crate::cause;
+
+/// The objects of one page, as long as no page was too large: `limits.rs` says when one is.
+const PAGE: u32 = 16;
+
+/// A server that does not know how to stream a list may begin, and never say that it was all.
+const STREAMED: Duration = Duration::from_secs(30);
+
+/// What comes from the API server, and what became of it.
+pub(super) struct Feed<T> {
+    client: Client,
+    /// The objects that are asked for, by their fields; all, where there is none.
+    selector: Option<String>,
+    list: List,
+    page: u32,
+    watcher: BoxStream<'static, Result<Event<Item<T>>, watcher::Error>>,
+    store: Store<T>,
+    /// Whether a list is being received, or awaited.
+    is_listing: bool,
+    backoff: Backoff,
+    /// Until when nothing is asked.
+    pause: Option<Instant>,
+    /// Until when a list that is streamed has to go on.
+    streamed_by: Option<Instant>,
+    /// The statuses that were told already.
+    told: BTreeSet<u16>,
+}
+
+// === impl Feed ===
+
+impl<T: Content> Feed<T> {
+    pub(super) fn new(client: Client, selector: Option<String>, list: List) -> Self {
+        let watcher = watcher(client.clone(), selector.as_deref(), list, PAGE);
+        Self {
+            client,
+            selector,
+            list,
+            page: PAGE,
+            watcher,
+            store: Store::default(),
+            is_listing: true,
+            backoff: Backoff::default(),
+            pause: None,
+            streamed_by: None,
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// What is known.
+    pub(super) fn store(&self) -> &Store<T> {
+        &self.store
+    }
+
+    /// Listens until there may be something new. It may be dropped: all that it has heard is kept.
+    pub(super) async fn changed(&mut self) {
+        loop {
+            // The watcher keeps its state in the stream, so its `next` may be dropped.
+            tokio::select! {
+                biased;
+                () = until(self.pause) => self.pause = None,
+                () = until(self.streamed_by) => {
+                    self.ask_for_pages("it does not say when that is complete");
+                    self.relist();
+                }
+                Some(event) = self.watcher.next(), if self.pause.is_none() => match event {
+                    Ok(event) => if self.take(event) {
+                        return;
+                    },
+                    Err(error) => self.fail(&error),
+                }
+            }
+        }
+    }
+
+    /// Takes in an event. Whether there is something to publish.
+    fn take(&mut self, event: Event<Item<T>>) -> bool {
+        debug!(%event, "from the API server");
+        match event {
+            Event::Init => self.is_listing = true,
+            Event::InitDone => self.is_listing = false,
+            _ => {}
+        }
+        let is_streamed = self.is_listing && self.list == List::Streaming;
+        self.streamed_by = is_streamed.then(|| Instant::now() + STREAMED);
+        self.store.apply(event)
+    }
+
+    /// Goes on after a failure, a while later. What is known stays.
+    fn fail(&mut self, error: &watcher::Error) {
+        self.streamed_by = None;
+        self.pause = Some(self.backoff.failed());
+        let listing = self.is_listing.then_some(self.list);
+        let verdict = verdict::of(error, listing);
+        debug!(error = cause::chain(error), ?verdict, "the watch of the API server failed");
+        match verdict {
+            Verdict::Resume => return,
+            Verdict::Relist => self.tell(error),
+            Verdict::SmallerPages => {
+                self.page = (self.page / 2).max(1);
+                let what = T::PLACE.plural;
+                info!(what, n = self.page, "the API server's pages are too large: asking for less");
+            }
+            Verdict::Pages => {
+                self.ask_for_pages(verdict::status(error).map_or("", |status| &status.message));
+            }
+        }
+        self.relist();
+    }
+
+    /// An old version is a matter of course; each other status is worth a line once.
+    fn tell(&mut self, error: &watcher::Error) {
+        let what = T::PLACE.plural;
+        match verdict::status(error) {
+            Some(Status { code: 410, .. }) => {
+                info!("the API server has forgotten what came before: listing the {what}");
+            }
+            Some(Status { code, message, .. }) if self.told.insert(*code) => {
+                warn!(code, why = message, "the API server ended the watch: listing the {what}");
+            }
+            _ => debug!("listing the {what}"),
+        }
+    }
+
+    fn ask_for_pages(&mut self, why: &str) {
+        warn!(why, "the API server cannot stream a list: asking for pages from now on");
+        self.list = List::Pages;
+    }
+
+    fn relist(&mut self) {
+        self.store.abandon();
+        self.is_listing = true;
+        self.streamed_by = None;
+        let selector = self.selector.as_deref();
+        self.watcher = watcher(self.client.clone(), selector, self.list, self.page);
+    }
+}
+
+/// Lists and watches from the beginning, as soon as it is polled.
+fn watcher<T: Content>(
+    client: Client,
+    selector: Option<&str>,
+    list: List,
+    page: u32,
+) -> BoxStream<'static, Result<Event<Item<T>>, watcher::Error>> {
+    let config = watcher::Config {
+        field_selector: selector.map(str::to_owned),
+        page_size: Some(page),
+        initial_list_strategy: match list {
+            List::Pages => InitialListStrategy::ListWatch,
+            List::Streaming => InitialListStrategy::StreamingList,
+        },
+        ..watcher::Config::default()
+    };
+    watcher::watcher(Api::all(client), config).boxed()
+}
+
+/// Waits for a moment, or for ever.
+pub(super) async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => time::sleep_until(moment).await,
+        None => future::pending().await,
+    }
+}
