@@ -123,6 +123,7 @@ fn mk_pod(n: u64, annotations: BTreeMap<String, String>) -> Pod {
         node: Some("node".to_owned()),
         annotations: annotations::pruned(annotations),
         containers: containers.map(container).into(),
+        monitored: merger::target::monitor::Monitored::default(),
         ended: false,
     }
 }

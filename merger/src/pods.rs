@@ -14,6 +14,7 @@ use crate::target::{Pod, secret::Secrets};
 pub mod cri;
 pub mod kube;
 pub mod manifests;
+pub mod monitor;
 mod object;
 
 /// What a source of pods knows at one moment.

@@ -10,11 +10,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use self::secret::{Denied, SecretRef};
+use self::{
+    monitor::Monitored,
+    secret::{Denied, SecretRef},
+};
 use crate::identity::{Cookie, PodUid};
 
 pub mod annotations;
 pub mod mesh;
+pub mod monitor;
 pub mod note;
 pub mod plan;
 pub mod secret;
@@ -42,6 +46,8 @@ pub struct Pod {
     /// The containers that may run for long, of the application and native sidecars, and of the others,
     /// init and ephemeral, those that run.
     pub containers: Vec<Container>,
+    /// What `PodMonitor`s ask of it.
+    pub monitored: Monitored,
     /// Whether it succeeded or failed: nothing of it will listen again.
     pub ended: bool,
 }
@@ -150,11 +156,22 @@ pub enum Scheme {
     Https,
 }
 
+/// Who asks for an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The pod, in this annotation: shortened and escaped.
+    Annotation(String),
+    /// A `PodMonitor` that selects the pod, by namespace and name: escaped.
+    Monitor(String),
+}
+
 /// What made an endpoint a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The pod asks for this port in this annotation.
     Annotation(String),
+    /// This `PodMonitor` asks for this port of the pod.
+    Monitor(String),
     /// The pod asks to be scraped, and this port's name says metrics.
     NamedPort,
     /// The container is the sidecar of this mesh.
@@ -231,12 +248,33 @@ impl Scheme {
     }
 }
 
+// === impl Asker ===
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Annotation(annotation) => write!(f, "annotation {annotation}"),
+            Self::Monitor(monitor) => write!(f, "PodMonitor {monitor}"),
+        }
+    }
+}
+
 // === impl Reason ===
+
+impl From<Asker> for Reason {
+    fn from(asker: Asker) -> Self {
+        match asker {
+            Asker::Annotation(annotation) => Self::Annotation(annotation),
+            Asker::Monitor(monitor) => Self::Monitor(monitor),
+        }
+    }
+}
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Annotation(annotation) => write!(f, "the annotation {annotation}"),
+            Self::Monitor(monitor) => write!(f, "the PodMonitor {monitor}"),
             Self::NamedPort => f.write_str("the name of the port"),
             Self::Sidecar(mesh) => write!(f, "the sidecar of {mesh}"),
             Self::Probe => f.write_str("a probe"),

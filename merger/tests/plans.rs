@@ -15,7 +15,10 @@ use std::{
 
 use merger::{
     identity::Cookie,
-    pods::manifests,
+    pods::{
+        manifests,
+        monitor::{self, Monitor},
+    },
     target::{
         Holder, Listener, Pod, Source, State,
         mesh::{Meshes, Profile},
@@ -33,6 +36,9 @@ const UID: &str = "11111111-2222-3333-4444-555555555555";
 #[serde(default, deny_unknown_fields)]
 struct Row {
     annotations: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    /// `PodMonitor`s: the spec of each by its namespace and name.
+    monitors: BTreeMap<String, Value>,
     containers: Vec<String>,
     /// Init containers that restart always.
     sidecars: Vec<String>,
@@ -116,7 +122,7 @@ fn planned(row: &str) -> Result<Vec<String>, String> {
     Ok(lines)
 }
 
-/// By way of a manifest.
+/// By way of a manifest, and of the JSON of each monitor.
 fn pod(row: &Row) -> Pod {
     let spec = |text: &String| {
         let mut words = text.split(':');
@@ -170,7 +176,14 @@ fn pod(row: &Row) -> Pod {
     fs::write(directory.path().join("pod.json"), manifest.to_string()).unwrap();
     let known = manifests::read(directory.path()).unwrap();
     assert!(known.problems.is_empty(), "{:?}", known.problems);
-    (*known.pods[0]).clone()
+    let monitors = row.monitors.iter().map(|(name, spec)| {
+        let (namespace, name) = name.split_once('/').unwrap();
+        let metadata = json!({"namespace": namespace, "name": name});
+        Monitor::read(&json!({"metadata": metadata, "spec": spec}).to_string()).unwrap()
+    });
+    let monitors: Vec<Monitor> = monitors.collect();
+    let monitored = monitor::monitored(&monitors, "shop", &row.labels);
+    Pod { monitored, ..(*known.pods[0]).clone() }
 }
 
 fn number(port: &str) -> u16 {

@@ -14,6 +14,7 @@ fn mk_pod(name: &str, node: Option<&str>) -> Arc<Pod> {
         node: node.map(str::to_owned),
         annotations: annotations.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         containers: vec![Container { name: "app".to_owned(), ..Container::default() }],
+        monitored: crate::target::monitor::Monitored::default(),
         ended: false,
     })
 }

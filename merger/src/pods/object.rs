@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, num::NonZeroU16};
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-use crate::target::{Container, Pod, PodRef, Port, annotations, mesh};
+use crate::target::{Container, Pod, PodRef, Port, annotations, mesh, monitor::Monitored};
 
 /// The bytes that are kept of a pod's containers: names, ports and what is used of the environment. It
 /// has room for two thousand ports. Of annotations [`annotations::pruned`] says how much is kept.
@@ -177,6 +177,7 @@ impl Object {
             node: node_name,
             annotations: annotations::pruned(annotations.unwrap_or_default()),
             containers,
+            monitored: Monitored::default(),
             ended: matches!(phase.as_str(), "Succeeded" | "Failed"),
         })
     }

@@ -76,6 +76,7 @@ mod tests {
                 node: None,
                 annotations,
                 containers,
+                monitored: crate::target::monitor::Monitored::default(),
                 ended: false,
             };
             let plan = Plan { notes, ..Plan::default() };

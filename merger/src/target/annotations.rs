@@ -7,8 +7,9 @@
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16};
 
 use self::value::Entry;
+pub(super) use self::value::{MAX_PATH, escape_into, shown_object};
 pub use self::value::{Malformed, page_of, path, port, port_of, scheme, shortened, truth_of};
-use super::{Scheme, note::Note};
+use super::{Asker, Scheme, note::Note};
 
 pub mod consul;
 pub mod coroot;
@@ -59,8 +60,8 @@ pub struct Endpoint {
     pub scheme: Scheme,
     /// Path and query, checked.
     pub path: String,
-    /// The annotation that asks, shortened and escaped.
-    pub annotation: String,
+    /// Who asks.
+    pub by: Asker,
     /// The container that it is said to be of.
     pub container: Option<String>,
     /// The address that it is said to be bound to.
@@ -193,8 +194,8 @@ fn note_rest(annotation: &str, n_listed: usize, notes: &mut Vec<Note>) {
 
 impl Endpoint {
     fn new(at: impl Into<At>, scheme: Scheme, path: String, annotation: &str) -> Self {
-        let annotation = value::shown_name(annotation);
-        Self { at: at.into(), scheme, path, annotation, container: None, address: None }
+        let by = Asker::Annotation(value::shown_name(annotation));
+        Self { at: at.into(), scheme, path, by, container: None, address: None }
     }
 }
 
@@ -202,7 +203,7 @@ impl Endpoint {
 
 impl At {
     /// A number, or a name as Kubernetes lets a port have it.
-    fn read(text: &str) -> Option<Self> {
+    pub(super) fn read(text: &str) -> Option<Self> {
         let is_name = text.len() <= 15
             && text.bytes().any(|b| b.is_ascii_lowercase())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');

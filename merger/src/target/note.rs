@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU16};
 
-use super::{annotations::Malformed, plan::MAX_SOURCES, secret::Denied};
+use super::{Asker, annotations::Malformed, monitor::Remark, plan::MAX_SOURCES, secret::Denied};
 
 /// One such thing. Names and values of the pod are shortened and escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,17 +20,21 @@ pub enum Note {
         /// What that one says.
         other: String,
     },
-    /// Two annotations ask for one page in two ways.
+    /// One page is asked for in two ways.
     Contradiction {
-        /// The annotation that counts.
+        /// The annotation that counts, or who else asks and does.
         counted: String,
         /// What it asks for.
         value: String,
-        /// The annotation that does not.
-        ignored: String,
+        /// Who asks and does not count.
+        ignored: Asker,
         /// What that one asks for.
         other: String,
     },
+    /// What a `PodMonitor` asks for that is not done, or not as it asks.
+    Monitor(Remark),
+    /// `PodMonitor`s ask for more endpoints of the pod than are read.
+    MonitorsLeftOut(usize),
     /// A list is longer than anybody needs.
     LongList {
         /// The annotation.
@@ -54,8 +58,8 @@ pub enum Note {
     },
     /// It is said of a container, and another listens there.
     OtherContainer {
-        /// The annotation.
-        annotation: String,
+        /// Who asks.
+        by: Asker,
         /// The port.
         port: NonZeroU16,
         /// The container that listens.
@@ -63,15 +67,15 @@ pub enum Note {
     },
     /// It is said of a port by a name that no container gives one.
     UnknownPort {
-        /// The annotation.
-        annotation: String,
+        /// Who asks.
+        by: Asker,
         /// The name.
         port: String,
     },
     /// It is said to be bound where it is not.
     OtherAddress {
-        /// The annotation with the port.
-        annotation: String,
+        /// Who asks.
+        by: Asker,
         /// The port.
         port: NonZeroU16,
         /// The address that it is not bound to.
@@ -79,18 +83,18 @@ pub enum Note {
     },
     /// The port that it asks for is the proxy's.
     Reserved {
-        /// The annotation.
-        annotation: String,
-        /// The port of the annotation.
+        /// Who asks.
+        by: Asker,
+        /// The port that is asked for.
         port: NonZeroU16,
         /// Whose proxy.
         mesh: String,
     },
     /// The proxy's page has it already.
     Repeated {
-        /// The annotation.
-        annotation: String,
-        /// The port of the annotation.
+        /// Who asks.
+        by: Asker,
+        /// The port that is asked for.
         port: NonZeroU16,
         /// Whose proxy.
         mesh: String,
@@ -136,8 +140,8 @@ pub enum Note {
     Declined,
     /// It declines, and something else asks for it.
     DeclinedAll {
-        /// The annotation that asks.
-        annotation: String,
+        /// Who asks.
+        by: Asker,
     },
     /// A Secret that it names is not read, and what was to be asked with it is not asked.
     Secret(Denied),
@@ -184,8 +188,13 @@ impl fmt::Display for Note {
             ),
             Self::Contradiction { counted, value, ignored, other } => write!(
                 f,
-                "annotation {ignored}: {other} contradicts {counted}, which asks for {value} and \
+                "{ignored}: {other} contradicts {counted}, which asks for {value} and \
                  counts: leave one of them out"
+            ),
+            Self::Monitor(remark) => remark.fmt(f),
+            Self::MonitorsLeftOut(left_out) => write!(
+                f,
+                "PodMonitors ask for more endpoints of it than are read: the last {left_out} are not"
             ),
             Self::LongList { annotation, left_out } => {
                 write!(f, "annotation {annotation}: the last {left_out} endpoints are not read")
@@ -201,22 +210,24 @@ impl fmt::Display for Note {
             Self::UnknownContainer { annotation, container } => {
                 write!(f, "annotation {annotation}: the pod has no container \"{container}\"")
             }
-            Self::OtherContainer { annotation, port, holder } => {
-                write!(f, "annotation {annotation}: container {holder} listens on {port}")
+            Self::OtherContainer { by, port, holder } => {
+                write!(f, "{by}: container {holder} listens on {port}")
             }
-            Self::UnknownPort { annotation, port } => {
-                write!(f, "annotation {annotation}: no container has a port named \"{port}\"")
+            Self::UnknownPort { by, port } => {
+                write!(f, "{by}: no container has a port named \"{port}\"")
             }
-            Self::OtherAddress { annotation, port, address } => {
-                write!(f, "annotation {annotation}: {port} is not bound to {address}")
+            Self::OtherAddress { by, port, address } => {
+                write!(f, "{by}: {port} is not bound to {address}")
             }
-            Self::Reserved { annotation, port, mesh } => write!(
-                f,
-                "annotation {annotation}: {port} is a port of {mesh}'s proxy, which is no \
-                 application's: set the application's port"
-            ),
-            Self::Repeated { annotation, port, mesh } => {
-                write!(f, "annotation {annotation}: {port} is on the page of {mesh}'s sidecar already")
+            Self::Reserved { by, port, mesh } => {
+                let instead = match by {
+                    Asker::Annotation(_) => "which is no application's: set the application's port",
+                    Asker::Monitor(_) => "whose metrics are read as the sidecar's, each once",
+                };
+                write!(f, "{by}: {port} is a port of {mesh}'s proxy, {instead}")
+            }
+            Self::Repeated { by, port, mesh } => {
+                write!(f, "{by}: {port} is on the page of {mesh}'s sidecar already")
             }
             Self::Injected { mesh } => write!(
                 f,
@@ -253,10 +264,9 @@ impl fmt::Display for Note {
                 f.write_str("does not ask to be scraped: set prometheus.io/scrape to \"true\"")
             }
             Self::Declined => f.write_str("declines to be scraped by prometheus.io/scrape"),
-            Self::DeclinedAll { annotation } => write!(
-                f,
-                "annotation {annotation}: contradicts prometheus.io/scrape, which declines and counts"
-            ),
+            Self::DeclinedAll { by } => {
+                write!(f, "{by}: contradicts prometheus.io/scrape, which declines and counts")
+            }
             Self::Secret(denied) => denied.fmt(f),
             Self::TooMany { left_out } => {
                 write!(f, "has more than {MAX_SOURCES} sources: the last {left_out} are left out")

@@ -1,7 +1,7 @@
 //! A pod and its listeners in; its sources, and the reason for each, out.
 //!
 //! Nothing is guessed: a port is read because the pod asks for it, because its name says metrics
-//! in a pod that asks to be scraped, or because it is the sidecar's. Nothing is read twice: the proxy,
+//! in a pod that asks to be scraped, because a `PodMonitor` asks for it, or because it is the sidecar's. Nothing is read twice: the proxy,
 //! its agent and the application each give their metrics once.
 
 use std::{
@@ -13,13 +13,15 @@ use std::{
 pub use self::probe::{Probed, Verdict};
 pub use super::note::Note;
 use super::{
-    Container, Listener, Pod, Reason, Refusal, Scheme, Source, State, annotations,
+    Container, Listener, Pod, Reason, Refusal, Scheme, Source, State,
+    annotations::{self, Asked},
     mesh::{Meshes, Profile},
     secret::Rule,
 };
 use crate::identity::{PodUid, cgroup_path};
 
 mod application;
+mod monitored;
 mod probe;
 mod secret;
 mod sidecar;
@@ -82,15 +84,21 @@ impl Rules {
         let planner = Planner { rules: self, pod, listeners, owner };
         let mut asked = planner.asked();
         let mut notes = std::mem::take(&mut asked.notes);
-        if asked.scrape == Some(false) {
-            let declined =
-                |e: &annotations::Endpoint| Note::DeclinedAll { annotation: e.annotation.clone() };
+        let is_declined = asked.scrape == Some(false);
+        if is_declined {
+            let declined = |e: &annotations::Endpoint| Note::DeclinedAll { by: e.by.clone() };
             notes.push(Note::Declined);
             notes.extend(asked.endpoints.first().map(declined));
-            return Plan { notes: bounded(notes), ..Plan::default() };
+            asked = Asked { probe: Some(false), ..Asked::default() };
         }
-        let sidecars = planner.sidecars(&mut notes);
+        let monitored = planner.monitored(&mut notes);
+        let sidecars = if is_declined {
+            planner.sidecars_at(&monitored)
+        } else {
+            planner.sidecars(&mut notes)
+        };
         let mut sources = planner.applications_sources(&asked, &sidecars, &mut notes);
+        planner.monitored_sources(&monitored, &asked, &sidecars, &mut sources, &mut notes);
         let room = MAX_SOURCES.saturating_sub(sidecars.sources.len());
         if sources.len() > room {
             notes.push(Note::TooMany { left_out: sources.len() - room });

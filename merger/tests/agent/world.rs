@@ -184,6 +184,7 @@ fn mk_target(
         node: Some("node".to_owned()),
         annotations: BTreeMap::new(),
         containers: vec![],
+        monitored: merger::target::monitor::Monitored::default(),
         ended: false,
     };
     let notes = if sources.is_empty() { vec![Note::NotAsked] } else { vec![] };

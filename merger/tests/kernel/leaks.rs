@@ -132,6 +132,7 @@ fn mk_pod(annotations: &[(&str, &str)]) -> Arc<target::Pod> {
         node: None,
         annotations: annotations.into_iter().map(annotation).collect(),
         containers: ["app", "istio-proxy"].map(mk_container).into(),
+        monitored: target::monitor::Monitored::default(),
         ended: false,
     })
 }

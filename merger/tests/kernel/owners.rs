@@ -114,6 +114,7 @@ fn mk_pod(uid: &str) -> Arc<target::Pod> {
         node: None,
         annotations: annotations.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         containers: vec![],
+        monitored: target::monitor::Monitored::default(),
         ended: false,
     })
 }

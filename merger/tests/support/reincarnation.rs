@@ -193,6 +193,7 @@ fn mk_pod(slot: usize, uid: &str) -> Pod {
         node: None,
         annotations: annotations.map(|(name, value)| (name.to_owned(), value)).into(),
         containers: vec![Container { name: "app".to_owned(), ..Container::default() }],
+        monitored: merger::target::monitor::Monitored::default(),
         ended: false,
     }
 }

@@ -99,6 +99,7 @@ fn mk_known() -> Known {
         node: None,
         annotations: [("merger.io/probe".to_owned(), "true".to_owned())].into(),
         containers: vec![container],
+        monitored: crate::target::monitor::Monitored::default(),
         ended: false,
     };
     Known { pods: vec![Arc::new(pod)], problems: vec![], ..Known::default() }

@@ -22,7 +22,7 @@ use serde::Deserialize;
 use super::api;
 use crate::{
     pods::{Known, Problem},
-    target::{Container, Pod, PodRef, Port, annotations, mesh},
+    target::{Container, Pod, PodRef, Port, annotations, mesh, monitor::Monitored},
 };
 
 /// The kubelet's annotation of a container with its ports, as JSON.
@@ -169,6 +169,7 @@ pub(super) fn known<'a>(
             node: None,
             annotations: annotations.clone(),
             containers: containers.map(|one| one.container.clone()).collect(),
+            monitored: Monitored::default(),
             ended: false,
         };
         pods.insert(name, Arc::new(pod));

@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroU16};
 use crate::target::Scheme;
 
 /// A path longer than this is nobody's metrics page.
-pub(super) const MAX_PATH: usize = 1024;
+pub(in crate::target) const MAX_PATH: usize = 1024;
 
 /// Name and value of an annotation.
 pub(super) type Entry<'a> = (&'a str, &'a str);
@@ -156,7 +156,7 @@ pub(super) fn sanitised(character: char) -> char {
 }
 
 /// Appends `value` to a query, escaped but for what no reader takes for anything else.
-pub(super) fn escape_into(query: &mut String, value: &str) {
+pub(in crate::target) fn escape_into(query: &mut String, value: &str) {
     const HEX: [char; 16] =
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
     for byte in value.bytes() {
@@ -181,6 +181,11 @@ pub fn shortened(value: &str) -> String {
 /// The name of an annotation, as a rule whole: most are longer than a value needs to be shown.
 pub(super) fn shown_name(name: &str) -> String {
     begin(name, 80)
+}
+
+/// Namespace and name of an object, whole: that is what it is found by.
+pub(in crate::target) fn shown_object(name: &str) -> String {
+    begin(name, 320)
 }
 
 fn begin(text: &str, n_shown: usize) -> String {

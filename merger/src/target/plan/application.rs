@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU16};
 
 use super::{Planner, sidecar::Sidecars};
 use crate::target::{
-    Container, Reason, Scheme, Source,
+    Asker, Container, Reason, Scheme, Source,
     annotations::{self, Asked, At, Endpoint, istio, prometheus},
     mesh::{Injected, Profile},
     note::Note,
@@ -51,7 +51,10 @@ impl Planner<'_> {
 
     fn read_recovered(&self, own: &BTreeMap<String, String>) -> Asked {
         let mut asked = self.read(own);
-        let endpoints = asked.endpoints.iter_mut().map(|endpoint| &mut endpoint.annotation);
+        let endpoints = asked.endpoints.iter_mut().filter_map(|endpoint| match &mut endpoint.by {
+            Asker::Annotation(annotation) => Some(annotation),
+            Asker::Monitor(_) => None,
+        });
         let malformed = asked.notes.iter_mut().filter_map(|note| match note {
             Note::Malformed(malformed) => Some(&mut malformed.annotation),
             _ => None,
@@ -105,28 +108,28 @@ impl Planner<'_> {
     }
 
     /// The source of an endpoint, unless it is one already, or is not to be one.
-    fn asked_source(
+    pub(super) fn asked_source(
         &self,
         endpoint: &Endpoint,
         sidecars: &Sidecars,
         known: &[Source],
         notes: &mut Vec<Note>,
     ) -> Option<Source> {
-        let Endpoint { at, scheme, path, annotation, container, address: _ } = endpoint;
-        let annotation = || annotation.clone();
+        let Endpoint { at, scheme, path, by, container, address: _ } = endpoint;
+        let by = || by.clone();
         let named =
             container.as_ref().and_then(|n| self.pod.containers.iter().find(|c| c.name == *n));
         let Some(port) = self.number(at, named) else {
             let At::Name(port) = at else { return None };
-            notes.push(Note::UnknownPort { annotation: annotation(), port: port.clone() });
+            notes.push(Note::UnknownPort { by: by(), port: port.clone() });
             return None;
         };
-        if let Some(mesh) = sidecars.holding(&annotation()) {
-            notes.push(Note::Repeated { annotation: annotation(), port, mesh: mesh.to_owned() });
+        if let Some(mesh) = sidecars.holding(&by()) {
+            notes.push(Note::Repeated { by: by(), port, mesh: mesh.to_owned() });
             return None;
         }
         if let Some(mesh) = self.reserving(port) {
-            notes.push(Note::Reserved { annotation: annotation(), port, mesh: mesh.to_owned() });
+            notes.push(Note::Reserved { by: by(), port, mesh: mesh.to_owned() });
             return None;
         }
         // It is asked for, and it is read: as the sidecar's.
@@ -141,32 +144,31 @@ impl Planner<'_> {
         }
         self.note_place(endpoint, port, notes);
         let behind = self.container_behind(port, named);
-        let reason = Reason::Annotation(annotation());
-        Some(self.source(behind, port, *scheme, path, reason))
+        Some(self.source(behind, port, *scheme, path, by().into()))
     }
 
-    /// Notes where what listens is not where, or whose, the annotation says.
+    /// Notes where what listens is not where, or whose, who asks for it says.
     fn note_place(&self, endpoint: &Endpoint, port: NonZeroU16, notes: &mut Vec<Note>) {
-        let annotation = || endpoint.annotation.clone();
+        let by = || endpoint.by.clone();
         let holder = self.holder_of(port).map(|container| &container.name);
         if let (Some(said), Some(holder)) = (&endpoint.container, holder)
             && said != holder
         {
             let holder = holder.clone();
-            notes.push(Note::OtherContainer { annotation: annotation(), port, holder });
+            notes.push(Note::OtherContainer { by: by(), port, holder });
         }
         if let Some(address) = endpoint.address {
             let mut bound =
                 self.on(port).map(|listener| listener.address.to_canonical()).peekable();
             let listens = bound.peek().is_some();
             if listens && !bound.any(|bound| bound.is_unspecified() || bound == address) {
-                notes.push(Note::OtherAddress { annotation: annotation(), port, address });
+                notes.push(Note::OtherAddress { by: by(), port, address });
             }
         }
     }
 
     /// The number of a port, by name that of `container` or of the first that has one.
-    fn number(&self, at: &At, container: Option<&Container>) -> Option<NonZeroU16> {
+    pub(super) fn number(&self, at: &At, container: Option<&Container>) -> Option<NonZeroU16> {
         let name = match at {
             At::Number(number) => return Some(*number),
             At::Name(name) => name,
@@ -209,7 +211,7 @@ fn contradiction(first: &Source, second: &Endpoint, port: NonZeroU16) -> Note {
     Note::Contradiction {
         counted,
         value: url(first.scheme, &first.path),
-        ignored: second.annotation.clone(),
+        ignored: second.by.clone(),
         other: url(second.scheme, &second.path),
     }
 }

@@ -4,8 +4,8 @@ use std::num::NonZeroU16;
 
 use super::Planner;
 use crate::target::{
-    Container, Reason, Scheme, Source,
-    annotations::{self, Malformed},
+    Asker, Container, Reason, Scheme, Source,
+    annotations::{self, At, Endpoint, Malformed},
     mesh::{Page, Part, Profile, Repeat, When},
     note::Note,
 };
@@ -27,8 +27,9 @@ impl Sidecars {
         self.sources.iter().any(|source| source.port == port)
     }
 
-    /// The mesh whose sidecar has on its page what this annotation asks for.
-    pub(super) fn holding(&self, annotation: &str) -> Option<&str> {
+    /// The mesh whose sidecar has on its page what an annotation asks for.
+    pub(super) fn holding(&self, by: &Asker) -> Option<&str> {
+        let Asker::Annotation(annotation) = by else { return None };
         let held = self.held.iter().find(|(prefix, _)| annotation.starts_with(prefix))?;
         Some(&held.1)
     }
@@ -53,6 +54,13 @@ impl Planner<'_> {
             }
         }
         sidecars
+    }
+
+    /// Of a pod that declines to be scraped, the pages that are asked for all the same, by their ports.
+    pub(super) fn sidecars_at(&self, asked: &[Endpoint]) -> Sidecars {
+        let Sidecars { mut sources, held: _ } = self.sidecars(&mut Vec::new());
+        sources.retain(|source| asked.iter().any(|e| e.at == At::Number(source.port)));
+        Sidecars { sources, held: Vec::new() }
     }
 
     fn sidecar(

@@ -23,6 +23,7 @@ fn mk_pod(annotations: &[(&str, &str)], containers: &[&str]) -> Pod {
         node: None,
         annotations: annotations.iter().map(annotation).collect(),
         containers: containers.iter().map(|text| mk_container(text)).collect(),
+        monitored: crate::target::monitor::Monitored::default(),
         ended: false,
     }
 }

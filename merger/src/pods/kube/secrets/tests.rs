@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::target::{
     Container, Pod, PodRef,
+    monitor::Monitored,
     secret::{Fault, Hidden, Identity, Secret, Unread},
 };
 
@@ -21,6 +22,7 @@ fn pod(namespace: &str, name: &str, annotations: &[(&str, &str)]) -> Arc<Pod> {
         node: None,
         annotations: annotations.collect::<BTreeMap<_, _>>(),
         containers: vec![Container { name: "app".to_owned(), ..Container::default() }],
+        monitored: Monitored::default(),
         ended: false,
     })
 }

@@ -24,6 +24,7 @@ fn mk_pod(annotations: &[(&str, &str)]) -> Pod {
         containers: [("cart", "aaaaaaaaaaaa"), ("istio-proxy", "bbbbbbbbbbbb")]
             .map(container)
             .into(),
+        monitored: crate::target::monitor::Monitored::default(),
         ended: false,
     }
 }

@@ -3,7 +3,10 @@
 use std::{collections::HashSet, sync::LazyLock};
 
 use super::*;
-use crate::target::annotations::istio;
+use crate::target::{
+    annotations::istio,
+    monitor::{self, Monitored, Port, Unmet},
+};
 
 /// Annotations that ask for applications' endpoints, well and badly.
 const ASKING: [(&str, &str); 26] = [
@@ -37,11 +40,42 @@ const ASKING: [(&str, &str); 26] = [
 
 const APPLICATIONS: [&str; 3] = ["cart:8080=http:9100=metrics", "exporter:9100=metrics", "other"];
 
-const PROXIES: [&str; 6] =
-    ["istio-proxy", "linkerd-proxy", "consul-dataplane", "kuma-sidecar", "daprd", "envoy"];
+const PROXIES: [&str; 6] = [
+    "istio-proxy:15020:15090=http-envoy-prom",
+    "linkerd-proxy:4191=linkerd-admin",
+    "consul-dataplane",
+    "kuma-sidecar",
+    "daprd",
+    "envoy",
+];
 
 const PORTS: [u16; 14] =
     [1, 8080, 9100, 9090, 4191, 4143, 5670, 9901, 15000, 15020, 15090, 19000, 20101, 20200];
+
+/// What `PodMonitor`s ask for, well and badly: ports and paths.
+fn mk_monitored(chance: &mut Chance) -> Monitored {
+    let ports = [
+        Port::Each,
+        Port::Name("metrics".to_owned()),
+        Port::Name("a|b".to_owned()),
+        Port::Number(8080),
+        Port::Number(9100),
+        Port::Number(15020),
+        Port::Number(15090),
+        Port::Number(4191),
+        Port::Number(70000),
+    ];
+    let paths = ["", "/stats/prometheus", "/b", "/a b"];
+    let ports = ports.into_iter().filter(|_| chance.below(5) == 0).collect::<Vec<_>>();
+    let endpoint = |port| {
+        let unmet = (chance.below(5) == 0).then_some(Unmet::BasicAuth);
+        let (path, chooses) = (paths[chance.below(4)].to_owned(), chance.below(5) == 0);
+        let monitor = "shop/monitor".to_owned();
+        let rest = monitor::Endpoint::default();
+        monitor::Endpoint { monitor, port, path, unmet, chooses, ..rest }.into()
+    };
+    Monitored { endpoints: ports.into_iter().map(endpoint).collect(), left_out: 0 }
+}
 
 /// A generator of numbers, the same in each run.
 struct Chance(u64);
@@ -73,6 +107,7 @@ fn mk_any(chance: &mut Chance) -> (Pod, Vec<Listener>) {
             container.env.insert(istio::ORIGINALS.to_owned(), originals.to_owned());
         }
     }
+    pod.monitored = mk_monitored(chance);
     let mut listeners = Vec::new();
     for port in chance.some(&PORTS, 2) {
         let address = ["0.0.0.0", "127.0.0.1", "[::]", "10.0.0.7", "127.0.0.2"][chance.below(5)];
@@ -121,13 +156,14 @@ fn a_proxys_port_is_only_ever_read_as_the_sidecars() {
 }
 
 #[test]
-fn no_annotation_of_an_application_costs_a_sidecar() {
+fn nothing_that_is_asked_of_an_application_costs_a_sidecar() {
     check_each(|pod, listeners, plan| {
         let sidecars = |plan: &Plan| -> Vec<Source> {
             let is_its = |source: &&Source| matches!(source.reason, Reason::Sidecar(_));
             plan.sources.iter().filter(is_its).cloned().collect()
         };
-        let silent = Pod { annotations: BTreeMap::new(), ..pod.clone() };
+        let (annotations, monitored) = (BTreeMap::new(), Monitored::default());
+        let silent = Pod { annotations, monitored, ..pod.clone() };
         assert_eq!(sidecars(plan), sidecars(&planned(&silent, listeners)), "{pod:#?}");
     });
 }
@@ -141,6 +177,19 @@ fn a_plan_has_its_limits_and_the_order_of_listeners_is_none_of_its_reasons() {
         let reversed: Vec<Listener> = listeners.iter().rev().cloned().collect();
         assert_eq!(*plan, planned(pod, &reversed));
     });
+}
+
+#[test]
+fn what_monitors_ask_of_a_pod_with_many_ports_has_its_limit() {
+    let ports: Vec<String> = (1..=2000).map(|port| port.to_string()).collect();
+    let mut pod = mk_pod(&[], &[&format!("cart:{}", ports.join(":"))]);
+    let endpoint = |n| monitor::Endpoint { path: format!("/{n}"), ..monitor::Endpoint::default() };
+    let endpoints = (0..monitor::MAX_ENDPOINTS).map(|n| endpoint(n).into()).collect();
+    pod.monitored = Monitored { endpoints, left_out: 3 };
+    let plan = planned(&pod, &[]);
+    assert_eq!(plan.sources.len(), MAX_SOURCES);
+    let left_out = 3 + (2000 - 64) + (monitor::MAX_ENDPOINTS - 1);
+    assert_eq!(plan.notes, [Note::MonitorsLeftOut(left_out), Note::TooMany { left_out: 64 - 8 }]);
 }
 
 #[test]

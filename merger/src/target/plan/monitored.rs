@@ -1,0 +1,129 @@
+//! What `PodMonitor`s ask of the pod: which of its ports, and how each is read.
+//!
+//! As for the operator, a port is one that a container declares; what one endpoint asks of several is
+//! one endpoint for each here. Whether they become sources is decided as for those of annotations.
+
+use std::{collections::BTreeSet, num::NonZeroU16};
+
+use super::{Planner, sidecar::Sidecars};
+use crate::target::{
+    Asker, Container, Source,
+    annotations::{Asked, At, Endpoint},
+    monitor::{self, Remark, What},
+    note::Note,
+};
+
+/// Of more endpoints with their ports the last ones are not read: many more than become sources.
+const MAX_ASKED: usize = 64;
+
+// === impl Planner ===
+
+impl Planner<'_> {
+    /// The endpoints that `PodMonitor`s ask for, by the numbers of their ports.
+    pub(super) fn monitored(&self, notes: &mut Vec<Note>) -> Vec<Endpoint> {
+        let (mut endpoints, mut remarks) = (Vec::new(), Vec::new());
+        let monitor::Monitored { endpoints: all, left_out } = &self.pod.monitored;
+        let mut left_out = *left_out;
+        for asked in all {
+            let room = MAX_ASKED - endpoints.len();
+            if room == 0 {
+                left_out += 1;
+                continue;
+            }
+            match self.endpoints_of(asked, &mut remarks) {
+                Ok(found) => {
+                    left_out += found.len().saturating_sub(room);
+                    endpoints.extend(found.into_iter().take(room));
+                }
+                Err(remark) => remarks.push(Note::Monitor(remark)),
+            }
+        }
+        // What is wrong with a monitor is wrong with each of its endpoints, mostly.
+        for remark in remarks {
+            if !notes.contains(&remark) {
+                notes.push(remark);
+            }
+        }
+        notes.extend((left_out > 0).then_some(Note::MonitorsLeftOut(left_out)));
+        endpoints
+    }
+
+    fn endpoints_of(
+        &self,
+        asked: &monitor::Endpoint,
+        notes: &mut Vec<Note>,
+    ) -> Result<Vec<Endpoint>, Remark> {
+        if let Some(unmet) = asked.unmet {
+            return Err(asked.remark(What::Unmet(unmet)));
+        }
+        let (at, scheme, path) = (asked.at()?, asked.scheme()?, asked.page()?);
+        if asked.chooses && at.is_some() {
+            notes.push(Note::Monitor(asked.remark(What::Chooses)));
+        }
+        let by = Asker::Monitor(asked.shown_monitor());
+        let ports = match at {
+            None if asked.chooses => return Err(asked.remark(What::ChoosesPort)),
+            None => declared(self.applications(), |_, _| true),
+            Some(At::Name(ref said)) => {
+                declared(self.pod.containers.iter(), |name, _| name == Some(said))
+            }
+            Some(At::Number(said)) => {
+                declared(self.pod.containers.iter(), |_, number| number == said)
+            }
+        };
+        if ports.is_empty() {
+            let remark = |what| Note::Monitor(asked.remark(what));
+            notes.push(match at {
+                None => remark(What::NoPort),
+                Some(At::Name(port)) => Note::UnknownPort { by, port },
+                Some(At::Number(port)) => remark(What::Undeclared(port)),
+            });
+            return Ok(Vec::new());
+        }
+        let endpoint = |port| {
+            let (at, path, by) = (At::Number(port), path.clone(), by.clone());
+            Endpoint { at, scheme, path, by, container: None, address: None }
+        };
+        Ok(ports.into_iter().map(endpoint).collect())
+    }
+
+    /// The sources that `monitored` endpoints are beside those that are `known`.
+    pub(super) fn monitored_sources(
+        &self,
+        monitored: &[Endpoint],
+        asked: &Asked,
+        sidecars: &Sidecars,
+        known: &mut Vec<Source>,
+        notes: &mut Vec<Note>,
+    ) {
+        for endpoint in monitored {
+            let At::Number(port) = endpoint.at else { continue };
+            // It is on the sidecar's page already, whoever asks for it.
+            let is_same = |other: &&Endpoint| {
+                self.number(&other.at, None) == Some(port) && other.path == endpoint.path
+            };
+            let held = asked.endpoints.iter().filter(is_same);
+            if let Some(mesh) = { held }.find_map(|other| sidecars.holding(&other.by)) {
+                let (by, mesh) = (endpoint.by.clone(), mesh.to_owned());
+                notes.push(Note::Repeated { by, port, mesh });
+                continue;
+            }
+            // Asked for by its own port a sidecar's page is read, as the sidecar's.
+            if !sidecars.has(port)
+                && let Some(source) = self.asked_source(endpoint, sidecars, known, notes)
+            {
+                known.push(source);
+            }
+        }
+    }
+}
+
+/// The ports that `containers` declare, each once, whose name and number are right.
+fn declared<'c>(
+    containers: impl Iterator<Item = &'c Container>,
+    is_right: impl Fn(Option<&String>, NonZeroU16) -> bool,
+) -> BTreeSet<NonZeroU16> {
+    let ports = containers.flat_map(|container| &container.ports);
+    let right = ports.filter(|port| is_right(port.name.as_ref(), port.number));
+    right.map(|port| port.number).collect()
+}
