@@ -163,6 +163,7 @@ impl Agent {
             pods_reason: _,
             access: _,
             list: _,
+            pod_monitors: _,
             listen: _,
             node_name,
             is_host_name: _,

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::{
     merge,
     node::{Rung, Rungs},
-    pods::kube::{Access, List},
+    pods::kube::{Access, List, Monitors},
     scrape,
     serve::pages,
     target::{
@@ -56,6 +56,11 @@ pub struct Settings {
     /// (default: pages)
     #[arg(long, value_name = "HOW", env = "MERGER_KUBE_LIST")]
     pub kube_list: Option<KubeList>,
+
+    /// For --pods kube: also read what the `PodMonitor`s of the cluster (monitoring.coreos.com/v1) ask of
+    /// this node's pods, where there are any (default: true)
+    #[arg(long, env = "MERGER_POD_MONITORS", num_args = 0..=1, default_missing_value = "true")]
+    pub pod_monitors: Option<bool>,
 
     /// The address to serve on; any but loopback also takes --insecure-plaintext
     /// (default: 127.0.0.1:15990)
@@ -176,6 +181,8 @@ pub struct Config {
     pub access: Access,
     /// How it is asked for what there is.
     pub list: List,
+    /// What becomes of its `PodMonitor`s.
+    pub pod_monitors: Monitors,
     /// The address to serve on.
     pub listen: SocketAddr,
     /// The name of this node.
@@ -270,6 +277,7 @@ impl Settings {
             pods,
             kubeconfig,
             kube_list,
+            pod_monitors,
             listen,
             insecure_plaintext,
             node_name,
@@ -292,6 +300,7 @@ impl Settings {
             pods: pods.or(other.pods),
             kubeconfig: kubeconfig.or(other.kubeconfig),
             kube_list: kube_list.or(other.kube_list),
+            pod_monitors: pod_monitors.or(other.pod_monitors),
             listen: listen.or(other.listen),
             insecure_plaintext: insecure_plaintext.or(other.insecure_plaintext),
             node_name: node_name.or(other.node_name),
@@ -361,6 +370,10 @@ impl Settings {
             pods_reason,
             access: surroundings.access(self.kubeconfig),
             list: self.kube_list.map_or_else(List::default, List::from),
+            pod_monitors: match self.pod_monitors {
+                None | Some(true) => Monitors::Watched,
+                Some(false) => Monitors::Ignored,
+            },
             listen,
             node_name,
             is_host_name,

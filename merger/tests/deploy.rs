@@ -78,13 +78,17 @@ fn the_token_is_readable_for_the_group_of_the_watcher() {
 }
 
 #[test]
-fn the_account_may_list_and_watch_pods_and_nothing_else() {
+fn the_account_may_list_and_watch_pods_and_their_monitors_and_nothing_else() {
     let kinds: Vec<Value> = base::documents().iter().map(|one| one["kind"].clone()).collect();
     let expected =
         ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "DaemonSet"];
     assert_eq!(kinds, expected, "no other document grants anything");
-    let rule = json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"] }]);
-    assert_eq!(the("ClusterRole")["rules"], rule);
+    let verbs = ["list", "watch"];
+    let rules = json!([
+        { "apiGroups": [""], "resources": ["pods"], "verbs": verbs },
+        { "apiGroups": ["monitoring.coreos.com"], "resources": ["podmonitors"], "verbs": verbs },
+    ]);
+    assert_eq!(the("ClusterRole")["rules"], rules);
 
     let (binding, account) = (the("ClusterRoleBinding"), the("ServiceAccount"));
     assert_eq!(binding["roleRef"]["name"], the("ClusterRole")["metadata"]["name"]);

@@ -11,7 +11,7 @@ use crate::{
     pods::{
         self, Reader,
         cri::{self, socket::Connecting},
-        kube::{Access, List},
+        kube::{Access, Query},
         manifests,
     },
     target::secret::Rule,
@@ -21,7 +21,7 @@ use crate::{
 pub(super) enum Source {
     Manifests(PathBuf),
     Cri(Box<dyn FnMut() -> Connecting + Send>),
-    Kube { access: Access, node_name: String, list: List, secrets: BTreeSet<String> },
+    Kube { access: Access, query: Query, secrets: BTreeSet<String> },
 }
 
 /// What a source knows, and what keeps it true.
@@ -62,17 +62,18 @@ pub(super) fn tell(config: &Config) {
 impl Source {
     /// For a process that keeps its rights.
     pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
-        let Config { pods, access, list, node_name, rules, .. } = config;
+        let Config { pods, access, list, node_name, pod_monitors, rules, .. } = config;
         Ok(match pods {
             PodSource::Manifests(dir) => Self::Manifests(dir.clone()),
             PodSource::Cri(socket) => Self::Cri(Box::new(cri::socket::find(socket.as_deref())?)),
             PodSource::Kube => {
-                let (access, node_name) = (access.clone(), node_name.clone());
+                let (node_name, list) = (node_name.clone(), *list);
+                let query = Query { node_name, list, monitors: *pod_monitors };
                 let secrets = match &rules.secrets {
                     Rule::Of(namespaces) => namespaces.clone(),
                     Rule::Nowhere => BTreeSet::new(),
                 };
-                Self::Kube { access, node_name, list: *list, secrets }
+                Self::Kube { access: access.clone(), query, secrets }
             }
         })
     }
@@ -101,9 +102,9 @@ impl Source {
                 let (pods, ask) = cri::watch(connect);
                 (pods, Box::pin(ask))
             }
-            Self::Kube { access, node_name, list, secrets } => {
+            Self::Kube { access, query, secrets } => {
                 let user = geteuid().as_raw();
-                let watched = pods::kube::watch(access.clone(), &node_name, list);
+                let watched = pods::kube::watch(access.clone(), query);
                 let (pods, ask) = watched.with_context(|| format!("as user {user}"))?;
                 if secrets.is_empty() {
                     return Ok((pods, Box::pin(ask)));

@@ -48,6 +48,17 @@ fn secrets_are_read_of_the_namespaces_that_are_named() {
 }
 
 #[test]
+fn monitors_are_read_unless_somebody_says_otherwise() {
+    assert_eq!(with_pods().check().unwrap().pod_monitors, Monitors::Watched);
+    let said = read("pod_monitors: false\n").unwrap();
+    let config = with_pods().or(said.clone()).check().unwrap();
+    assert_eq!(config.pod_monitors, Monitors::Ignored);
+    // A flag goes before the file.
+    let flag = Settings { pod_monitors: Some(true), ..with_pods() };
+    assert_eq!(flag.or(said).check().unwrap().pod_monitors, Monitors::Watched);
+}
+
+#[test]
 fn a_rung_is_asked_for_by_the_name_that_logs_and_metrics_have() {
     for rung in Rung::ALL {
         assert_eq!(rung.as_str().parse(), Ok(Listeners(Rungs::Only(rung))));

@@ -1,21 +1,28 @@
-//! The pods of this node as the API server tells of them: a list in pages, then a watch.
+//! The pods of this node as the API server tells of them: a list in pages, then a watch. And the same of
+//! `PodMonitor`s, where the cluster has them, so that what they ask of a pod goes with it.
 //!
-//! Only pods bound to this node are asked for, and of each only what is used is kept. Whatever fails,
-//! the pods that are known stay: an error in the stream means that the list is read again, and a new
-//! list takes the place of the old one when it is complete.
+//! Only pods bound to this node are asked for, and of each object only what is used is kept. Whatever
+//! fails, what is known stays: an error in the stream means that the list is read again, and a new list
+//! takes the place of the old one when it is complete. Pods depend on no monitors: where those are not to
+//! be had, the pods are published as they are.
 
-use std::{sync::Arc, time::Duration};
+use std::{future, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
-use tracing::info;
+use tracing::{debug, info};
 
 pub use self::access::{Access, Error};
 use self::{
+    contact::Subject,
     feed::{Feed, until},
-    store::Store,
+    item::{Labelled, Name},
 };
-use super::{Known, Problem, Reader, Sender, publish};
-use crate::target::Pod;
+use super::{
+    Known, Problem, Reader, Sender,
+    monitor::{self, Monitor},
+    publish,
+};
+use crate::target::monitor::Monitored;
 
 mod access;
 mod backoff;
@@ -31,6 +38,13 @@ mod verdict;
 /// Changes that come together are published together.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// How long pods that are known wait for the monitors at the start, so that those who knew both before
+/// this watcher was started do not lose what monitors ask for in between.
+const AWAITED: Duration = Duration::from_secs(1);
+
+/// Of more monitors that cannot be understood the others are only counted.
+const MAX_PROBLEMS: usize = 32;
+
 /// How the API server is asked for what there is, before it is asked for what changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum List {
@@ -42,54 +56,172 @@ pub enum List {
     Streaming,
 }
 
-/// Watches the pods bound to the node of this name. The future does the work and ends when every
-/// reader is gone. To be called in a tokio runtime. Fails only where what `access` names cannot be
-/// used: a server that is away is waited for.
+/// What becomes of the `PodMonitor`s of the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Monitors {
+    /// They are asked for, where there are any, and what they ask of a pod goes with it.
+    #[default]
+    Watched,
+    /// Nobody asks for them.
+    Ignored,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The pods bound to the node of this name.
+    pub node_name: String,
+    /// How it is asked for what there is.
+    pub list: List,
+    /// What becomes of `PodMonitor`s.
+    pub monitors: Monitors,
+}
+
+/// Watches what `query` asks for. The future does the work and ends when every reader is gone. To be
+/// called in a tokio runtime. Fails only where what `access` names cannot be used: a server that is away
+/// is waited for.
 pub fn watch(
     access: Access,
-    node_name: &str,
-    list: List,
+    query: Query,
 ) -> Result<(Reader, impl Future<Output = ()> + Send + use<>), Error> {
-    let client = connection::client(access)?;
-    let (sender, reader) = watch::channel(None);
+    let Query { node_name, list, monitors } = query;
+    let monitors = match monitors {
+        Monitors::Watched => {
+            let client = connection::client(access.clone(), Subject::Monitors)?;
+            Some(Feed::new(client, None, list))
+        }
+        Monitors::Ignored => None,
+    };
+    let client = connection::client(access, Subject::Pods)?;
     let selector = format!("spec.nodeName={node_name}");
-    Ok((reader, run(Feed::new(client, Some(selector), list), sender)))
+    let pods = Feed::new(client, Some(selector), list);
+    let (sender, reader) = watch::channel(None);
+    Ok((reader, Watched { pods, monitors, n_monitors: None }.run(sender)))
 }
 
-/// Publishes what is known, until every reader is gone.
-async fn run(mut pods: Feed<Arc<Pod>>, sender: Sender) {
-    let mut publish_at = None;
-    loop {
-        tokio::select! {
-            biased;
-            () = sender.closed() => return,
-            () = until(publish_at) => {
-                publish_at = None;
-                publish(&sender, known(pods.store()), |old, Known { pods, problems, .. }| {
-                    if old.is_none() {
-                        let (n_pods, n_skipped) = (pods.len(), problems.len());
-                        info!(n_pods, n_skipped, "pods are known");
+/// What is watched. Neither feed knows of the other.
+struct Watched {
+    pods: Feed<Labelled>,
+    monitors: Option<Feed<Arc<Monitor>>>,
+    /// How many monitors were known, where any list of them was.
+    n_monitors: Option<usize>,
+}
+
+// === impl Watched ===
+
+impl Watched {
+    /// Publishes what is known, until every reader is gone. It is known when the pods are.
+    async fn run(mut self, sender: Sender) {
+        let mut publish_at: Option<Instant> = None;
+        let mut is_known = false;
+        loop {
+            let is_first = sender.borrow().is_none();
+            // All may be dropped: what a feed has heard is kept in it.
+            let may_be_new = tokio::select! {
+                biased;
+                () = sender.closed() => return,
+                () = until(publish_at) => {
+                    publish_at = None;
+                    self.publish(&sender);
+                    continue;
+                }
+                changed = self.pods.changed() => {
+                    is_known |= changed;
+                    changed
+                }
+                // The first that is heard of them is what the pods wait for, whatever it is.
+                changed = heard(self.monitors.as_mut()) => changed || is_first,
+            };
+            if is_known && may_be_new {
+                let wait = if is_first && self.awaits_monitors() { AWAITED } else { SETTLE };
+                let at = Instant::now() + wait;
+                publish_at = Some(publish_at.map_or(at, |before| before.min(at)));
+            }
+        }
+    }
+
+    fn awaits_monitors(&self) -> bool {
+        self.monitors.as_ref().is_some_and(|monitors| !monitors.has_answered())
+    }
+
+    fn publish(&mut self, sender: &Sender) {
+        publish(sender, self.known(), |old, Known { pods, problems, .. }| {
+            if old.is_none() {
+                let (n_pods, n_skipped) = (pods.len(), problems.len());
+                info!(n_pods, n_skipped, "pods are known");
+            }
+        });
+        let listed = self.monitors.as_ref().filter(|monitors| monitors.is_listed());
+        let n_monitors = listed.map(|monitors| monitors.store().iter().count());
+        match (std::mem::replace(&mut self.n_monitors, n_monitors), n_monitors) {
+            (None, Some(n_monitors)) => info!(n_monitors, "PodMonitors are known"),
+            (old, new) if old != new => debug!(n_monitors, "PodMonitors are known"),
+            _ => {}
+        }
+    }
+
+    /// The pods, each name once, in their order, with what monitors ask of them.
+    fn known(&mut self) -> Known {
+        let Self { pods, monitors, n_monitors: _ } = self;
+        let mut known = Known::default();
+        let mut asking: Vec<&Monitor> = Vec::new();
+        if let Some(monitors) = monitors {
+            let store = monitors.store();
+            for (name, monitor) in store.iter() {
+                match monitor {
+                    Ok(monitor) => asking.push(monitor),
+                    Err(what) => known.problems.push(problem("PodMonitor", name, what)),
+                }
+            }
+            bound(&mut known.problems);
+            if store.is_full() {
+                let what = "they are more than 16 MiB together, so the last ones are not read";
+                let place = "the PodMonitors of the API server".to_owned();
+                known.problems.push(Problem { place, what: what.to_owned() });
+            }
+        }
+        for (name, pod) in pods.store_mut().iter_mut() {
+            match pod {
+                Ok(Labelled { pod, labels }) => {
+                    let monitored = match labels {
+                        Some(labels) => {
+                            monitor::monitored(asking.iter().copied(), &name.namespace, labels)
+                        }
+                        None => Monitored::default(),
+                    };
+                    if labels.is_none() && !asking.is_empty() {
+                        let what = "it has more than 16 KiB of labels, so no PodMonitor selects it";
+                        known.problems.push(problem("pod", name, what));
                     }
-                });
-            }
-            () = pods.changed() => {
-                publish_at.get_or_insert_with(|| Instant::now() + SETTLE);
+                    if pod.monitored != monitored {
+                        Arc::make_mut(pod).monitored = monitored;
+                    }
+                    known.pods.push(Arc::clone(pod));
+                }
+                Err(what) => known.problems.push(problem("pod", name, what)),
             }
         }
+        known
     }
 }
 
-/// The pods of a store, each name once, in their order.
-fn known(store: &Store<Arc<Pod>>) -> Known {
-    let mut known = Known::default();
-    for (name, pod) in store.iter() {
-        match pod {
-            Ok(pod) => known.pods.push(Arc::clone(pod)),
-            Err(what) => {
-                let place = format!("pod {name} of the API server");
-                known.problems.push(Problem { place, what: what.clone() });
-            }
-        }
+/// What comes of the monitors; where none are asked for, nothing ever.
+async fn heard(monitors: Option<&mut Feed<Arc<Monitor>>>) -> bool {
+    match monitors {
+        Some(monitors) => monitors.changed().await,
+        None => future::pending().await,
     }
-    known
+}
+
+fn problem(kind: &str, name: &Name, what: &str) -> Problem {
+    Problem { place: format!("{kind} {name} of the API server"), what: what.to_owned() }
+}
+
+fn bound(problems: &mut Vec<Problem>) {
+    if problems.len() > MAX_PROBLEMS {
+        let what = format!("{} more cannot be understood", problems.len() - MAX_PROBLEMS);
+        problems.truncate(MAX_PROBLEMS);
+        let place = "the PodMonitors of the API server".to_owned();
+        problems.push(Problem { place, what });
+    }
 }

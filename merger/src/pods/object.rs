@@ -7,11 +7,15 @@ use std::{collections::BTreeMap, num::NonZeroU16};
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
+use super::monitor::Labels;
 use crate::target::{Container, Pod, PodRef, Port, annotations, mesh, monitor::Monitored};
 
 /// The bytes that are kept of a pod's containers: names, ports and what is used of the environment. It
 /// has room for two thousand ports. Of annotations [`annotations::pruned`] says how much is kept.
 const MAX_KEPT: usize = 64 << 10;
+
+/// The bytes of labels that are kept of a pod. They are all kept, or none: with less, more would select it.
+const MAX_LABELS: usize = 16 << 10;
 
 /// Why an object is no pod to us.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,7 @@ pub(super) struct Metadata {
     name: String,
     uid: String,
     annotations: Option<BTreeMap<String, String>>,
+    labels: Option<Labels>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -127,10 +132,18 @@ where
 // === impl Object ===
 
 impl Object {
+    /// Takes out its labels, by which it is selected. None where they are too many to be kept.
+    pub(super) fn take_labels(&mut self) -> Option<Labels> {
+        let labels = self.metadata.labels.take().unwrap_or_default();
+        let of =
+            |(key, value): (&String, &String)| 2 * size_of::<String>() + key.len() + value.len();
+        (labels.iter().map(of).sum::<usize>() <= MAX_LABELS).then_some(labels)
+    }
+
     /// What is used of it, or what is missing.
     pub(super) fn into_pod(self) -> Result<Pod, Error> {
         let Self { metadata, spec, status } = self;
-        let Metadata { namespace, name, uid, annotations } = metadata;
+        let Metadata { namespace, name, uid, annotations, labels: _ } = metadata;
         if name.is_empty() {
             return Err(Error::Missing("metadata.name", "the pod's pages are found by it"));
         }

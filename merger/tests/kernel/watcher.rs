@@ -25,10 +25,16 @@ use super::{
 /// The pods of a node, as a list.
 const PODS: &str = r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[
     {"metadata":{"name":"a","namespace":"ns","uid":"6d657267-6572-4000-8300-000000000001",
-    "resourceVersion":"5"},"spec":{"nodeName":"n1","containers":[{"name":"app"}]},
+    "resourceVersion":"5"},"spec":{"nodeName":"n1","containers":[
+    {"name":"app","ports":[{"name":"web","containerPort":9100}]}]},
     "status":{"phase":"Running"}}]}"#;
 
-/// A double of the API server that has one pod, and never anything new.
+/// What asks for a port of them, as a list.
+const MONITORS: &str = r#"{"kind":"PodMonitorList","apiVersion":"monitoring.coreos.com/v1",
+    "metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"m","namespace":"ns","uid":"u",
+    "resourceVersion":"6"},"spec":{"selector":{},"podMetricsEndpoints":[{"port":"web"}]}}]}"#;
+
+/// A double of the API server that has one pod and one monitor, and never anything new.
 pub(crate) struct Server {
     address: SocketAddr,
     asked: Arc<Asked>,
@@ -91,13 +97,23 @@ fn answer(mut stream: TcpStream, asked: &Asked) {
     while let Ok(n @ 1..) = stream.read(&mut buffer) {
         let request = String::from_utf8_lossy(&buffer[..n]);
         let is_secret = request.starts_with("GET /api/v1/namespaces/ns/secrets/metrics HTTP/1.1");
-        assert!(is_secret || request.contains("fieldSelector=spec.nodeName%3Dn1"), "{request}");
+        let is_of_monitors = request.starts_with("GET /apis/monitoring.coreos.com/v1/podmonitors?");
+        let is_of_node = request.contains("fieldSelector=spec.nodeName%3Dn1");
+        let n_kinds =
+            [is_secret, is_of_monitors, is_of_node].map(usize::from).iter().sum::<usize>();
+        assert_eq!(n_kinds, 1, "{request}");
         if request.contains("watch=true") {
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
             stream.write_all(head.as_bytes()).unwrap();
         } else {
-            asked.n_lists.fetch_add(usize::from(!is_secret), Ordering::Relaxed);
-            let body = if is_secret { &asked.secret } else { &asked.pods };
+            asked.n_lists.fetch_add(usize::from(is_of_node), Ordering::Relaxed);
+            let body = if is_secret {
+                &asked.secret
+            } else if is_of_monitors {
+                MONITORS
+            } else {
+                &asked.pods
+            };
             let length = body.len();
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
@@ -107,10 +123,12 @@ fn answer(mut stream: TcpStream, asked: &Asked) {
     }
 }
 
+/// Whether the agent has the pod, with what the monitor asks of it.
 fn knows(running: &Running) -> bool {
-    running
-        .get("/api/pods")
-        .is_some_and(|pods| pods.contains("6d657267-6572-4000-8300-000000000001"))
+    running.get("/api/pods").is_some_and(|pods| {
+        pods.contains("6d657267-6572-4000-8300-000000000001")
+            && pods.contains("the PodMonitor ns/m")
+    })
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod failures;
 mod heap;
 mod lists;
 mod memory;
+mod monitors;
 mod outage;
 #[path = "../support/recordings.rs"]
 mod recordings;

@@ -4,12 +4,14 @@
 
 use std::{sync::mpsc, thread, time::Duration};
 
-use merger::pods::kube::{Access, List, watch as watch_pods};
+use merger::pods::kube::{Access, List, Monitors, Query, watch as watch_pods};
+use serde_json::json;
 use tokio::{runtime, sync::oneshot, time};
 
 use crate::{
     double::{Answer, Double, Play, Step, on},
     heap,
+    monitors::{MONITORS, monitor, watch_monitors},
     recordings::{event, no_progress, pod},
     requests::{STREAM, list_of, page_of, watch},
     world::kubeconfig,
@@ -73,6 +75,12 @@ fn end() -> Step {
 /// Reads them all, and prints what that took.
 #[track_caller]
 fn check(name: &str, n_pods: usize, list: List, script: Vec<Step>) {
+    check_with(name, n_pods, list, Monitors::Ignored, script);
+}
+
+/// The same, with the monitors where they are asked for.
+#[track_caller]
+fn check_with(name: &str, n_pods: usize, list: List, monitors: Monitors, script: Vec<Step>) {
     let (tell, told) = mpsc::channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let server = thread::spawn(move || {
@@ -89,7 +97,8 @@ fn check(name: &str, n_pods: usize, list: List, script: Vec<Step>) {
         let cluster = format!("server: 'http://{}'", double.address);
         std::fs::write(file.path(), kubeconfig(&cluster, "{}")).unwrap();
         let access = Access::Kubeconfig(Some(file.path().to_owned()));
-        let (mut reader, run) = watch_pods(access, "n1", list).unwrap();
+        let query = Query { node_name: "n1".to_owned(), list, monitors };
+        let (mut reader, run) = watch_pods(access, query).unwrap();
         let run = tokio::spawn(run);
         let all = reader.wait_for(|known| known.as_ref().is_some_and(|k| k.pods.len() == n_pods));
         drop(time::timeout(Duration::from_mins(2), all).await.expect("all pods").unwrap());
@@ -139,6 +148,40 @@ fn annotations_that_are_read_are_cut_and_pages_that_are_too_large_are_halved() {
     script.extend(pages(4, SOME, annotation));
     script.push(end());
     check("annotations that are read, twice", SOME, List::Pages, script);
+}
+
+/// Each has 10,000 endpoints in more than 1 MiB, so that a page of sixteen is too large, and all select
+/// each pod.
+#[test]
+fn monitors_that_are_as_large_as_they_may_be_are_cut() {
+    let hostile = |n: usize| {
+        let mut hostile = monitor(&format!("m-{n:03}"), 8, "a");
+        let endpoint = json!({"port": "metrics", "path": "x".repeat(100)});
+        hostile["spec"] = json!({"selector": {}, "podMetricsEndpoints": vec![endpoint; 10_000]});
+        hostile
+    };
+    let page = |first: usize, limit: usize, n_monitors: usize| {
+        let last = (first + limit).min(n_monitors);
+        let next =
+            if last < n_monitors { format!(",\"continue\":\"{last}\"") } else { String::new() };
+        let head = format!(
+            "{{\"kind\":\"PodMonitorList\",\"apiVersion\":\"monitoring.coreos.com/v1\",\"metadata\":{{\"resourceVersion\":\"9\"{next}}},\"items\":["
+        );
+        let items = (first..last)
+            .map(move |n| format!("{}{}", if n == first { "" } else { "," }, hostile(n)));
+        let parts = [head].into_iter().chain(items).chain(["]}".to_owned()]);
+        Answer::plays([Play::Many(Box::new(parts.map(Into::into)))])
+    };
+    let of = |limit: usize| MONITORS.replace("16", &limit.to_string());
+    let next =
+        |first: usize, limit: usize| of(limit).replace("limit", &format!("continue={first} limit"));
+    let mut script = pages(16, 100, ("example.com/filled", 'x'));
+    script.push(end());
+    script.push(on(MONITORS, page(0, 16, 24)));
+    script.push(on(&of(8), page(0, 8, 24)));
+    script.extend([8, 16].map(|first| on(&next(first, 8), page(first, 8, 24))));
+    script.push(on(&watch_monitors(9), Answer::plays([Play::Stay])));
+    check_with("100 pods and 24 monitors of 1 MiB", 100, List::Pages, Monitors::Watched, script);
 }
 
 #[test]

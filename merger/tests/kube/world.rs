@@ -8,7 +8,7 @@ use std::{
 
 use merger::pods::{
     Known, Reader,
-    kube::{self, Access, List},
+    kube::{self, Access, List, Monitors, Query},
 };
 use tokio::{task::JoinSet, time};
 use tracing::subscriber::DefaultGuard;
@@ -39,6 +39,13 @@ impl World {
         Self::before(Double::start(script).await, list)
     }
 
+    /// One that asks for `PodMonitor`s as well.
+    pub(crate) async fn start_monitored(list: List, script: Vec<Step>) -> Self {
+        let double = Double::start(script).await;
+        let cluster = format!("server: 'http://{}'", double.address);
+        Self::asking(double, list, Monitors::Watched, &cluster, "{}", &[])
+    }
+
     /// A source that finds the double by a kubeconfig, over plain HTTP.
     pub(crate) fn before(double: Double, list: List) -> Self {
         let cluster = format!("server: 'http://{}'", double.address);
@@ -47,13 +54,24 @@ impl World {
 
     /// `cluster` and `user` are what the kubeconfig says of both.
     pub(crate) fn with(double: Double, list: List, cluster: &str, user: &str) -> Self {
-        Self::with_secrets(double, list, cluster, user, &[])
+        Self::asking(double, list, Monitors::Ignored, cluster, user, &[])
     }
 
     /// One that reads Secrets as well, of these namespaces.
     pub(crate) fn with_secrets(
         double: Double,
         list: List,
+        cluster: &str,
+        user: &str,
+        namespaces: &[&str],
+    ) -> Self {
+        Self::asking(double, list, Monitors::Ignored, cluster, user, namespaces)
+    }
+
+    fn asking(
+        double: Double,
+        list: List,
+        monitors: Monitors,
         cluster: &str,
         user: &str,
         namespaces: &[&str],
@@ -70,11 +88,11 @@ impl World {
             .with_target(false)
             .finish();
         let guard = tracing::subscriber::set_default(subscriber);
-        let (pods, run) = kube::watch(access.clone(), "n1", list).unwrap();
+        let query = Query { node_name: "n1".to_owned(), list, monitors };
+        let (mut reader, run) = kube::watch(access.clone(), query).unwrap();
         let history = Arc::default();
         let mut tasks = JoinSet::new();
         tasks.spawn(run);
-        let mut reader = pods;
         if !namespaces.is_empty() {
             let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
             let (known, run) = kube::secrets::beside(access, namespaces, reader);
@@ -131,11 +149,15 @@ pub(crate) fn kubeconfig(cluster: &str, user: &str) -> String {
     )
 }
 
-/// Name and the beginning of the uid of each pod, in a mark those that ended.
+/// Name and the beginning of the uid of each pod, with a mark those that ended, and the monitors behind
+/// `<` that ask for an endpoint of it.
 fn shown(known: &Known) -> Vec<String> {
     let pods = known.pods.iter().map(|pod| {
         let uid = pod.uid.split('-').next().unwrap();
-        format!("{} {uid}{}", pod.name, if pod.ended { " ended" } else { "" })
+        let monitored = pod.monitored.endpoints.iter();
+        let monitored: Vec<String> = monitored.map(|e| format!(" <{}", e.monitor)).collect();
+        let monitored = monitored.concat();
+        format!("{} {uid}{}{monitored}", pod.name, if pod.ended { " ended" } else { "" })
     });
     pods.collect()
 }

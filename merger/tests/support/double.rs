@@ -1,5 +1,6 @@
-//! An API server on loopback that plays a script: each request has to be the next one that it expects,
-//! and is answered as the script says. What else is asked is a fault, and fails the test.
+//! An API server on loopback that plays a script for each resource: each request for it has to be the next
+//! one that is expected, and is answered as the script says. What else is asked is a fault, and fails the
+//! test. In which order different resources are asked for is up to whoever asks.
 
 use std::{
     collections::VecDeque,
@@ -62,7 +63,8 @@ pub(crate) struct Double {
 }
 
 struct State {
-    script: VecDeque<Step>,
+    /// The steps for all resources, each in their order.
+    script: Vec<Step>,
     log: Vec<String>,
     faults: Vec<String>,
     tls: Option<TlsAcceptor>,
@@ -132,7 +134,6 @@ impl Double {
         tls: Option<TlsAcceptor>,
     ) -> Self {
         let address = listener.local_addr().unwrap();
-        let script = script.into();
         let state = State { script, log: Vec::new(), faults: Vec::new(), tls, running: None };
         let double = Self { address, state: Arc::new(Mutex::new(state)) };
         double.run(listener);
@@ -152,6 +153,13 @@ impl Double {
     /// What was asked up to now.
     pub(crate) fn log(&self) -> Vec<String> {
         self.state.lock().unwrap().log.clone()
+    }
+
+    /// What was asked of one resource up to now.
+    pub(crate) fn log_of(&self, resource: &str) -> Vec<String> {
+        let mut log = self.log();
+        log.retain(|request| self::resource(request) == resource);
+        log
     }
 
     /// Whether everything was asked that is expected.
@@ -213,7 +221,9 @@ impl Double {
         let shown = shown(request);
         let mut state = self.state.lock().unwrap();
         state.log.push(shown.clone());
-        let answer = match state.script.pop_front() {
+        let is_next = |step: &Step| resource(&step.expected) == resource(&shown);
+        let next = state.script.iter().position(is_next).map(|at| state.script.remove(at));
+        let answer = match next {
             Some(step) if step.expected == shown => step.answer,
             Some(step) => {
                 state.faults.push(format!("{shown} in place of {}", step.expected));
@@ -226,6 +236,12 @@ impl Double {
         };
         response(answer)
     }
+}
+
+/// The last part of a request's path.
+fn resource(request: &str) -> &str {
+    let path = request.split(' ').nth(1).unwrap();
+    path.rsplit('/').next().unwrap()
 }
 
 fn response(answer: Answer) -> Response<UnsyncBoxBody<Bytes, io::Error>> {

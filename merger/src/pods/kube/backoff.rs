@@ -14,6 +14,10 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// How long until a resource is asked for again that is not there, or that may not be read: somebody has
+/// to do something about it first.
+const RARELY: Duration = Duration::from_mins(10);
+
 /// After so long without a failure the next one is the first again.
 const FORGOTTEN: Duration = Duration::from_mins(2);
 
@@ -46,6 +50,11 @@ impl Backoff {
         self.n_failures = self.n_failures.saturating_add(1);
         longest / 2 + (longest / 2).mul_f64(chance)
     }
+}
+
+/// Until when to leave alone what is not there, from five minutes to ten.
+pub(super) fn rarely() -> Instant {
+    Instant::now() + RARELY / 2 + (RARELY / 2).mul_f64(chance())
 }
 
 /// A number from 0 to 1. The keys of a hash map are chance enough to tell nodes apart.

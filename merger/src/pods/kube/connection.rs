@@ -23,7 +23,7 @@ use tracing::debug;
 use super::{
     access::{self, Access},
     backoff::Backoff,
-    contact::{Contact, Trouble},
+    contact::{Contact, Subject, Trouble},
     limits::{Broken, HEAD, Kind, Meter},
 };
 use crate::cause;
@@ -31,7 +31,7 @@ use crate::cause;
 /// Watches that begin closer to each other than this are held back.
 const PACE: Duration = Duration::from_secs(10);
 
-/// One way, for all requests of a source.
+/// One way, for all requests for one thing.
 struct Connection {
     access: Access,
     state: Mutex<State>,
@@ -47,14 +47,14 @@ struct State {
     pace: Backoff,
 }
 
-/// A client whose requests go this way. To be called in a tokio runtime.
-pub(super) fn client(access: Access) -> Result<Client, access::Error> {
+/// A client whose requests for one thing go this way. To be called in a tokio runtime.
+pub(super) fn client(access: Access, subject: Subject) -> Result<Client, access::Error> {
     let client = access.client()?;
     let namespace = client.default_namespace().to_owned();
     let state = State {
         client,
         is_stale: false,
-        contact: Contact::default(),
+        contact: Contact::new(subject),
         last_watch: None,
         pace: Backoff::default(),
     };

@@ -1,10 +1,19 @@
-//! Whether the API server answers, and when that is worth a line in the log: once when it ceases to,
+//! Whether the API server answers for what it is asked for, and when that is worth a line in the log: once when it ceases to,
 //! and once when it is back.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
+
+/// What it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The pods of this node.
+    Pods,
+    /// All `PodMonitor`s.
+    Monitors,
+}
 
 /// What is wrong with the API server, or with what it thinks of this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +27,9 @@ pub(super) enum Trouble {
 }
 
 /// The newest of what is known about it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Contact {
+    subject: Subject,
     lost: Option<(Trouble, Instant)>,
 }
 
@@ -36,16 +46,28 @@ impl Trouble {
         }
     }
 
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Away => "the API server is away; the pods that are known stay",
-            Self::Unknown => {
+    fn about(self, subject: Subject) -> &'static str {
+        match (self, subject) {
+            (Self::Away, Subject::Pods) => "the API server is away; the pods that are known stay",
+            (Self::Away, Subject::Monitors) => {
+                "the API server does not answer for PodMonitors; those that are known stay"
+            }
+            (Self::Unknown, Subject::Pods) => {
                 "the API server does not know this token or certificate, which is read anew now; \
                  the pods that are known stay"
             }
-            Self::Forbidden => {
+            (Self::Unknown, Subject::Monitors) => {
+                "the API server does not know this token or certificate, which is read anew now; \
+                 the PodMonitors that are known stay"
+            }
+            (Self::Forbidden, Subject::Pods) => {
                 "the API server does not tell of pods: grant list and watch of pods to this service \
                  account, by a ClusterRole; the pods that are known stay"
+            }
+            (Self::Forbidden, Subject::Monitors) => {
+                "the API server does not tell of PodMonitors: grant list and watch of podmonitors in \
+                 monitoring.coreos.com to this service account, by a ClusterRole, or run with \
+                 --pod-monitors=false; pods are read as they ask for it themselves"
             }
         }
     }
@@ -54,6 +76,10 @@ impl Trouble {
 // === impl Contact ===
 
 impl Contact {
+    pub(super) fn new(subject: Subject) -> Self {
+        Self { subject, lost: None }
+    }
+
     /// It did not answer as it should. Whether this is the first time.
     pub(super) fn bad(&mut self, trouble: Trouble, why: &str) -> bool {
         let before = self.lost;
@@ -61,9 +87,9 @@ impl Contact {
         self.lost = Some((trouble, since));
         let is_news = before.is_none_or(|(before, _)| before != trouble);
         if is_news {
-            warn!(why, "{}", trouble.as_str());
+            warn!(why, "{}", trouble.about(self.subject));
         } else {
-            debug!(why, "still: {}", trouble.as_str());
+            debug!(why, "still: {}", trouble.about(self.subject));
         }
         is_news
     }
@@ -72,7 +98,11 @@ impl Contact {
     pub(super) fn good(&mut self) -> Option<Duration> {
         let (_, since) = self.lost.take()?;
         let away = since.elapsed();
-        info!(seconds = away.as_secs(), "the API server is back");
+        let seconds = away.as_secs();
+        match self.subject {
+            Subject::Pods => info!(seconds, "the API server is back"),
+            Subject::Monitors => info!(seconds, "the API server tells of PodMonitors again"),
+        }
         Some(away)
     }
 }
@@ -83,7 +113,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_what_changes_is_news() {
-        let mut contact = Contact::default();
+        let mut contact = Contact::new(Subject::Pods);
         assert_eq!(contact.good(), None);
         assert!(contact.bad(Trouble::Away, "refused"));
         tokio::time::advance(Duration::from_mins(1)).await;

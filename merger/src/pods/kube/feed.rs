@@ -16,10 +16,10 @@ use tracing::{debug, info, warn};
 
 use super::{
     List,
-    backoff::Backoff,
-    item::{Content, Item},
+    backoff::{self, Backoff},
+    item::{Content, Item, Place},
     store::Store,
-    verdict::{self, Verdict},
+    verdict::{self, Refused, Verdict},
 };
 use crate::cause;
 
@@ -47,6 +47,12 @@ pub(super) struct Feed<T> {
     streamed_by: Option<Instant>,
     /// The statuses that were told already.
     told: BTreeSet<u16>,
+    /// How often the resource was not there, since it was there last.
+    n_absent: u32,
+    /// Whether a list was complete, or refused.
+    has_answered: bool,
+    /// Whether a list was complete.
+    has_listed: bool,
 }
 
 // === impl Feed ===
@@ -66,6 +72,9 @@ impl<T: Content> Feed<T> {
             pause: None,
             streamed_by: None,
             told: BTreeSet::new(),
+            n_absent: 0,
+            has_answered: false,
+            has_listed: false,
         }
     }
 
@@ -74,8 +83,24 @@ impl<T: Content> Feed<T> {
         &self.store
     }
 
-    /// Listens until there may be something new. It may be dropped: all that it has heard is kept.
-    pub(super) async fn changed(&mut self) {
+    /// The same, to be worked on.
+    pub(super) fn store_mut(&mut self) -> &mut Store<T> {
+        &mut self.store
+    }
+
+    /// Whether a list is known, or that none is to be had: then it is not to be waited for.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    /// Whether a list was complete, and the resource was there since.
+    pub(super) fn is_listed(&self) -> bool {
+        self.has_listed && self.n_absent == 0
+    }
+
+    /// Listens until something comes of it: true where what is known may be another thing, false where
+    /// that has failed. It may be dropped: all that it has heard is kept.
+    pub(super) async fn changed(&mut self) -> bool {
         loop {
             // The watcher keeps its state in the stream, so its `next` may be dropped.
             tokio::select! {
@@ -87,9 +112,9 @@ impl<T: Content> Feed<T> {
                 }
                 Some(event) = self.watcher.next(), if self.pause.is_none() => match event {
                     Ok(event) => if self.take(event) {
-                        return;
+                        return true;
                     },
-                    Err(error) => self.fail(&error),
+                    Err(error) => return self.fail(&error),
                 }
             }
         }
@@ -100,7 +125,10 @@ impl<T: Content> Feed<T> {
         debug!(%event, "from the API server");
         match event {
             Event::Init => self.is_listing = true,
-            Event::InitDone => self.is_listing = false,
+            Event::InitDone => {
+                (self.is_listing, self.n_absent) = (false, 0);
+                (self.has_answered, self.has_listed) = (true, true);
+            }
             _ => {}
         }
         let is_streamed = self.is_listing && self.list == List::Streaming;
@@ -108,15 +136,22 @@ impl<T: Content> Feed<T> {
         self.store.apply(event)
     }
 
-    /// Goes on after a failure, a while later. What is known stays.
-    fn fail(&mut self, error: &watcher::Error) {
+    /// Goes on after a failure, a while later. What is known stays; whether it does not.
+    fn fail(&mut self, error: &watcher::Error) -> bool {
         self.streamed_by = None;
+        let refused = verdict::refused(error).filter(|_| T::PLACE.is_optional);
+        if let Some(refused) = refused {
+            (self.pause, self.has_answered) = (Some(backoff::rarely()), true);
+            let is_gone = refused == Refused::Absent && self.is_gone();
+            self.relist();
+            return is_gone;
+        }
         self.pause = Some(self.backoff.failed());
         let listing = self.is_listing.then_some(self.list);
         let verdict = verdict::of(error, listing);
         debug!(error = cause::chain(error), ?verdict, "the watch of the API server failed");
         match verdict {
-            Verdict::Resume => return,
+            Verdict::Resume => return false,
             Verdict::Relist => self.tell(error),
             Verdict::SmallerPages => {
                 self.page = (self.page / 2).max(1);
@@ -128,6 +163,22 @@ impl<T: Content> Feed<T> {
             }
         }
         self.relist();
+        false
+    }
+
+    /// The resource is not there. Once is no time: a server that starts may not know it yet. Whether
+    /// what was known of it is forgotten.
+    fn is_gone(&mut self) -> bool {
+        let Place { kind, group, version, .. } = T::PLACE;
+        if self.n_absent == 0 {
+            info!("the cluster has no {kind} of {group}/{version}: asking again in 5 to 10 min");
+        }
+        self.n_absent = self.n_absent.saturating_add(1);
+        let is_gone = self.n_absent > 1 && !self.store.is_empty();
+        if is_gone {
+            self.store.clear();
+        }
+        is_gone
     }
 
     /// An old version is a matter of course; each other status is worth a line once.

@@ -10,22 +10,45 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::{
-    pods::object::Object,
+    pods::{
+        monitor::{Labels, Monitor},
+        object::Object,
+    },
     target::{Pod, PodRef},
 };
 
 /// What is kept of an object of one kind. It is cheap to clone.
-pub(super) trait Content: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
+pub(super) trait Content: Clone + fmt::Debug + Send + Sync + 'static {
     /// Where the API server has such objects.
     const PLACE: Place;
 
+    /// The bytes of all of them that are kept, where anybody may make as many as he likes.
+    const MOST_BYTES: usize;
+
     /// Reads the JSON of an object; else what is wrong with it.
     fn read(text: &str) -> Result<Self, String>;
+
+    /// Whether an object that was read is what this was read from.
+    fn is_of(&self, read: &Self) -> bool;
+
+    /// The bytes that it counts for.
+    fn n_bytes(&self) -> usize;
+}
+
+/// A pod, and what `PodMonitor`s select it by.
+#[derive(Clone, Debug)]
+pub(super) struct Labelled {
+    /// What monitors ask of it is put in by whoever knows them.
+    pub(super) pod: Arc<Pod>,
+    /// None where they are too many to be kept.
+    pub(super) labels: Option<Arc<Labels>>,
 }
 
 /// A resource of the API server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
+    /// Whether it is there by somebody's decision, and may be read by another's.
+    pub(super) is_optional: bool,
     pub(super) group: &'static str,
     pub(super) version: &'static str,
     pub(super) kind: &'static str,
@@ -117,12 +140,54 @@ impl<T: Content> Resource for Item<T> {
 
 // === impl Content ===
 
-impl Content for Arc<Pod> {
-    const PLACE: Place = Place { group: "", version: "v1", kind: "Pod", plural: "pods" };
+impl Content for Labelled {
+    const PLACE: Place =
+        Place { is_optional: false, group: "", version: "v1", kind: "Pod", plural: "pods" };
+
+    /// The node has as many as its kubelet takes.
+    const MOST_BYTES: usize = usize::MAX;
 
     fn read(text: &str) -> Result<Self, String> {
-        let object = serde_json::from_str::<Object>(text).map_err(|error| error.to_string())?;
-        object.into_pod().map(Self::new).map_err(|error| error.to_string())
+        let mut object = serde_json::from_str::<Object>(text).map_err(|error| error.to_string())?;
+        let labels = object.take_labels().map(Arc::new);
+        let pod = object.into_pod().map_err(|error| error.to_string())?;
+        Ok(Self { pod: Arc::new(pod), labels })
+    }
+
+    fn is_of(&self, read: &Self) -> bool {
+        let Self { pod, labels } = read;
+        let Pod { name, uid, node, annotations, containers, monitored: _, ended } = &**pod;
+        let old = &self.pod;
+        (&old.name, &old.uid, &old.node, &old.annotations) == (name, uid, node, annotations)
+            && (&old.containers, &old.ended, &self.labels) == (containers, ended, labels)
+    }
+
+    fn n_bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Content for Arc<Monitor> {
+    const PLACE: Place = Place {
+        is_optional: true,
+        group: "monitoring.coreos.com",
+        version: "v1",
+        kind: "PodMonitor",
+        plural: "podmonitors",
+    };
+
+    const MOST_BYTES: usize = 16 << 20;
+
+    fn read(text: &str) -> Result<Self, String> {
+        Monitor::read(text).map(Self::new).map_err(|error| error.to_string())
+    }
+
+    fn is_of(&self, read: &Self) -> bool {
+        self == read
+    }
+
+    fn n_bytes(&self) -> usize {
+        size_of::<Monitor>() + Monitor::n_bytes(self)
     }
 }
 
@@ -130,7 +195,7 @@ impl Content for Arc<Pod> {
 mod tests {
     use super::*;
 
-    fn item(text: &str) -> Item<Arc<Pod>> {
+    fn item(text: &str) -> Item<Labelled> {
         serde_json::from_str(text).unwrap()
     }
 
@@ -146,7 +211,8 @@ mod tests {
         assert_eq!(item.meta().annotations, None);
         let (name, uid, pod) = item.into_parts();
         assert_eq!((name.to_string().as_str(), uid.as_deref()), ("shop/cart", Some("u")));
-        let pod = pod.unwrap();
+        let Labelled { pod, labels } = pod.unwrap();
+        assert_eq!(labels.unwrap()["a"], "b");
         assert_eq!(pod.annotations.keys().collect::<Vec<_>>(), ["prometheus.io/port"]);
         assert!(pod.containers[0].env.is_empty());
     }
@@ -159,11 +225,13 @@ mod tests {
         assert!(pod.unwrap_err().contains("70000"));
         let (_, _, pod) = item(r#"{"metadata":{"name":"odd"}}"#).into_parts();
         assert!(pod.unwrap_err().starts_with("metadata.uid is missing"));
-        assert!(serde_json::from_str::<Item<Arc<Pod>>>(r#"{"metadata":{}}"#).is_err());
+        assert!(serde_json::from_str::<Item<Labelled>>(r#"{"metadata":{}}"#).is_err());
     }
 
     #[test]
-    fn the_pods_of_all_namespaces_are_at_one_path() {
-        assert_eq!(Item::<Arc<Pod>>::url_path(&(), None), "/api/v1/pods");
+    fn the_objects_of_all_namespaces_are_at_one_path() {
+        assert_eq!(Item::<Labelled>::url_path(&(), None), "/api/v1/pods");
+        let monitors = "/apis/monitoring.coreos.com/v1/podmonitors";
+        assert_eq!(Item::<Arc<Monitor>>::url_path(&(), None), monitors);
     }
 }

@@ -12,9 +12,18 @@ use super::item::{Content, Item, Name};
 /// All of them, by name.
 #[derive(Debug)]
 pub(super) struct Store<T> {
-    known: BTreeMap<Name, Entry<T>>,
+    known: Shelf<T>,
     /// The list that is being received.
-    next: BTreeMap<Name, Entry<T>>,
+    next: Shelf<T>,
+}
+
+/// Objects, as many as there is room for.
+#[derive(Debug)]
+struct Shelf<T> {
+    entries: BTreeMap<Name, Entry<T>>,
+    n_bytes: usize,
+    /// Whether one was left out for want of room.
+    is_full: bool,
 }
 
 #[derive(Debug)]
@@ -45,8 +54,8 @@ impl<T: Content> Store<T> {
             }
             Event::Delete(item) => {
                 let (name, uid, _) = item.into_parts();
-                // A pod that has its name by now is another one, and stays.
-                if self.known.get(&name).is_some_and(|entry| entry.uid == uid) {
+                // One that has its name by now is another one, and stays.
+                if self.known.entries.get(&name).is_some_and(|entry| entry.uid == uid) {
                     self.known.remove(&name);
                     return true;
                 }
@@ -57,19 +66,39 @@ impl<T: Content> Store<T> {
 
     /// Forgets the list that is being received; what is known stays.
     pub(super) fn abandon(&mut self) {
-        self.next.clear();
+        self.next = Shelf::default();
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether it is empty.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.entries.is_empty()
+    }
+
+    /// Whether some were left out, as all of them are too large.
+    pub(super) fn is_full(&self) -> bool {
+        self.known.is_full
     }
 
     /// What is known, each name once, in their order: or why it cannot be understood.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Result<T, String>)> {
-        self.known.iter().map(|(name, Entry { uid: _, content })| (name, content))
+        self.known.entries.iter().map(|(name, Entry { uid: _, content })| (name, content))
+    }
+
+    /// The same, to be worked on.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Name, &mut Result<T, String>)> {
+        self.known.entries.iter_mut().map(|(name, Entry { uid: _, content })| (name, content))
     }
 
     /// The item as it is kept. One that is as it was is held once, even while two lists have it.
     fn entry(&self, item: Item<T>) -> (Name, Entry<T>) {
         let (name, uid, content) = item.into_parts();
-        let content = content.map(|new| match self.known.get(&name) {
-            Some(Entry { content: Ok(old), .. }) if *old == new => old.clone(),
+        let content = content.map(|new| match self.known.entries.get(&name) {
+            Some(Entry { content: Ok(old), .. }) if old.is_of(&new) => old.clone(),
             _ => new,
         });
         (name, Entry { uid, content })
@@ -78,7 +107,50 @@ impl<T: Content> Store<T> {
 
 impl<T> Default for Store<T> {
     fn default() -> Self {
-        Self { known: BTreeMap::new(), next: BTreeMap::new() }
+        Self { known: Shelf::default(), next: Shelf::default() }
+    }
+}
+
+// === impl Shelf ===
+
+impl<T: Content> Shelf<T> {
+    fn insert(&mut self, name: Name, entry: Entry<T>) {
+        self.remove(&name);
+        let n_bytes = self.n_bytes.saturating_add(entry.n_bytes(&name));
+        self.is_full |= n_bytes > T::MOST_BYTES;
+        if n_bytes <= T::MOST_BYTES {
+            self.n_bytes = n_bytes;
+            self.entries.insert(name, entry);
+        }
+    }
+
+    fn remove(&mut self, name: &Name) {
+        if let Some(entry) = self.entries.remove(name) {
+            self.n_bytes -= entry.n_bytes(name);
+        }
+    }
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), n_bytes: 0, is_full: false }
+    }
+}
+
+// === impl Entry ===
+
+impl<T: Content> Entry<T> {
+    /// The bytes that it takes in memory, with its name.
+    fn n_bytes(&self, name: &Name) -> usize {
+        let Self { uid, content } = self;
+        let content = content.as_ref().map_or_else(|what| what.len(), T::n_bytes);
+        let uid = uid.as_ref().map_or(0, String::len);
+        size_of::<Self>()
+            + size_of::<Name>()
+            + name.namespace.len()
+            + name.name.len()
+            + uid
+            + content
     }
 }
 
@@ -86,12 +158,12 @@ impl<T> Default for Store<T> {
 mod tests {
     use std::sync::Arc;
 
-    use super::*;
-    use crate::target::Pod;
+    use super::{super::item::Labelled, *};
+    use crate::pods::monitor::Monitor;
 
-    type Pods = Store<Arc<Pod>>;
+    type Pods = Store<Labelled>;
 
-    fn item(name: &str, uid: &str) -> Item<Arc<Pod>> {
+    fn item(name: &str, uid: &str) -> Item<Labelled> {
         let text = format!(
             r#"{{"metadata":{{"name":"{name}","namespace":"n","uid":"{uid}","resourceVersion":"1"}}}}"#
         );
@@ -100,16 +172,16 @@ mod tests {
 
     /// Name and uid of each pod, after these events.
     #[track_caller]
-    fn check(store: &mut Pods, events: Vec<Event<Item<Arc<Pod>>>>, expected: &[&str]) {
+    fn check(store: &mut Pods, events: Vec<Event<Item<Labelled>>>, expected: &[&str]) {
         for event in events {
             store.apply(event);
         }
-        let pods = store.iter().map(|(_, pod)| pod.as_ref().unwrap());
+        let pods = store.iter().map(|(_, pod)| &pod.as_ref().unwrap().pod);
         let shown: Vec<String> = pods.map(|pod| format!("{} {}", pod.name.name, pod.uid)).collect();
         assert_eq!(shown, expected);
     }
 
-    fn listed(items: &[(&str, &str)]) -> Vec<Event<Item<Arc<Pod>>>> {
+    fn listed(items: &[(&str, &str)]) -> Vec<Event<Item<Labelled>>> {
         let items = items.iter().map(|(name, uid)| Event::InitApply(item(name, uid)));
         std::iter::once(Event::Init).chain(items).collect()
     }
@@ -138,7 +210,7 @@ mod tests {
     fn a_pod_that_did_not_change_is_held_once() {
         let mut store = Pods::default();
         store.apply(Event::Apply(item("a", "1")));
-        let first = |store: &Pods| store.iter().next().unwrap().1.clone().unwrap();
+        let first = |store: &Pods| store.iter().next().unwrap().1.clone().unwrap().pod;
         let before = first(&store);
         for event in listed(&[("a", "1")]).into_iter().chain([Event::InitDone]) {
             store.apply(event);
@@ -156,5 +228,35 @@ mod tests {
         assert!(problem.starts_with("metadata.uid is missing"), "{problem}");
         store.apply(Event::Delete(item("odd", "")));
         assert_eq!(store.iter().count(), 0);
+    }
+
+    #[test]
+    fn what_anybody_may_make_is_kept_while_there_is_room() {
+        let mut store = Store::<Arc<Monitor>>::default();
+        let path = "x".repeat(1000);
+        let endpoints = vec![format!(r#"{{"path":"/{path}"}}"#); 20].join(",");
+        let monitor = |n: usize| {
+            let text = format!(
+                r#"{{"metadata":{{"name":"m-{n:04}","namespace":"n","resourceVersion":"1"}},"spec":{{"podMetricsEndpoints":[{endpoints}]}}}}"#
+            );
+            serde_json::from_str::<Item<Arc<Monitor>>>(&text).unwrap()
+        };
+        for n in 0..1000 {
+            store.apply(Event::Apply(monitor(n)));
+        }
+        let n_kept = store.iter().count();
+        let n_fit = Arc::<Monitor>::MOST_BYTES / (20 * 1000);
+        assert!(n_kept < n_fit && n_kept > n_fit * 3 / 4, "{n_kept} of {n_fit}");
+        assert!(store.is_full());
+        // One that goes makes room for another.
+        store.apply(Event::Delete(monitor(0)));
+        store.apply(Event::Apply(monitor(2000)));
+        store.apply(Event::Apply(monitor(2000)));
+        store.apply(Event::Apply(monitor(2001)));
+        assert_eq!(store.iter().count(), n_kept);
+        assert_eq!(store.iter().last().unwrap().0.name, "m-2000");
+        store.apply(Event::Init);
+        store.apply(Event::InitDone);
+        assert!(!store.is_full() && store.is_empty());
     }
 }

@@ -17,6 +17,28 @@ pub(super) enum Verdict {
     Pages,
 }
 
+/// Why there is nothing to be had of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The server has no such resource.
+    Absent,
+    /// It does not let this account read it.
+    Forbidden,
+}
+
+/// What an answer says of the resource itself, if that is all that it says.
+pub(super) fn refused(error: &watcher::Error) -> Option<Refused> {
+    use watcher::Error as E;
+    let (E::InitialListFailed(Api(status)) | E::WatchStartFailed(Api(status))) = error else {
+        return None;
+    };
+    match status.code {
+        403 => Some(Refused::Forbidden),
+        404 => Some(Refused::Absent),
+        _ => None,
+    }
+}
+
 /// Judges a failure. `listing` is how the list was asked for that is not complete yet, if any.
 pub(super) fn of(error: &watcher::Error, listing: Option<List>) -> Verdict {
     use watcher::Error as E;
@@ -82,6 +104,21 @@ mod tests {
         let garbage = serde_json::from_str::<u8>("x").unwrap_err();
         check(&watcher::Error::WatchFailed(kube::Error::SerdeError(garbage)), Verdict::Relist);
         check(&watcher::Error::NoResourceVersion, Verdict::Relist);
+    }
+
+    #[test]
+    fn a_resource_is_refused_by_an_answer_and_not_in_a_stream() {
+        use watcher::Error as E;
+        for (error, expected) in [
+            (E::InitialListFailed(Api(status(404))), Some(Refused::Absent)),
+            (E::WatchStartFailed(Api(status(404))), Some(Refused::Absent)),
+            (E::InitialListFailed(Api(status(403))), Some(Refused::Forbidden)),
+            (E::InitialListFailed(Api(status(503))), None),
+            (E::WatchError(status(404)), None),
+            (E::NoResourceVersion, None),
+        ] {
+            assert_eq!(refused(&error), expected, "{error:?}");
+        }
     }
 
     #[test]

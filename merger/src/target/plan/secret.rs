@@ -1,9 +1,12 @@
 //! With which Secret each source of an application is asked, or why with none: then it is not asked at
 //! all, since nobody who wants to be shown a token expects to be asked without.
+//!
+//! What a `PodMonitor` asks for is asked with none: whoever makes one, which may be in another namespace, chooses
+//! the path, and a token is for those paths that the pod's owner chose.
 
 use super::Planner;
 use crate::target::{
-    Refusal, Source, State,
+    Reason, Refusal, Source, State,
     annotations::secret::{Named, named},
     note::Note,
     secret::{Denied, SecretRef},
@@ -21,6 +24,9 @@ impl Planner<'_> {
         let denied = named.iter().filter_map(|(secret, _)| secret.as_ref().err());
         notes.extend(denied.cloned().map(Note::Secret));
         for source in sources {
+            if matches!(source.reason, Reason::Monitor(_)) {
+                continue;
+            }
             let of = |who: Option<&str>| named.iter().find(|(_, said)| said.as_deref() == who);
             let container = containers.iter().find(|name| **name == source.container);
             let own = container.and_then(|name| of(Some(name)));
