@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use tokio::runtime;
 
 use super::{
-    Clock, Node, Pod, asking,
+    Clock, Node, PATH, Pod, asking,
     authority::Authority,
     contained::{Changes, Contained, NODE, NODE_NAME},
     deployed::check,
@@ -16,7 +16,7 @@ use super::{
     kubelet::Account,
     nonces,
     recordings::{event, list},
-    requests::{LIST, watch},
+    requests::{LIST, MONITORS, watch, watch_monitors},
     rights::table,
     running::until,
     runtime::{NAMESPACE, Runtime},
@@ -31,17 +31,21 @@ fn the_container_finds_the_pods_of_its_node_by_its_service_account() {
     let mut runtime = node.runtime();
     let [listed, added] = [(1, "listed"), (2, "added")]
         .map(|(n, name)| run(&mut runtime, &asking(&node, n, name, "9100")));
-    clock.tell("two sandboxes are made");
+    let silent = Pod { annotations: vec![], ..asking(&node, 3, "selected", "") };
+    let selected = run(&mut runtime, &silent);
+    clock.tell("three sandboxes are made");
 
     let authority = Authority::new();
     let account = Account { token: "of-merger".to_owned(), authority: authority.pem() };
     let as_merger = |request: &str| format!("{request} as Bearer of-merger");
     let script = vec![
-        on(&as_merger(LIST), Answer::ok(list(8, &[listed]))),
+        on(&as_merger(LIST), Answer::ok(list(8, &[listed, selected]))),
         on(
             &as_merger(&watch(8)),
             Answer::plays([Play::seconds(2), event("ADDED", &added), Play::Stay]),
         ),
+        on(&as_merger(MONITORS), Answer::ok(list(5, &[monitor("selected")]))),
+        on(&as_merger(&watch_monitors(5)), Answer::plays([Play::Stay])),
     ];
     let listener = node.netns().within(|| TcpListener::bind((NODE, 0))).unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -58,6 +62,10 @@ fn the_container_finds_the_pods_of_its_node_by_its_service_account() {
     merger.wait(&mut runtime);
     until("the pod of the list is read", || nonces(&merger.page("listed")) == set(&["listed"]));
     clock.tell("merger runs in a container, and a pod of the list is read");
+    until("the pod of the monitor is read", || {
+        nonces(&merger.page("selected")) == set(&["selected"])
+    });
+    clock.tell("so is one that asks for nothing, and is selected by a PodMonitor");
     until("the pod of the watch is read", || nonces(&merger.page("added")) == set(&["added"]));
     clock.tell("a pod of the watch is read");
     let rights = merger.rights(&mut runtime);
@@ -66,6 +74,17 @@ fn the_container_finds_the_pods_of_its_node_by_its_service_account() {
     double.check();
     merger.end(&mut runtime);
     clock.tell("it ended when it was asked to");
+}
+
+/// What asks for the port of the pods with this label, which ask for nothing themselves.
+fn monitor(app: &str) -> Json {
+    json!({
+        "metadata": {"name": "m", "namespace": NAMESPACE, "uid": "u", "resourceVersion": "4"},
+        "spec": {
+            "selector": {"matchLabels": {"app": app}},
+            "podMetricsEndpoints": [{"port": "http", "path": PATH.1}],
+        },
+    })
 }
 
 /// A pod with one container, which serves the pod's name. Gives what an API server says of it.
@@ -77,6 +96,7 @@ fn run(runtime: &mut Runtime, pod: &Pod) -> Json {
         "metadata": {
             "name": pod.name, "namespace": NAMESPACE, "uid": pod.uid, "resourceVersion": "7",
             "annotations": Json::Object(annotations.collect()),
+            "labels": {"app": pod.name},
         },
         "spec": {
             "nodeName": NODE_NAME,

@@ -11,9 +11,9 @@ use tokio::{runtime, sync::oneshot, time};
 use crate::{
     double::{Answer, Double, Play, Step, on},
     heap,
-    monitors::{MONITORS, monitor, watch_monitors},
+    monitors::monitor,
     recordings::{event, no_progress, pod},
-    requests::{STREAM, list_of, page_of, watch},
+    requests::{MONITORS, STREAM, list_of, page_of, watch, watch_monitors},
     world::kubeconfig,
 };
 

@@ -7,23 +7,14 @@ use serde_json::{Value, json};
 use crate::{
     double::{Answer, Play, Step, on},
     recordings::{event, list, no_progress, pod, status},
-    requests::{LIST, watch},
+    requests::{LIST, MONITORS, watch, watch_monitors},
     world::World,
 };
-
-pub(crate) const MONITORS: &str = "GET /apis/monitoring.coreos.com/v1/podmonitors limit=16";
 
 const STREAM_MONITORS: &str = "GET /apis/monitoring.coreos.com/v1/podmonitors \
                                allowWatchBookmarks=true resourceVersion=0 \
                                resourceVersionMatch=NotOlderThan sendInitialEvents=true \
                                timeoutSeconds=290 watch=true";
-
-pub(crate) fn watch_monitors(version: u32) -> String {
-    format!(
-        "GET /apis/monitoring.coreos.com/v1/podmonitors allowWatchBookmarks=true \
-         resourceVersion={version} timeoutSeconds=290 watch=true"
-    )
-}
 
 /// A monitor in `shop` of the pods with this label `app`.
 pub(crate) fn monitor(name: &str, version: u32, app: &str) -> Value {

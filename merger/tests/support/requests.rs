@@ -37,6 +37,17 @@ pub(crate) fn watch(version: u32) -> String {
     )
 }
 
+/// The whole list of `PodMonitor`s, or its first page.
+pub(crate) const MONITORS: &str = "GET /apis/monitoring.coreos.com/v1/podmonitors limit=16";
+
+/// Their watch from this version on.
+pub(crate) fn watch_monitors(version: u32) -> String {
+    format!(
+        "GET /apis/monitoring.coreos.com/v1/podmonitors allowWatchBookmarks=true \
+         resourceVersion={version} timeoutSeconds=290 watch=true"
+    )
+}
+
 /// The recorded list, in three pages.
 pub(crate) fn recorded_list() -> Vec<Step> {
     vec![
