@@ -93,21 +93,31 @@ impl Rows {
         if self.payers.contains_key(&row) {
             return;
         }
-        while self.payers.len() == self.limits.all && self.share() > 1 {
+        let payer = payer();
+        let key = self.left_out.hashes.hash_one(payer);
+        if self.makes_room(key) {
+            *self.taken.entry(key).or_default() += 1;
+            self.payers.insert(row, key);
+        } else {
+            self.left_out.is_unknown |= payer == Payer::Unknown;
+            self.left_out.add(&row, self.limits.listeners_left_out);
+        }
+    }
+
+    /// Whether a payer may have one more; for that, those with the most rows make room. Nobody does for one
+    /// that has had its share.
+    fn makes_room(&mut self, key: u64) -> bool {
+        loop {
+            let n_taken = self.taken.get(&key).copied().unwrap_or_default();
+            let has_room = self.payers.len() < self.limits.all;
+            if n_taken >= self.share() || (!has_room && self.share() == 1) {
+                return false;
+            }
+            if has_room {
+                return true;
+            }
             self.halve();
         }
-        let share = self.share();
-        let Self { payers, taken, limits, left_out, .. } = self;
-        let payer = payer();
-        let key = left_out.hashes.hash_one(payer);
-        let n_taken = taken.entry(key).or_default();
-        if *n_taken >= share || payers.len() == limits.all {
-            left_out.is_unknown |= payer == Payer::Unknown;
-            left_out.add(&row, limits.listeners_left_out);
-            return;
-        }
-        *n_taken += 1;
-        payers.insert(row, key);
     }
 
     /// In the order of their listeners.
@@ -264,6 +274,20 @@ mod tests {
             check(&rows, row, true, false);
         }
         assert_eq!(rows.n_halved, 0);
+    }
+
+    #[test]
+    fn nobody_makes_room_for_who_has_had_its_share() {
+        let mut rows = mk_rows();
+        for pod in ["a", "b", "c", "d"] {
+            for port in 1..=LIMITS.of_one {
+                rows.push(row(1, port, pod.as_bytes()[0].into()), || Payer::Pod(pod));
+            }
+        }
+        let more = row(1, LIMITS.of_one + 1, b'a'.into());
+        rows.push(more, || Payer::Pod("a"));
+        check(&rows, more, false, true);
+        assert_eq!((rows.n_halved, rows.iter().count()), (0, LIMITS.all));
     }
 
     #[test]
