@@ -189,6 +189,11 @@ pub(in crate::target) fn shown_object(name: &str) -> String {
 }
 
 fn begin(text: &str, n_shown: usize) -> String {
+    // Nearly all are as they are shown.
+    let is_plain = |b: u8| matches!(b, b' '..=b'~') && !matches!(b, b'\\' | b'\'' | b'"');
+    if text.len() <= n_shown && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
     let mut shown: String = text.chars().take(n_shown).flat_map(char::escape_default).collect();
     if text.chars().nth(n_shown).is_some() {
         shown.push('…');
