@@ -310,7 +310,7 @@ impl Broker {
         });
         if written.is_ok() && !mem::replace(&mut self.has_shown, true) {
             // What began this agent is not needed before the next.
-            footprint::forget_files();
+            footprint::forget_start();
         }
         asked.iter().try_for_each(|&id| match &written {
             Ok(file) => {

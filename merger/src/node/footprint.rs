@@ -1,4 +1,5 @@
-//! What a start needs and the years after it do not: the pages of files that were read for it.
+//! What a start needs and the years after it do not: the pages of files that were read for it, and the heap
+//! that it took.
 #![expect(unsafe_code, reason = "memory is unmapped page by page, while the program runs in it")]
 
 use std::{ffi::c_void, fs, io, ops::Range};
@@ -11,9 +12,19 @@ use rustix::mm::{Advice, madvise};
 /// A broker runs as long as its node and does little; what it has mapped of parsers and servers
 /// that it never enters again would be counted as its memory all the time. Where the kernel does not say
 /// what is mapped (`CONFIG_PROC_PAGE_MONITOR`) it is so, and nothing else is amiss.
-pub(super) fn forget_files() {
+pub(super) fn forget_start() {
+    trim();
     if let Err(error) = forget() {
         tracing::info!(%error, "the memory that the start took is not given back");
+    }
+}
+
+/// Gives back what is free of the heap, which else stays as large as it ever was.
+fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes the allocator's locks as `free` does, and no memory that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

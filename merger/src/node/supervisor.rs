@@ -83,7 +83,7 @@ pub fn run(options: Options) -> Result<u8, Error> {
     let apart = Apart { loader: true, ..options.apart };
     let mut broker = Broker::open(Options { apart, ..options })?;
     confinement::become_broker()?;
-    footprint::forget_files();
+    footprint::forget_start();
     loop {
         let start = Instant::now();
         let (agent, end) = start_agent().map_err(Error::Agent)?;
