@@ -222,6 +222,12 @@ pub enum Refusal {
     /// Meshes exempt 127.0.0.1 and `::1` from interception, and no other loopback address.
     #[error("bound to {0}, a loopback address that meshes intercept: bind it to 127.0.0.1")]
     OddLoopback(IpAddr),
+    /// It is to be asked with a Secret, and one container is not to be shown what is another's.
+    #[error(
+        "it is asked with a Secret, and which container would answer is not known: the pod's status does not \
+         name the one that listens there yet, or several that are asked with different ones share the port"
+    )]
+    UnknownContainer,
     /// It is to be asked with a Secret that may not be read.
     #[error(transparent)]
     Secret(Denied),

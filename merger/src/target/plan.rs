@@ -221,13 +221,17 @@ impl<'a> Planner<'a> {
     }
 
     fn holder_of(&self, port: NonZeroU16) -> Option<&'a Container> {
-        let mut ids = self
-            .on(port)
-            .flat_map(|listener| &listener.holders)
-            .filter_map(|holder| cgroup_path::owner(&holder.cgroup))
-            .filter(|owner| owner.pod_uid == self.pod.uid)
-            .filter_map(|owner| owner.container_id);
-        ids.find_map(|id| self.pod.containers.iter().find(|c| c.id.as_ref() == Some(&id)))
+        self.holders_of(port).flatten().next()
+    }
+
+    /// The container of each process that holds a listener on `port`. None for one whose container is not
+    /// known: the pod's status lags behind one that was started again.
+    fn holders_of(&self, port: NonZeroU16) -> impl Iterator<Item = Option<&'a Container>> {
+        self.on(port).flat_map(|listener| &listener.holders).map(move |holder| {
+            let owner = cgroup_path::owner(&holder.cgroup)?;
+            let id = owner.container_id.filter(|_| owner.pod_uid == self.pod.uid)?;
+            self.pod.containers.iter().find(|c| c.id.as_ref() == Some(&id))
+        })
     }
 
     fn state(&self, port: NonZeroU16) -> State {

@@ -66,7 +66,8 @@ fn pods(port: u16) -> String {
         {{"metadata":{{"name":"a","namespace":"ns","uid":"{UID}","resourceVersion":"5",
         "annotations":{{"merger.io/endpoints":":{port}","merger.io/secret":"metrics"}}}},
         "spec":{{"nodeName":"n1","containers":[{{"name":"app"}}]}},
-        "status":{{"phase":"Running"}}}}]}}"#
+        "status":{{"phase":"Running","containerStatuses":[
+        {{"name":"app","containerID":"containerd://{ID}"}}]}}}}]}}"#
     )
 }
 

@@ -6,7 +6,7 @@
 
 use super::Planner;
 use crate::target::{
-    Reason, Refusal, Source, State,
+    Container, Reason, Refusal, Source, State,
     annotations::secret::{Named, named},
     note::Note,
     secret::{Denied, SecretRef},
@@ -16,6 +16,9 @@ use crate::target::{
 
 impl Planner<'_> {
     /// Names the Secret of each of these sources. That of a container goes before that of the pod.
+    ///
+    /// Which container a source is of may be a guess; whom a Secret is shown to is none. So where somebody
+    /// listens, everybody who does has to be of a container that is known and is asked with that very one.
     pub(super) fn secrets(&self, sources: &mut [Source], notes: &mut Vec<Note>) {
         let containers: Vec<&str> = self.pod.containers.iter().map(|c| &*c.name).collect();
         let named = named(&self.pod.annotations, &containers);
@@ -23,28 +26,40 @@ impl Planner<'_> {
             named.into_iter().map(|one| (self.secret(&one), one.container)).collect();
         let denied = named.iter().filter_map(|(secret, _)| secret.as_ref().err());
         notes.extend(denied.cloned().map(Note::Secret));
+        // What is said of a container counts before what is said of all applications.
+        let of = |container: &str| {
+            let said = |who: Option<&str>| named.iter().find(|(_, said)| said.as_deref() == who);
+            let own = said(Some(container));
+            let secret = own.or_else(|| said(None).filter(|_| !self.is_sidecar(container)));
+            secret.map(|(secret, _)| secret)
+        };
         for source in sources {
             if matches!(source.reason, Reason::Monitor(_)) {
                 continue;
             }
-            let of = |who: Option<&str>| named.iter().find(|(_, said)| said.as_deref() == who);
-            let container = containers.iter().find(|name| **name == source.container);
-            let own = container.and_then(|name| of(Some(name)));
-            let of_all = of(None).filter(|_| !self.is_sidecars(source));
-            match own.or(of_all) {
-                Some((Ok(secret), _)) => source.secret = Some(secret.clone()),
-                Some((Err(denied), _)) if !matches!(source.state, State::Refused(_)) => {
+            let is_ready = matches!(source.state, State::Ready(_));
+            match of(&source.container) {
+                Some(Ok(secret)) => {
+                    let is_that = |holder: Option<&Container>| {
+                        holder.and_then(|c| of(&c.name)) == Some(&Ok(secret.clone()))
+                    };
+                    if is_ready && !self.holders_of(source.port).all(is_that) {
+                        source.state = State::Refused(Refusal::UnknownContainer);
+                    }
+                    source.secret = Some(secret.clone());
+                }
+                Some(Err(denied)) if !matches!(source.state, State::Refused(_)) => {
                     source.state = State::Refused(Refusal::Secret(denied.clone()));
                 }
-                None | Some((Err(_), _)) => {}
+                None | Some(Err(_)) => {}
             }
         }
     }
 
-    /// Whether a sidecar listens where the pod asks for a source: what all applications are asked with is
-    /// not its own.
-    fn is_sidecars(&self, source: &Source) -> bool {
-        let mut containers = self.pod.containers.iter().filter(|c| c.name == source.container);
+    /// Whether it is a sidecar, which may listen where the pod asks for a source: what all applications are
+    /// asked with is not its own.
+    fn is_sidecar(&self, container: &str) -> bool {
+        let mut containers = self.pod.containers.iter().filter(|c| c.name == container);
         containers.any(|container| self.rules.meshes.profile(container).is_some())
     }
 
