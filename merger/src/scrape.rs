@@ -265,6 +265,9 @@ impl Scraper {
             let address = addresses[0];
             connect::Error::Connect { address, source }
         })?;
+        if credential.authorization.is_some() {
+            self.confirm_owner(netns, address, source).await?;
+        }
         let limit = self.limits.body;
         let stream = Metered::for_body(stream, limit);
         let allowance = self.budget.of(netns);
@@ -280,10 +283,22 @@ impl Scraper {
                 exchange.over(stream).await
             }
         }?;
-        if source.owner.is_some() {
-            self.dial.confirm(netns, address, source.owner).await.map_err(Error::Owner)?;
-        }
+        self.confirm_owner(netns, address, source).await?;
         Ok(page)
+    }
+
+    /// In the host's namespace: that the listener is still its pod's alone. It was looked at before the
+    /// connection began, and somebody else may have taken that.
+    async fn confirm_owner(
+        &self,
+        netns: Cookie,
+        address: SocketAddr,
+        source: &Source,
+    ) -> Result<(), Error> {
+        if source.owner.is_none() {
+            return Ok(());
+        }
+        self.dial.confirm(netns, address, source.owner).await.map_err(Error::Owner)
     }
 }
 

@@ -27,7 +27,8 @@ pub enum Error {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] connect::Error),
-    /// In the host's namespace: when the body was there, the listener was no longer the pod's alone.
+    /// In the host's namespace: before it was shown a Secret, or when the body was there, the listener was no
+    /// longer the pod's alone.
     #[error("the listener changed hands during the scrape")]
     Owner(#[source] ConnectError),
     /// No TLS on a port whose scheme is https.

@@ -188,6 +188,30 @@ async fn a_redirect_is_shown_nothing() {
     assert_eq!(elsewhere.n_requests(), 0);
 }
 
+#[tokio::test]
+async fn whose_the_hosts_listener_is_is_known_before_it_is_shown_anything() {
+    let reason = "the listener changed hands during the scrape: process 7 holds the socket in the host's \
+                  namespace, and is not of this pod";
+    // Who has bought it, before the request or while the body came, and how often he was asked.
+    for (uid, expected, n_requests) in
+        [("kept", None, 1), ("sold", Some(reason), 0), ("leased", Some(reason), 1)]
+    {
+        for scheme in [Scheme::Http, Scheme::Https] {
+            let application = match scheme {
+                Scheme::Http => guarded("Bearer hunter2"),
+                Scheme::Https => Application::answers_by_tls(exposition("m 1\n")),
+            };
+            let source = secret_source(&application, scheme);
+            let served = page(Source { owner: uid.parse().ok(), ..source }, token(MARK)).await;
+            match expected {
+                None => served.has("m{container=\"bad\",endpoint=\"1\"} 1"),
+                Some(reason) => assert_eq!(failure_of(&served), reason),
+            }
+            assert_eq!(application.n_requests(), n_requests, "{uid}");
+        }
+    }
+}
+
 /// What comes of a server with a certificate of one authority, where `ca` has to vouch for it.
 async fn over_tls(server: Arc<ServerConfig>, ca: Option<Hidden>) -> (Answer, Application) {
     let application = Application::answers_by(server, exposition("m 1\n"));

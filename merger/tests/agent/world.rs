@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     future::ready,
     net::{SocketAddr, UdpSocket},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -64,7 +67,11 @@ pub(crate) struct Answer {
 }
 
 /// Connects without entering any namespace.
-struct Plain;
+#[derive(Default)]
+struct Plain {
+    /// How often it was asked whose a listener of the host is.
+    n_confirmed: AtomicUsize,
+}
 
 /// Room for all pods of any test that is not about it.
 const PAGE_BYTES: usize = 1 << 20;
@@ -129,7 +136,7 @@ impl Agent {
             body: 64 << 10,
             in_flight: 256 << 10,
         };
-        let scraper = Scraper::new(Arc::new(Plain), limits).unwrap();
+        let scraper = Scraper::new(Arc::new(Plain::default()), limits).unwrap();
         let limits = merge::Limits { samples: 100, ..merge::Limits::default() };
         let pages = Arc::new(Pages::new(Arc::clone(&scraper), limits, page_bytes));
         let readiness = Readiness::default();
@@ -236,10 +243,14 @@ impl Dial for Plain {
         })
     }
 
-    /// By an owner whose uid is this, the listener was sold during the scrape.
+    /// By an owner whose uid is `sold`, the listener was sold during the scrape; by one whose uid is `leased`,
+    /// after it was confirmed once.
     fn confirm(&self, _: Cookie, _: SocketAddr, owner: Option<PodUid>) -> Confirming<'_> {
         let sold = ConnectError::Refused(Refusal::ForeignHolder { pid: 7 });
-        let is_sold = owner.is_some_and(|owner| owner.as_str() == "sold");
+        let is_sold = owner.is_some_and(|owner| {
+            let n = self.n_confirmed.fetch_add(1, Ordering::Relaxed);
+            owner.as_str() == "sold" || owner.as_str() == "leased" && n > 0
+        });
         Box::pin(ready(if is_sold { Err(sold) } else { Ok(()) }))
     }
 }
