@@ -13,3 +13,13 @@ pub fn chain(error: &dyn Error) -> String {
     }
     line
 }
+
+/// What is below all layers, where each repeats what the next one says.
+#[must_use]
+pub fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root
+}

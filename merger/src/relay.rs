@@ -62,17 +62,21 @@ async fn hear(node: &Node, publish: &Sender, has_told: &mut bool) -> Result<(), 
 }
 
 /// Leaves the Secrets that are known where a watcher that was started again cannot read them, as one that goes
-/// on does. One that it has read and that is of no use is known to be so.
+/// on does, marked as old. One that it has read and that is of no use is known to be so, and so is one that there
+/// is not.
 fn carry_over(before: Option<&Known>, new: &mut Known) {
     let Some(before) = before else { return };
-    let is_carried = |read: &Result<_, Unread>| {
-        read.as_ref().is_err_and(|why| !matches!(why, Unread::Unusable(_)))
-    };
-    let unread = new.secrets.iter().filter(|(_, read)| is_carried(read));
-    let unread: Vec<_> = unread.map(|(name, _)| name.clone()).collect();
-    for name in unread {
-        if let Some(known @ Ok(_)) = before.secrets.get(&name) {
-            Arc::make_mut(&mut new.secrets).insert(name, known.clone());
+    let unread = new.secrets.iter().filter_map(|(name, read)| {
+        let why = *read.as_ref().err()?;
+        (!matches!(why, Unread::Unusable(_) | Unread::Missing)).then(|| (name.clone(), why))
+    });
+    let unread: Vec<_> = unread.collect();
+    for (name, why) in unread {
+        if let Some(Ok(known)) = before.secrets.get(&name) {
+            let known = known.clone();
+            let is_asked_for = why == Unread::NotYet;
+            let known = if is_asked_for { known } else { known.unread_since(why) };
+            Arc::make_mut(&mut new.secrets).insert(name, Ok(known));
         }
     }
 }
@@ -99,7 +103,7 @@ mod tests {
     fn known(read: &[(&str, Result<&str, Unread>)]) -> Known {
         let secret = |token: &str| {
             let identity = Identity::Bearer(Hidden(token.as_bytes().to_vec()));
-            Secret { identity: Some(identity), ca: None }
+            Secret { identity: Some(identity), ca: None, stale: None }
         };
         let named = |name: &str| SecretRef { namespace: "ns".to_owned(), name: name.to_owned() };
         let secrets = read.iter().map(|(name, read)| (named(name), read.map(secret)));
@@ -112,6 +116,7 @@ mod tests {
             ("away", Ok("1")),
             ("late", Ok("2")),
             ("useless", Ok("3")),
+            ("deleted", Ok("3")),
             ("rotated", Ok("4")),
             ("unnamed", Ok("5")),
             ("never", Err(Unread::Missing)),
@@ -121,6 +126,7 @@ mod tests {
             ("away", Err(Unread::Away)),
             ("late", Err(Unread::NotYet)),
             ("useless", useless),
+            ("deleted", Err(Unread::Missing)),
             ("rotated", Ok("five")),
             ("never", Err(Unread::Forbidden)),
             ("new", Err(Unread::NotYet)),
@@ -130,14 +136,20 @@ mod tests {
         // As it crosses from one process to the other.
         new = protocol::read(&protocol::to_bytes(&new)).unwrap();
         carry_over(Some(&before), &mut new);
-        let expected = known(&[
+        let mut expected = known(&[
             ("away", Ok("1")),
             ("late", Ok("2")),
             ("useless", useless),
+            ("deleted", Err(Unread::Missing)),
             ("rotated", Ok("five")),
             ("never", Err(Unread::Forbidden)),
             ("new", Err(Unread::NotYet)),
         ]);
+        let secrets = Arc::make_mut(&mut expected.secrets);
+        for (name, read) in secrets.iter_mut().filter(|(name, _)| name.name == "away") {
+            *read = read.clone().map(|old| old.unread_since(Unread::Away));
+            assert!(read.is_ok(), "{name}");
+        }
         assert_eq!(new, expected);
     }
 }

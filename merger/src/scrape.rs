@@ -272,8 +272,9 @@ impl Scraper {
         let stream = Metered::for_body(stream, limit);
         let allowance = self.budget.of(netns);
         let authorization = credential.authorization.as_ref();
+        let stale = credential.stale;
         let exchange =
-            Exchange { source, address, accept, authorization, patience, limit, allowance };
+            Exchange { source, address, accept, authorization, stale, patience, limit, allowance };
         let page = match source.scheme {
             Scheme::Http => exchange.over(stream).await,
             Scheme::Https => {

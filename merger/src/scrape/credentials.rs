@@ -34,13 +34,15 @@ pub(super) struct Credential {
     pub(super) authorization: Option<HeaderValue>,
     /// For sources that speak TLS.
     pub(super) tls: Tls,
+    /// [`Secret::stale`].
+    pub(super) stale: Option<Unread>,
 }
 
 // === impl Credentials ===
 
 impl Credentials {
     pub(super) fn new() -> Result<Self, rustls::Error> {
-        let bare = Credential { authorization: None, tls: Tls::new()? };
+        let bare = Credential { authorization: None, tls: Tls::new()?, stale: None };
         Ok(Self { bare: Arc::new(bare), known: Mutex::default() })
     }
 
@@ -72,13 +74,13 @@ impl Credentials {
         ready.map_err(|why| Error::Secret { secret: secret.clone(), why })
     }
 
-    fn made(&self, Secret { identity, ca }: &Secret) -> Result<Credential, Fault> {
+    fn made(&self, Secret { identity, ca, stale }: &Secret) -> Result<Credential, Fault> {
         let authorization = identity.as_ref().map(header).transpose()?;
         let tls = match ca {
             None => self.bare.tls.clone(),
             Some(Hidden(ca)) => Tls::trusting(ca).map_err(|_| Fault::Ca)?,
         };
-        Ok(Credential { authorization, tls })
+        Ok(Credential { authorization, tls, stale: *stale })
     }
 }
 
@@ -109,7 +111,7 @@ mod tests {
     }
 
     fn bearer(token: &str) -> Secret {
-        Secret { identity: Some(Identity::Bearer(hidden(token))), ca: None }
+        Secret { identity: Some(Identity::Bearer(hidden(token))), ca: None, stale: None }
     }
 
     #[track_caller]
@@ -129,8 +131,11 @@ mod tests {
     fn a_source_is_asked_with_the_newest_of_what_it_names_and_else_not_at_all() {
         let credentials = Credentials::new().unwrap();
         check(&credentials, "a", Err(Unread::NotYet));
-        let login =
-            Secret { identity: Some(Identity::Basic(hidden("Aladdin:open sesame"))), ca: None };
+        let login = Secret {
+            identity: Some(Identity::Basic(hidden("Aladdin:open sesame"))),
+            ca: None,
+            stale: None,
+        };
         let told = [
             (name("a"), Ok(bearer("one"))),
             (name("b"), Ok(login)),
@@ -165,7 +170,7 @@ mod tests {
         let credentials = Credentials::new().unwrap();
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for ca in ["", "hunter2", broken] {
-            let secret = Secret { identity: None, ca: Some(hidden(ca)) };
+            let secret = Secret { identity: None, ca: Some(hidden(ca)), stale: None };
             credentials.tell(&Arc::new([(name("a"), Ok(secret))].into()));
             check(&credentials, "a", Err(Unread::Unusable(Fault::Ca)));
         }

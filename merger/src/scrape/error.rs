@@ -59,13 +59,16 @@ pub enum Error {
     /// It does not let in who asks.
     #[error(
         "answered with HTTP status {status}: it does not let in who shows what Secret {secret} has, of which \
-         that is its token, else its username and password"
+         that is its token, else its username and password{}",
+        stale.map(|why| format!("; that may be an old one, as it could not be read again: {why}")).unwrap_or_default()
     )]
     NotLetIn {
         /// 401 or 403.
         status: StatusCode,
         /// The Secret that it was asked with.
         secret: SecretRef,
+        /// Why that could not be read again, if it could not.
+        stale: Option<Unread>,
     },
     /// Too slow.
     #[error("no whole answer within {0:?}")]
@@ -114,10 +117,12 @@ impl Error {
     }
 
     /// What a status but 200 says of `source`. A sidecar's is asked with nothing, and so is what is probed.
-    pub(super) fn of_status(status: StatusCode, source: &Source) -> Self {
+    pub(super) fn of_status(status: StatusCode, source: &Source, stale: Option<Unread>) -> Self {
         let is_shut = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         match (&source.secret, &source.reason) {
-            (Some(secret), _) if is_shut => Self::NotLetIn { status, secret: secret.clone() },
+            (Some(secret), _) if is_shut => {
+                Self::NotLetIn { status, secret: secret.clone(), stale }
+            }
             (None, Reason::Sidecar(_) | Reason::Probe) => Self::Status(status),
             (None, _) if is_shut => Self::Unauthorized(status),
             _ => Self::Status(status),

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     exposition::{Format, negotiate},
-    target::Source,
+    target::{Source, secret::Unread},
 };
 
 /// What is asked, and what the answer may take.
@@ -33,6 +33,8 @@ pub(super) struct Exchange<'a> {
     pub(super) accept: &'static str,
     /// Who asks, where the source is to be shown that.
     pub(super) authorization: Option<&'a HeaderValue>,
+    /// Why that may be an old one, if it may.
+    pub(super) stale: Option<Unread>,
     /// How long the reader waits, for the source to know.
     pub(super) patience: Duration,
     /// The most bytes of the decompressed body.
@@ -47,7 +49,8 @@ impl Exchange<'_> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let Self { source, address, accept, authorization, patience, limit, allowance } = self;
+        let Self { source, address, accept, authorization, stale, patience, limit, allowance } =
+            self;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut connection = pin!(connection.fuse());
         let page = {
@@ -58,7 +61,7 @@ impl Exchange<'_> {
                 }
                 let response = sender.send_request(request).await?;
                 if response.status() != StatusCode::OK {
-                    return Err(Error::of_status(response.status(), source));
+                    return Err(Error::of_status(response.status(), source, stale));
                 }
                 page(response, limit, allowance).await
             });

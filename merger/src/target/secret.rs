@@ -45,6 +45,8 @@ pub struct Secret {
     /// The authorities that vouch for a server's certificate, in PEM. They are no secret, and are
     /// printed nowhere all the same.
     pub ca: Option<Hidden>,
+    /// Why it could not be read again since, if it could not: it may be another one by now.
+    pub stale: Option<Unread>,
 }
 
 /// As whom a source is asked: `Authorization` of RFC 9110, section 11.6.2.
@@ -219,11 +221,17 @@ impl Secret {
             (None, None, None) => None,
             (None, _, _) => return Err(Fault::HalfLogin),
         };
-        let secret = Self { identity, ca };
+        let secret = Self { identity, ca, stale: None };
         if secret.identity.is_none() && secret.ca.is_none() {
             return Err(Fault::Nothing);
         }
         Ok(secret)
+    }
+
+    /// The same, which could not be read again.
+    #[must_use]
+    pub fn unread_since(self, why: Unread) -> Self {
+        Self { stale: Some(why), ..self }
     }
 }
 

@@ -150,6 +150,20 @@ async fn who_is_not_shown_it_is_told_of_by_what_to_do() {
 }
 
 #[tokio::test]
+async fn who_is_shown_an_old_one_and_does_not_take_it_is_told_of_as_that() {
+    let application = guarded("Bearer new");
+    let keys = Keys { token: Some(hidden(MARK)), ..Keys::default() };
+    let old = Secret::of(keys).unwrap().unread_since(Unread::Status(500));
+    let served = page(secret_source(&application, Scheme::Http), secrets(Ok(old))).await;
+    assert_eq!(
+        failure_of(&served),
+        "answered with HTTP status 401 Unauthorized: it does not let in who shows what Secret ns/metrics has, \
+         of which that is its token, else its username and password; that may be an old one, as it could not \
+         be read again: the API server answers with HTTP status 500 where it is asked for it"
+    );
+}
+
+#[tokio::test]
 async fn a_secret_that_is_not_known_is_no_reason_to_ask_without() {
     for (why, shown) in [
         (None, "it is not read yet (of one namespace 32 are read, of a node 128)"),

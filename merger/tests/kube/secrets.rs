@@ -64,7 +64,7 @@ fn name(name: &str) -> SecretRef {
 
 fn bearer(token: &str) -> Secret {
     let identity = Identity::Bearer(Hidden(token.as_bytes().to_vec()));
-    Secret { identity: Some(identity), ca: None }
+    Secret { identity: Some(identity), ca: None, stale: None }
 }
 
 #[track_caller]
@@ -94,7 +94,7 @@ async fn only_what_is_named_where_it_may_be_named_is_asked_for() {
     world.pass(200).await;
     world.double.check();
     let basic = Identity::Basic(Hidden(b"me:hunter2".to_vec()));
-    let login = Ok(Secret { identity: Some(basic), ca: None });
+    let login = Ok(Secret { identity: Some(basic), ca: None, stale: None });
     check(&world, &[("login", login), ("metrics", Ok(bearer(MARK)))]);
     world.check_published(&[&["shop/a a", "shop/b b", "shop/c c", "shop/e e", "web/d d"]]);
     world.check_log(&[
@@ -184,15 +184,107 @@ async fn a_server_that_cannot_give_it_out_changes_nothing() {
     let many = std::iter::repeat_n(vec![b' '; 1 << 20].into(), 5);
     then.push(on(&get("metrics"), Answer::plays([Play::Many(Box::new(many))])));
     let world = start(script(&[one()], then)).await;
-    world.pass(290).await;
-    for _ in 0..50 {
+    world.pass(235).await;
+    let mut said = Vec::new();
+    for _ in 0..100 {
         if world.double.is_done() {
             break;
         }
         world.pass(5).await;
-        check(&world, &[("metrics", Ok(bearer(MARK)))]);
+        let stale = world.known().secrets[&name("metrics")].as_ref().unwrap().stale;
+        check(&world, &[("metrics", Ok(Secret { stale, ..bearer(MARK) }))]);
+        said.extend(stale);
     }
     world.double.check();
+    said.dedup();
+    for why in [Unread::Status(500), Unread::Status(503), Unread::Forbidden, Unread::Missing] {
+        assert!(said.contains(&why), "{said:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_the_server_cannot_decrypt_holds_up_no_other_and_the_log_says_so() {
+    let broken = naming("b", "shop", json!({"merger.io/secret": "broken"}));
+    let cannot = || Answer::status(500, status(500, "InternalError", MARK));
+    let then = vec![
+        on(&get("broken"), cannot()),
+        on(&get("metrics"), Answer::ok(token(MARK_64))),
+        on(&get("broken"), cannot()),
+        on(&get("broken"), Answer::ok(token(MARK_64))),
+    ];
+    let world = start(script(&[one(), broken], then)).await;
+    world.pass(1).await;
+    check(&world, &[("broken", Err(Unread::Status(500))), ("metrics", Ok(bearer(MARK)))]);
+    world.pass(45).await;
+    check(&world, &[("broken", Ok(bearer(MARK))), ("metrics", Ok(bearer(MARK)))]);
+    world.double.check();
+    world.check_log(&[
+        "INFO pods are known n_pods=2 n_skipped=0",
+        "WARN a Secret is not read: the API server answers with HTTP status 500 where it is asked for it \
+         secret=shop/broken",
+        "INFO a Secret is read secret=shop/metrics",
+        "INFO a Secret is read secret=shop/broken",
+    ]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_for_secrets_is_told_of_once_and_so_is_its_return() {
+    let then = vec![
+        on(&get("metrics"), Answer::status(429, status(429, "TooManyRequests", MARK))),
+        on(&get("metrics"), Answer::status(429, status(429, "TooManyRequests", MARK))),
+        on(&get("metrics"), Answer::status(401, status(401, "Unauthorized", MARK))),
+        on(&get("metrics"), Answer::plays([Play::Reset])),
+        on(&get("metrics"), Answer::ok(token(MARK_64))),
+    ];
+    let world = start(script(&[one()], then)).await;
+    world.pass(30).await;
+    check(&world, &[("metrics", Ok(bearer(MARK)))]);
+    world.double.check();
+    let log = world.log();
+    let [_, busy, unknown, away, back, read] = log.as_slice() else { panic!("{log:#?}") };
+    assert_eq!(
+        busy,
+        "WARN the API server does not answer for Secrets; those that are known stay \
+         why=\"HTTP status 429 Too Many Requests\""
+    );
+    assert!(unknown.starts_with("WARN the API server does not know this token"), "{unknown}");
+    assert!(unknown.ends_with("why=\"HTTP status 401 Unauthorized\""), "{unknown}");
+    let away_why = away.split_once("those that are known stay why=");
+    assert!(away_why.is_some_and(|(_, why)| why.len() > 4), "{away}");
+    assert!(back.starts_with("INFO the API server answers for Secrets again seconds="), "{back}");
+    assert_eq!(read, "INFO a Secret is read secret=shop/metrics");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_deleted_is_forgotten_when_it_is_said_twice() {
+    let missing = || Answer::status(404, status(404, "NotFound", MARK));
+    let then = vec![
+        on(&get("metrics"), Answer::ok(token(MARK_64))),
+        on(&get("metrics"), missing()),
+        on(&get("metrics"), missing()),
+    ];
+    let world = start(script(&[one()], then)).await;
+    world.pass(1).await;
+    check(&world, &[("metrics", Ok(bearer(MARK)))]);
+    world.pass(240).await;
+    while !world.double.is_done() {
+        let known = world.known();
+        let known = known.secrets[&name("metrics")].as_ref();
+        assert_eq!(known.map(|known| &known.identity), Ok(&bearer(MARK).identity));
+        world.pass(1).await;
+    }
+    world.pass(1).await;
+    check(&world, &[("metrics", Err(Unread::Missing))]);
+    let log = world.log();
+    let [_, read, refused, forgotten] = log.as_slice() else { panic!("{log:#?}") };
+    assert_eq!(read, "INFO a Secret is read secret=shop/metrics");
+    assert!(
+        refused.starts_with("WARN a Secret is not read: the API server knows none"),
+        "{refused}"
+    );
+    let expected =
+        "WARN what was read of a Secret is forgotten: the API server knows none of that name";
+    assert!(forgotten.starts_with(expected), "{forgotten}");
 }
 
 #[tokio::test(start_paused = true)]

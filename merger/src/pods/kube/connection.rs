@@ -142,7 +142,7 @@ impl Connection {
     fn failed(&self, error: &(dyn Error + 'static)) {
         // One that tells too much at a time is there.
         if !matches!(Broken::below(error), Some(Broken::LargePage(_))) {
-            self.bad(Trouble::Away, &root(error).to_string());
+            self.bad(Trouble::Away, &cause::root(error).to_string());
         }
     }
 
@@ -195,13 +195,4 @@ fn limited(
             }
         }
     })
-}
-
-/// What is below all layers, each of which repeats what the next one says.
-fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root
 }

@@ -13,6 +13,8 @@ pub(super) enum Subject {
     Pods,
     /// All `PodMonitor`s.
     Monitors,
+    /// The Secrets that pods name, each by its name.
+    Secrets,
 }
 
 /// What is wrong with the API server, or with what it thinks of this agent.
@@ -52,6 +54,9 @@ impl Trouble {
             (Self::Away, Subject::Monitors) => {
                 "the API server does not answer for PodMonitors; those that are known stay"
             }
+            (Self::Away, Subject::Secrets) => {
+                "the API server does not answer for Secrets; those that are known stay"
+            }
             (Self::Unknown, Subject::Pods) => {
                 "the API server does not know this token or certificate, which is read anew now; \
                  the pods that are known stay"
@@ -59,6 +64,10 @@ impl Trouble {
             (Self::Unknown, Subject::Monitors) => {
                 "the API server does not know this token or certificate, which is read anew now; \
                  the PodMonitors that are known stay"
+            }
+            (Self::Unknown, Subject::Secrets) => {
+                "the API server does not know this token or certificate, which is read anew now; \
+                 the Secrets that are known stay"
             }
             (Self::Forbidden, Subject::Pods) => {
                 "the API server does not tell of pods: grant list and watch of pods to this service \
@@ -68,6 +77,10 @@ impl Trouble {
                 "the API server does not tell of PodMonitors: grant list and watch of podmonitors in \
                  monitoring.coreos.com to this service account, by a ClusterRole, or run with \
                  --pod-monitors=false; pods are read as they ask for it themselves"
+            }
+            // That is a matter of each name, and told of by it.
+            (Self::Forbidden, Subject::Secrets) => {
+                "the API server gives out no Secrets; those that are known stay"
             }
         }
     }
@@ -102,6 +115,7 @@ impl Contact {
         match self.subject {
             Subject::Pods => info!(seconds, "the API server is back"),
             Subject::Monitors => info!(seconds, "the API server tells of PodMonitors again"),
+            Subject::Secrets => info!(seconds, "the API server answers for Secrets again"),
         }
         Some(away)
     }

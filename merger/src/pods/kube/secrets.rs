@@ -5,7 +5,8 @@
 //! minutes: a watch would have to be one for each, as rights on single names go no further. One is asked for
 //! at a time.
 //!
-//! What was read stays while it cannot be read again, and is forgotten when no pod names it.
+//! What was read stays while it cannot be read again, marked as old. It is forgotten when no pod names it, or
+//! when the API server says twice in a row that there is none.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,10 +21,15 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
 use self::{
-    request::{Answer, ask},
-    shelf::Shelf,
+    request::{Answer, Lapse, ask},
+    shelf::{News, Shelf},
 };
-use super::{access::Access, backoff::Backoff, until};
+use super::{
+    access::Access,
+    backoff::Backoff,
+    contact::{Contact, Subject},
+    until,
+};
 use crate::{
     pods::{Known, Reader, Sender},
     target::{
@@ -54,6 +60,7 @@ pub fn beside(
         allowed,
         client: None,
         shelf: Shelf::default(),
+        contact: Contact::new(Subject::Secrets),
         backoff: Backoff::default(),
         pause: None,
         hold: None,
@@ -68,6 +75,8 @@ struct Keeper {
     /// What they are asked by; none before the first, and after one that was not answered.
     client: Option<Client>,
     shelf: Shelf,
+    /// Whether the API server answers for any.
+    contact: Contact,
     backoff: Backoff,
     /// Until when none is asked for.
     pause: Option<Instant>,
@@ -136,6 +145,9 @@ impl Keeper {
 
     fn take(&mut self, secret: &SecretRef, answer: Answer) {
         self.pause = None;
+        if !matches!(answer, Answer::Away(_)) {
+            self.contact.good();
+        }
         match answer {
             Answer::Read(read) => {
                 let fault = read.as_ref().err().copied();
@@ -145,14 +157,14 @@ impl Keeper {
                     (false, _) => debug!(%secret, "a Secret is as it was"),
                 }
             }
-            Answer::Refused(why) => {
-                if self.shelf.refused(secret, why) {
-                    warn!(%secret, "a Secret is not read: {why}");
-                }
-            }
-            Answer::Away => {
-                debug!(%secret, "the API server could not be asked for a Secret");
-                self.shelf.away(secret);
+            Answer::Refused(why) => match self.shelf.refused(secret, why) {
+                News::Refused => warn!(%secret, "a Secret is not read: {why}"),
+                News::Forgotten => warn!(%secret, "what was read of a Secret is forgotten: {why}"),
+                News::None => debug!(%secret, "still, a Secret is not read: {why}"),
+            },
+            Answer::Away(Lapse { trouble, why, unread }) => {
+                self.contact.bad(trouble, &why);
+                self.shelf.away(secret, unread);
                 self.pause = Some(self.backoff.failed());
             }
         }

@@ -48,7 +48,7 @@ mod tests {
         let text = r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"m","annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"data\":{\"token\":\"eHh4\"}}"}},"data":{"namespace":"c2hvcA==","tls.key":"c2VjcmV0","token":"YWJj"},"type":"kubernetes.io/service-account-token"}"#;
         let secret = read(text.as_bytes()).unwrap();
         let bearer = Identity::Bearer(Hidden(b"abc".to_vec()));
-        assert_eq!(secret, Secret { identity: Some(bearer), ca: None });
+        assert_eq!(secret, Secret { identity: Some(bearer), ca: None, stale: None });
         let login = r#"{"data":{"username":"bWU=","password":"cGE6c3M="}}"#;
         let basic = Identity::Basic(Hidden(b"me:pa:ss".to_vec()));
         assert_eq!(read(login.as_bytes()).unwrap().identity, Some(basic));

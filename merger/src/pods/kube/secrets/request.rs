@@ -11,7 +11,10 @@ use kube::{Client, client::Body};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{super::access::Access, object};
+use super::{
+    super::{access::Access, contact::Trouble},
+    object,
+};
 use crate::{
     cause,
     target::secret::{Secret, SecretRef, Unread},
@@ -32,8 +35,18 @@ pub(super) enum Answer {
     Read(Result<Secret, Unread>),
     /// The API server has said that it gives out none.
     Refused(Unread),
-    /// It has said nothing, or does not know who asks.
-    Away,
+    /// It has said nothing, or nothing of this one.
+    Away(Lapse),
+}
+
+/// Why the API server has said nothing of any Secret.
+#[derive(Debug)]
+pub(super) struct Lapse {
+    pub(super) trouble: Trouble,
+    /// For people: nothing of an answer's body.
+    pub(super) why: String,
+    /// For the source that is to be asked with it.
+    pub(super) unread: Unread,
 }
 
 /// Asks for it, and gives back the client for the next one: none where what opens the API server is to be
@@ -49,18 +62,28 @@ pub(super) async fn ask(
         None => match tokio::task::spawn_blocking(move || access.client()).await {
             Ok(Ok(client)) => client,
             Ok(Err(error)) => {
+                // A kubeconfig that cannot be read may be quoted in it.
                 debug!(error = cause::chain(&error), "the API server cannot be asked");
-                return (None, Answer::Away);
+                return (None, unopened());
             }
             Err(error) => {
                 debug!(%error, "the API server cannot be asked");
-                return (None, Answer::Away);
+                return (None, unopened());
             }
         },
     };
-    let answer = timeout(PATIENCE, answer(&client, secret)).await.unwrap_or(Answer::Away);
-    let client = (!matches!(answer, Answer::Away)).then_some(client);
+    let answer = timeout(PATIENCE, answer(&client, secret)).await;
+    let answer = answer.unwrap_or_else(|_| away(format!("no whole answer within {PATIENCE:?}")));
+    let client = (!matches!(answer, Answer::Away(_))).then_some(client);
     (client, answer)
+}
+
+fn away(why: String) -> Answer {
+    Answer::Away(Lapse { trouble: Trouble::Away, why, unread: Unread::Away })
+}
+
+fn unopened() -> Answer {
+    away("the kubeconfig, or the token of the service account, cannot be read now".to_owned())
 }
 
 async fn answer(client: &Client, SecretRef { namespace, name }: &SecretRef) -> Answer {
@@ -73,16 +96,20 @@ async fn answer(client: &Client, SecretRef { namespace, name }: &SecretRef) -> A
         Ok(response) => response,
         Err(error) => {
             debug!(error = cause::chain(&error), "the API server does not answer");
-            return Answer::Away;
+            return away(cause::root(&error).to_string());
         }
     };
-    match response.status().as_u16() {
-        200 => {}
-        404 => return Answer::Refused(Unread::Missing),
-        403 => return Answer::Refused(Unread::Forbidden),
-        // Of 401 the watch of the pods tells.
-        401 | 429 | 500.. => return Answer::Away,
-        status => return Answer::Refused(Unread::Status(status)),
+    let status = response.status();
+    match (status.as_u16(), Trouble::of_status(status.as_u16())) {
+        (200, _) => {}
+        (404, _) => return Answer::Refused(Unread::Missing),
+        (403, _) => return Answer::Refused(Unread::Forbidden),
+        // Of the server's errors that may be this one's alone, as that it cannot be decrypted is.
+        (code @ (401 | 429), Some(trouble)) => {
+            let why = format!("HTTP status {status}");
+            return Answer::Away(Lapse { trouble, why, unread: Unread::Status(code) });
+        }
+        (code, _) => return Answer::Refused(Unread::Status(code)),
     }
     match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
         Ok(body) => Answer::Read(object::read(&body.to_bytes())),
@@ -91,7 +118,7 @@ async fn answer(client: &Client, SecretRef { namespace, name }: &SecretRef) -> A
         }
         Err(error) => {
             debug!(error = cause::chain(&*error), "the API server's answer broke off");
-            Answer::Away
+            away(format!("its answer broke off: {}", cause::root(&*error)))
         }
     }
 }

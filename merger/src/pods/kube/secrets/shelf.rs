@@ -39,6 +39,17 @@ struct Held {
     refused: Option<Unread>,
 }
 
+/// Whether a refusal is worth a line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It is the same as before.
+    None,
+    /// It is another one than before, or the first.
+    Refused,
+    /// By it, what was read is forgotten.
+    Forgotten,
+}
+
 // === impl Shelf ===
 
 impl Shelf {
@@ -82,30 +93,39 @@ impl Shelf {
         self.set(secret, read)
     }
 
-    /// It was not given out. What was read before stays. Whether that is news.
-    pub(super) fn refused(&mut self, secret: &SecretRef, why: Unread) -> bool {
-        let Some(held) = self.held.get_mut(secret) else { return false };
+    /// It was not given out. What was read before stays, unless there is none of that name any more: that is
+    /// believed where it is said twice in a row, since one may be deleted to be made anew.
+    pub(super) fn refused(&mut self, secret: &SecretRef, why: Unread) -> News {
+        let Some(held) = self.held.get_mut(secret) else { return News::None };
         let longest = AGAIN.min(REFUSED * 2_u32.saturating_pow(held.n_refused));
         held.due = Instant::now() + longest.mul_f64(0.5 + 0.5 * chance());
         held.n_refused = held.n_refused.saturating_add(1);
         let is_news = held.refused.replace(why) != Some(why);
+        let is_known = matches!(self.secrets.get(secret), Some(Ok(_)));
+        if is_known && !is_news && why == Unread::Missing {
+            self.set(secret, Err(why));
+            return News::Forgotten;
+        }
         self.lack(secret, why);
-        is_news
+        if is_news { News::Refused } else { News::None }
     }
 
     /// There is nobody to answer. What was read before stays, and others that are due come first, as it may be
     /// this one that cannot be given out.
-    pub(super) fn away(&mut self, secret: &SecretRef) {
+    pub(super) fn away(&mut self, secret: &SecretRef, why: Unread) {
         if let Some(held) = self.held.get_mut(secret) {
             held.due = Instant::now();
-            self.lack(secret, Unread::Away);
+            self.lack(secret, why);
         }
     }
 
+    /// Marks what is known as old, or says why nothing is.
     fn lack(&mut self, secret: &SecretRef, why: Unread) {
-        if !matches!(self.secrets.get(secret), Some(Ok(_))) {
-            self.set(secret, Err(why));
-        }
+        let read = match self.secrets.get(secret) {
+            Some(Ok(known)) => Ok(known.clone().unread_since(why)),
+            _ => Err(why),
+        };
+        self.set(secret, read);
     }
 
     fn set(&mut self, secret: &SecretRef, read: Result<Secret, Unread>) -> bool {

@@ -37,7 +37,7 @@ fn shop() -> BTreeSet<String> {
 
 fn bearer(token: &str) -> Secret {
     let identity = Identity::Bearer(Hidden(token.as_bytes().to_vec()));
-    Secret { identity: Some(identity), ca: None }
+    Secret { identity: Some(identity), ca: None, stale: None }
 }
 
 #[test]
@@ -74,13 +74,16 @@ async fn what_was_read_stays_until_it_is_read_again_or_named_by_nobody() {
     assert_eq!(shelf.secrets()[&one], Err(Unread::NotYet));
     assert!(shelf.read(&one, Ok(bearer("1"))));
     assert!(!shelf.read(&one, Ok(bearer("1"))), "it is as it was");
-    assert!(shelf.refused(&two, Unread::Forbidden));
+    assert_eq!(shelf.refused(&two, Unread::Forbidden), News::Refused);
     assert!(shelf.is_complete());
-    assert!(!shelf.refused(&two, Unread::Forbidden), "it was told");
+    assert_eq!(shelf.refused(&two, Unread::Forbidden), News::None, "it was told");
     assert_eq!(shelf.secrets()[&two], Err(Unread::Forbidden));
-    // It stays while it is refused, and while nobody answers.
-    assert!(shelf.refused(&one, Unread::Missing));
-    shelf.away(&one);
+    // It stays while it is refused, and while nobody answers, and it is said why it may be old.
+    assert_eq!(shelf.refused(&one, Unread::Forbidden), News::Refused);
+    assert_eq!(shelf.secrets()[&one], Ok(bearer("1").unread_since(Unread::Forbidden)));
+    shelf.away(&one, Unread::Away);
+    assert_eq!(shelf.secrets()[&one], Ok(bearer("1").unread_since(Unread::Away)));
+    assert!(shelf.read(&one, Ok(bearer("1"))), "it is not old any more");
     assert_eq!(shelf.secrets()[&one], Ok(bearer("1")));
     // One that is of no use takes its place.
     let fault = Unread::Unusable(Fault::LineBreak);
@@ -90,6 +93,30 @@ async fn what_was_read_stays_until_it_is_read_again_or_named_by_nobody() {
     assert_eq!(shelf.secrets().keys().collect::<Vec<_>>(), [&two]);
     assert!(!shelf.read(&one, Ok(bearer("1"))), "it came late");
     assert_eq!(shelf.secrets().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_said_twice_not_to_be_there_is_forgotten() {
+    let one = secret("shop", "one");
+    let mut shelf = Shelf::default();
+    shelf.keep(&[one.clone()].into());
+    let known = |shelf: &Shelf| shelf.secrets()[&one].clone();
+    shelf.read(&one, Ok(bearer("1")));
+    let old = Ok(bearer("1").unread_since(Unread::Missing));
+    // Deleted, and made anew.
+    assert_eq!(shelf.refused(&one, Unread::Missing), News::Refused);
+    assert_eq!(known(&shelf), old);
+    shelf.read(&one, Ok(bearer("1")));
+    assert_eq!(shelf.refused(&one, Unread::Missing), News::Refused);
+    assert_eq!(known(&shelf), old);
+    // Another answer in between tells nothing of it.
+    assert_eq!(shelf.refused(&one, Unread::Forbidden), News::Refused);
+    assert_eq!(shelf.refused(&one, Unread::Missing), News::Refused);
+    assert_eq!(known(&shelf), old);
+    assert_eq!(shelf.refused(&one, Unread::Missing), News::Forgotten);
+    assert_eq!(known(&shelf), Err(Unread::Missing));
+    assert_eq!(shelf.refused(&one, Unread::Missing), News::None);
+    assert!(shelf.read(&one, Ok(bearer("1"))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,7 +144,7 @@ async fn one_that_cannot_be_given_out_lets_the_others_go_first() {
     shelf.keep(&[one.clone(), two.clone()].into());
     assert_eq!(shelf.next().unwrap().0, &one);
     tokio::time::advance(Duration::from_secs(1)).await;
-    shelf.away(&one);
+    shelf.away(&one, Unread::Away);
     assert_eq!(shelf.next().unwrap().0, &two);
     assert_eq!(shelf.secrets()[&one], Err(Unread::Away));
 }
