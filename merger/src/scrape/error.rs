@@ -56,6 +56,12 @@ pub enum Error {
          username and a password"
     )]
     Unauthorized(StatusCode),
+    /// It wants to know who asks, and whoever made the `PodMonitor` that asks for it has no Secret of the pod.
+    #[error(
+        "answered with HTTP status {0}: what a PodMonitor asks for is asked with no Secret: have the pod ask for \
+         this page by the annotation merger.io/endpoints, with {SECRET}"
+    )]
+    UnauthorizedMonitor(StatusCode),
     /// It does not let in who asks.
     #[error(
         "answered with HTTP status {status}: it does not let in who shows what Secret {secret} has, of which \
@@ -124,6 +130,7 @@ impl Error {
                 Self::NotLetIn { status, secret: secret.clone(), stale }
             }
             (None, Reason::Sidecar(_) | Reason::Probe) => Self::Status(status),
+            (None, Reason::Monitor(_)) if is_shut => Self::UnauthorizedMonitor(status),
             (None, _) if is_shut => Self::Unauthorized(status),
             _ => Self::Status(status),
         }
@@ -141,7 +148,10 @@ impl Error {
             Self::Secret { .. } => "secret",
             Self::Deadline(_) => "deadline",
             Self::Gone(_) => "gone",
-            Self::Status(_) | Self::Unauthorized(_) | Self::NotLetIn { .. } => "status",
+            Self::Status(_)
+            | Self::Unauthorized(_)
+            | Self::UnauthorizedMonitor(_)
+            | Self::NotLetIn { .. } => "status",
             Self::TooLarge { .. } => "too_large",
             Self::Busy => "busy",
             Self::Content(_) => "content",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use merger::target::{
-    Scheme, Source,
+    Reason, Scheme, Source,
     secret::{Fault, Hidden, Keys, Secret, SecretRef, Secrets, Unread},
 };
 use rcgen::{
@@ -140,6 +140,12 @@ async fn who_is_not_shown_it_is_told_of_by_what_to_do() {
          has a token, or a username and a password"
     );
     assert!(!application.request().contains("authorization"), "it has not asked for that");
+    let monitored = Source { reason: Reason::Monitor("ns/m".to_owned()), ..source.clone() };
+    assert_eq!(
+        failure_of(&page(monitored, token(MARK)).await),
+        "answered with HTTP status 401 Unauthorized: what a PodMonitor asks for is asked with no Secret: have \
+         the pod ask for this page by the annotation merger.io/endpoints, with merger.io/secret"
+    );
     let served = page(Source { secret: Some(name()), ..source }, token("another")).await;
     let reason = failure_of(&served);
     assert!(
