@@ -1,7 +1,12 @@
 //! Applications that want to know who asks, and certificates that somebody has to vouch for: real servers,
 //! over real TLS.
 
-use std::sync::Arc;
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use merger::target::{
@@ -262,6 +267,45 @@ async fn a_certificate_that_vouches_for_itself_is_taken_where_it_is_the_one() {
     served.has("m{container=\"bad\",endpoint=\"1\"} 1");
 }
 
+/// A certificate of its own that says it is an authority's, as `openssl req -x509` makes it.
+fn self_signed_authority(
+    key: &KeyPair,
+    change: impl FnOnce(&mut CertificateParams),
+) -> Certificate {
+    let mut parameters = CertificateParams::new(["whoever".to_owned()]).unwrap();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut parameters);
+    parameters.self_signed(key).unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_of_its_own_is_taken_where_it_is_the_one_and_says_it_is_an_authoritys() {
+    let key = KeyPair::generate().unwrap();
+    let made = self_signed_authority(&key, |_| {});
+    // Beside another, as while it is replaced.
+    let both = [pem(Authority::new().0.der()), pem(made.der())].concat();
+    let (served, application) = over_tls(speaking(&made, &key), Some(hidden(&both))).await;
+    served.has("m{container=\"bad\",endpoint=\"1\"} 1");
+    assert!(application.request().contains("authorization: Bearer hunter2\r\n"));
+}
+
+#[tokio::test]
+async fn an_authoritys_own_certificate_that_is_another_or_too_old_is_told_nothing() {
+    let key = KeyPair::generate().unwrap();
+    let one = self_signed_authority(&key, |_| {});
+    // Of the same key and name, but another one.
+    let other = self_signed_authority(&key, |parameters| {
+        parameters.not_after = date_time_ymd(4000, 1, 1);
+    });
+    let ca = Some(hidden(&pem(one.der())));
+    check_refused(speaking(&other, &key), ca, "Other(OtherError(CaUsedAsEndEntity))").await;
+    let ended =
+        |parameters: &mut CertificateParams| parameters.not_after = date_time_ymd(2020, 1, 1);
+    let ended = self_signed_authority(&key, ended);
+    let ca = Some(hidden(&pem(ended.der())));
+    check_refused(speaking(&ended, &key), ca, "certificate expired").await;
+}
+
 #[tokio::test]
 async fn a_certificate_that_nobody_has_to_vouch_for_is_taken_as_it_is() {
     let (served, application) = over_tls(Authority::new().server(|_| {}), None).await;
@@ -287,16 +331,10 @@ async fn a_certificate_of_another_authority_is_told_nothing() {
 
 #[tokio::test]
 async fn a_certificate_of_its_own_is_told_nothing_where_another_has_to_vouch() {
-    let made = rcgen::generate_simple_self_signed(["whoever".to_owned()]).unwrap();
-    let application = Application::answers_by_tls(exposition("m 1\n"));
-    let keys = Keys { ca: Some(hidden(&pem(made.cert.der()))), ..Keys::default() };
-    let secrets = secrets(Ok(Secret::of(keys).unwrap()));
-    let served = page(secret_source(&application, Scheme::Https), secrets).await;
-    let reason = failure_of(&served);
-    assert!(
-        reason.starts_with("its certificate is none that ca.crt of Secret ns/metrics"),
-        "{reason}"
-    );
+    let make = || rcgen::generate_simple_self_signed(["whoever".to_owned()]).unwrap();
+    let (shown, known) = (make(), make());
+    let server = speaking(&shown.cert, &shown.signing_key);
+    check_refused(server, Some(hidden(&pem(known.cert.der()))), "BadSignature").await;
 }
 
 #[tokio::test]
@@ -330,11 +368,37 @@ async fn authorities_that_cannot_be_read_are_a_reason_of_their_own() {
 
 #[tokio::test]
 async fn a_port_without_tls_is_told_nothing() {
-    let authority = Authority::new();
-    let application = Application::answers(exposition("m 1\n"));
-    let keys = Keys { token: Some(hidden(MARK)), ca: Some(authority.pem()), ..Keys::default() };
-    let secrets = secrets(Ok(Secret::of(keys).unwrap()));
-    let served = page(secret_source(&application, Scheme::Https), secrets).await;
-    let reason = failure_of(&served);
-    assert!(reason.starts_with("no TLS handshake: does the port speak https?"), "{reason}");
+    for ca in [None, Some(Authority::new().pem())] {
+        let (address, heard) = listening_to_all();
+        let source = Source {
+            scheme: Scheme::Https,
+            secret: Some(name()),
+            ..mk_source("bad", "1", address)
+        };
+        let keys = Keys { token: Some(hidden(MARK)), ca, ..Keys::default() };
+        let served = page(source, secrets(Ok(Secret::of(keys).unwrap()))).await;
+        let reason = failure_of(&served);
+        assert!(reason.starts_with("no TLS handshake: does the port speak https?"), "{reason}");
+        let heard = heard.join().unwrap();
+        // The type of the record is a handshake's: RFC 8446, section 5.1.
+        assert_eq!(heard.first(), Some(&22));
+        assert!(!heard.windows(MARK.len()).any(|bytes| bytes == MARK.as_bytes()));
+        assert!(!heard.windows(4).any(|bytes| bytes == b"GET "));
+    }
+}
+
+/// A port without TLS that takes one connection, answers at once, and keeps what it hears until it ends.
+fn listening_to_all() -> (SocketAddr, JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let heard = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut heard = vec![0; 1];
+        stream.read_exact(&mut heard).unwrap();
+        stream.write_all(&exposition("m 1\n")).unwrap();
+        // A reset ends it as well.
+        let _ = stream.read_to_end(&mut heard);
+        heard
+    });
+    (address, heard)
 }
