@@ -197,7 +197,7 @@ async fn answered(asking: &mut Option<Asking>) -> (SecretRef, Option<Client>, An
 }
 
 /// The Secrets that these pods name and may name. Of too many the last ones by name are left out, first those
-/// of one namespace.
+/// of one namespace; of a node's the namespaces have one each in turn, so that none leaves nothing to others.
 fn wanted(known: &Known, allowed: &BTreeSet<String>) -> BTreeSet<SecretRef> {
     let mut of: BTreeMap<&str, BTreeSet<SecretRef>> = BTreeMap::new();
     for pod in known.pods.iter().filter(|pod| !pod.ended && allowed.contains(&pod.name.namespace)) {
@@ -209,8 +209,11 @@ fn wanted(known: &Known, allowed: &BTreeSet<String>) -> BTreeSet<SecretRef> {
             .or_default()
             .extend(names.map(|name| SecretRef { namespace: namespace.clone(), name }));
     }
-    let kept = of.into_values().flat_map(|all| all.into_iter().take(MAX_OF_NAMESPACE));
-    kept.take(MAX_OF_NODE).collect()
+    let kept = of.into_values().flat_map(|all| all.into_iter().take(MAX_OF_NAMESPACE).enumerate());
+    let mut kept: Vec<(usize, SecretRef)> = kept.collect();
+    // Of one turn they stay in the order of the namespaces.
+    kept.sort_by_key(|(turn, _)| *turn);
+    kept.into_iter().take(MAX_OF_NODE).map(|(_, secret)| secret).collect()
 }
 
 #[cfg(test)]

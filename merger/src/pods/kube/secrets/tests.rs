@@ -65,6 +65,24 @@ fn a_namespace_that_names_too_many_costs_itself() {
     assert!(wanted.contains(&secret("b", "s")));
 }
 
+#[test]
+fn namespaces_that_name_too_many_leave_some_to_the_others() {
+    let greedy = ["a", "b", "c", "d"];
+    let name = |n: usize| format!("{n:03}");
+    let greedy_pods = greedy.into_iter().flat_map(|namespace| {
+        (0..200).map(move |n| pod(namespace, &name(n), &[("merger.io/secret", &name(n))]))
+    });
+    let modest = (0..3).map(|n| pod("e", &name(n), &[("merger.io/secret", &name(n))]));
+    let known = known(greedy_pods.chain(modest).collect());
+    let allowed = ["a", "b", "c", "d", "e"].map(str::to_owned).into();
+    let wanted = wanted(&known, &allowed);
+    let n_of = |of: &str| wanted.iter().filter(|secret| secret.namespace == of).count();
+    assert_eq!(wanted.len(), MAX_OF_NODE);
+    // 125 are left to four of them.
+    assert_eq!(["a", "b", "c", "d", "e"].map(n_of), [32, 31, 31, 31, 3]);
+    assert!(wanted.contains(&secret("d", &name(0))), "the first ones by name are kept");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_read_stays_until_it_is_read_again_or_named_by_nobody() {
     let (one, two) = (secret("shop", "one"), secret("shop", "two"));
