@@ -175,7 +175,8 @@ impl Watched {
             }
             bound(&mut known.problems);
             if store.is_full() {
-                let what = "they are more than 16 MiB together, so the last ones are not read";
+                let what = "they are more than 16 MiB together, or than 2 MiB in one namespace, so the last \
+                            ones are not read";
                 let place = "the PodMonitors of the API server".to_owned();
                 known.problems.push(Problem { place, what: what.to_owned() });
             }

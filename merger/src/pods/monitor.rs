@@ -10,15 +10,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 
+pub use self::share::monitored;
 use self::{bounded::Listed, selector::Selector, spec::EndpointSpec};
 use super::object::null_is_unset;
 use crate::target::{
     PodRef,
-    monitor::{Endpoint, MAX_ENDPOINTS, Monitored},
+    monitor::{Endpoint, MAX_ENDPOINTS},
 };
 
 mod bounded;
 mod selector;
+mod share;
 mod spec;
 
 /// The labels of a pod.
@@ -29,9 +31,6 @@ const MAX_NAMESPACES: usize = 256;
 
 /// The bytes that are kept of one.
 const MAX_KEPT: usize = 32 << 10;
-
-/// The bytes of all endpoints that are kept for one pod.
-const MAX_MONITORED: usize = 16 << 10;
 
 /// Why an object is no `PodMonitor` to us.
 #[derive(Debug, thiserror::Error)]
@@ -103,29 +102,6 @@ struct NamespaceSelector {
     #[serde(deserialize_with = "null_is_unset")]
     any: bool,
     match_names: Listed<String, MAX_NAMESPACES>,
-}
-
-/// What `monitors` ask of a pod in `namespace` with these labels, in their order.
-#[must_use]
-pub fn monitored<'a>(
-    monitors: impl IntoIterator<Item = &'a Monitor>,
-    namespace: &str,
-    labels: &Labels,
-) -> Monitored {
-    let mut monitored = Monitored::default();
-    let mut n_bytes = 0;
-    for monitor in monitors.into_iter().filter(|monitor| monitor.selects(namespace, labels)) {
-        for endpoint in &monitor.endpoints {
-            n_bytes += spec::kept(endpoint);
-            if monitored.endpoints.len() < MAX_ENDPOINTS && n_bytes <= MAX_MONITORED {
-                monitored.endpoints.push(Arc::clone(endpoint));
-            } else {
-                monitored.left_out += 1;
-            }
-        }
-        monitored.left_out += monitor.left_out;
-    }
-    monitored
 }
 
 // === impl Monitor ===

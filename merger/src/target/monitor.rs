@@ -17,7 +17,8 @@ use super::{
 /// Of more endpoints that are asked of one pod the last ones are not read.
 pub const MAX_ENDPOINTS: usize = 32;
 
-/// The endpoints that all `PodMonitor`s together ask of a pod, in the order of their names.
+/// The endpoints that all `PodMonitor`s together ask of a pod: first those of its own namespace, in the order
+/// of their names, then those of others, in turns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Monitored {
     /// At most [`MAX_ENDPOINTS`].
@@ -115,6 +116,12 @@ impl Endpoint {
     #[must_use]
     pub fn shown_monitor(&self) -> String {
         annotations::shown_object(&self.monitor)
+    }
+
+    /// The namespace of the `PodMonitor`.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.monitor.split_once('/').map_or("", |(namespace, _)| namespace)
     }
 
     /// The port that it names; none where it names none.

@@ -10,6 +10,7 @@ use std::{
     num::NonZeroU16,
 };
 
+use self::monitored::Monitored;
 pub use self::probe::{Probed, Verdict};
 pub use super::note::Note;
 use super::{
@@ -26,7 +27,9 @@ mod probe;
 mod secret;
 mod sidecar;
 
-/// A pod with more sources than this gets the first ones and those of its sidecars, and a note.
+/// A pod with more sources than this gets the first ones and those of its sidecars, and a note. First is what it
+/// asks for itself, then ports that are named like metrics, then what was found by probing, then what
+/// monitors of its own namespace ask for, then what those of others do.
 pub const MAX_SOURCES: usize = 8;
 
 /// Of more notes than this the last ones are only counted.
@@ -91,22 +94,29 @@ impl Rules {
             notes.extend(asked.endpoints.first().map(declined));
             asked = Asked { probe: Some(false), ..Asked::default() };
         }
-        let monitored = planner.monitored(&mut notes);
+        // They are the last to be told: others may make as many of them as they like.
+        let mut remarks = Vec::new();
+        let monitored = planner.monitored(&mut remarks);
         let sidecars = if is_declined {
             planner.sidecars_at(&monitored)
         } else {
             planner.sidecars(&mut notes)
         };
         let mut sources = planner.applications_sources(&asked, &sidecars, &mut notes);
-        planner.monitored_sources(&monitored, &asked, &sidecars, &mut sources, &mut notes);
+        planner.secrets(&mut sources, &mut notes);
+        let n_own = sources.len();
+        let Monitored { own, foreign } = &monitored;
+        planner.monitored_sources(own, &asked, &sidecars, &mut sources, &mut remarks);
+        let (found, probes) = planner.probes(&asked, &sidecars, &sources, probed);
+        sources.splice(n_own..n_own, found);
+        // The last, so that nothing is left out for them, and no probe.
+        planner.monitored_sources(foreign, &asked, &sidecars, &mut sources, &mut remarks);
+        notes.append(&mut remarks);
         let room = MAX_SOURCES.saturating_sub(sidecars.sources.len());
         if sources.len() > room {
             notes.push(Note::TooMany { left_out: sources.len() - room });
             sources.truncate(room);
         }
-        planner.secrets(&mut sources, &mut notes);
-        let (found, probes) = planner.probes(&asked, &sidecars, &sources, probed);
-        sources.extend(found.into_iter().take(room - sources.len()));
         sources.extend(sidecars.sources);
         sources.truncate(MAX_SOURCES);
         tell_apart(&mut sources);

@@ -25,6 +25,9 @@ pub(super) trait Content: Clone + fmt::Debug + Send + Sync + 'static {
     /// The bytes of all of them that are kept, where anybody may make as many as he likes.
     const MOST_BYTES: usize;
 
+    /// The bytes of those of one namespace, so that whoever may make them in one takes no room of others.
+    const MOST_BYTES_OF_NAMESPACE: usize;
+
     /// Reads the JSON of an object; else what is wrong with it.
     fn read(text: &str) -> Result<Self, String>;
 
@@ -146,6 +149,7 @@ impl Content for Labelled {
 
     /// The node has as many as its kubelet takes.
     const MOST_BYTES: usize = usize::MAX;
+    const MOST_BYTES_OF_NAMESPACE: usize = usize::MAX;
 
     fn read(text: &str) -> Result<Self, String> {
         let mut object = serde_json::from_str::<Object>(text).map_err(|error| error.to_string())?;
@@ -177,6 +181,7 @@ impl Content for Arc<Monitor> {
     };
 
     const MOST_BYTES: usize = 16 << 20;
+    const MOST_BYTES_OF_NAMESPACE: usize = 2 << 20;
 
     fn read(text: &str) -> Result<Self, String> {
         Monitor::read(text).map(Self::new).map_err(|error| error.to_string())

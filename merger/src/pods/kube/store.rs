@@ -22,6 +22,8 @@ pub(super) struct Store<T> {
 struct Shelf<T> {
     entries: BTreeMap<Name, Entry<T>>,
     n_bytes: usize,
+    /// The same of each namespace that has any.
+    of_namespaces: BTreeMap<String, usize>,
     /// Whether one was left out for want of room.
     is_full: bool,
 }
@@ -116,24 +118,40 @@ impl<T> Default for Store<T> {
 impl<T: Content> Shelf<T> {
     fn insert(&mut self, name: Name, entry: Entry<T>) {
         self.remove(&name);
-        let n_bytes = self.n_bytes.saturating_add(entry.n_bytes(&name));
-        self.is_full |= n_bytes > T::MOST_BYTES;
-        if n_bytes <= T::MOST_BYTES {
-            self.n_bytes = n_bytes;
-            self.entries.insert(name, entry);
+        let n_bytes = entry.n_bytes(&name);
+        let of_all = self.n_bytes.saturating_add(n_bytes);
+        let others = self.of_namespaces.get(&name.namespace).copied().unwrap_or_default();
+        let of_namespace = others.saturating_add(n_bytes);
+        if of_all > T::MOST_BYTES || of_namespace > T::MOST_BYTES_OF_NAMESPACE {
+            self.is_full = true;
+            return;
         }
+        self.n_bytes = of_all;
+        self.of_namespaces.insert(name.namespace.clone(), of_namespace);
+        self.entries.insert(name, entry);
     }
 
     fn remove(&mut self, name: &Name) {
-        if let Some(entry) = self.entries.remove(name) {
-            self.n_bytes -= entry.n_bytes(name);
+        let Some(entry) = self.entries.remove(name) else { return };
+        let n_bytes = entry.n_bytes(name);
+        self.n_bytes -= n_bytes;
+        if let Some(of_namespace) = self.of_namespaces.get_mut(&name.namespace) {
+            *of_namespace -= n_bytes;
+            if *of_namespace == 0 {
+                self.of_namespaces.remove(&name.namespace);
+            }
         }
     }
 }
 
 impl<T> Default for Shelf<T> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), n_bytes: 0, is_full: false }
+        Self {
+            entries: BTreeMap::new(),
+            n_bytes: 0,
+            of_namespaces: BTreeMap::new(),
+            is_full: false,
+        }
     }
 }
 
@@ -230,33 +248,64 @@ mod tests {
         assert_eq!(store.iter().count(), 0);
     }
 
+    type Monitors = Store<Arc<Monitor>>;
+
+    /// A monitor of about 1.1 KB for each endpoint.
+    fn monitor(namespace: &str, n: usize, n_endpoints: usize) -> Item<Arc<Monitor>> {
+        let path = "x".repeat(1000);
+        let endpoints = vec![format!(r#"{{"path":"/{path}"}}"#); n_endpoints].join(",");
+        let text = format!(
+            r#"{{"metadata":{{"name":"m-{n:04}","namespace":"{namespace}","uid":"u","resourceVersion":"1"}},"spec":{{"podMetricsEndpoints":[{endpoints}]}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// How many there are of each of these namespaces.
+    fn of<const N: usize>(store: &Monitors, namespaces: [&str; N]) -> [usize; N] {
+        namespaces.map(|of| store.iter().filter(|(name, _)| name.namespace == of).count())
+    }
+
     #[test]
     fn what_anybody_may_make_is_kept_while_there_is_room() {
-        let mut store = Store::<Arc<Monitor>>::default();
-        let path = "x".repeat(1000);
-        let endpoints = vec![format!(r#"{{"path":"/{path}"}}"#); 20].join(",");
-        let monitor = |n: usize| {
-            let text = format!(
-                r#"{{"metadata":{{"name":"m-{n:04}","namespace":"n","resourceVersion":"1"}},"spec":{{"podMetricsEndpoints":[{endpoints}]}}}}"#
-            );
-            serde_json::from_str::<Item<Arc<Monitor>>>(&text).unwrap()
-        };
-        for n in 0..1000 {
-            store.apply(Event::Apply(monitor(n)));
+        let mut store = Monitors::default();
+        let namespaces: Vec<String> = (0..20).map(|n| format!("n-{n}")).collect();
+        for (n, namespace) in (0..80).flat_map(|n| namespaces.iter().map(move |of| (n, of))) {
+            store.apply(Event::Apply(monitor(namespace, n, 20)));
         }
         let n_kept = store.iter().count();
         let n_fit = Arc::<Monitor>::MOST_BYTES / (20 * 1000);
         assert!(n_kept < n_fit && n_kept > n_fit * 3 / 4, "{n_kept} of {n_fit}");
         assert!(store.is_full());
         // One that goes makes room for another.
-        store.apply(Event::Delete(monitor(0)));
-        store.apply(Event::Apply(monitor(2000)));
-        store.apply(Event::Apply(monitor(2000)));
-        store.apply(Event::Apply(monitor(2001)));
+        store.apply(Event::Delete(monitor("n-0", 0, 20)));
+        store.apply(Event::Apply(monitor("z", 2000, 20)));
+        store.apply(Event::Apply(monitor("z", 2000, 20)));
+        store.apply(Event::Apply(monitor("z", 2001, 20)));
         assert_eq!(store.iter().count(), n_kept);
-        assert_eq!(store.iter().last().unwrap().0.name, "m-2000");
+        assert_eq!(store.iter().last().unwrap().0.to_string(), "z/m-2000");
         store.apply(Event::Init);
         store.apply(Event::InitDone);
         assert!(!store.is_full() && store.is_empty());
+    }
+
+    #[test]
+    fn one_namespace_takes_no_room_of_another() {
+        let mut store = Monitors::default();
+        for n in 0..1000 {
+            store.apply(Event::Apply(monitor("greedy", n, 20)));
+        }
+        assert!(store.is_full());
+        for n in 0..10 {
+            store.apply(Event::Apply(monitor("modest", n, 1)));
+        }
+        let [greedy, modest] = of(&store, ["greedy", "modest"]);
+        assert_eq!(modest, 10);
+        let n_fit = Arc::<Monitor>::MOST_BYTES_OF_NAMESPACE / (20 * 1000);
+        assert!(greedy < n_fit && greedy > n_fit * 3 / 4, "{greedy} of {n_fit}");
+        for n in 0..1000 {
+            store.apply(Event::Delete(monitor("greedy", n, 20)));
+        }
+        assert_eq!(of(&store, ["greedy", "modest"]), [0, 10]);
+        assert_eq!(store.known.of_namespaces.keys().collect::<Vec<_>>(), ["modest"]);
     }
 }

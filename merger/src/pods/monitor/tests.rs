@@ -2,8 +2,8 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use super::*;
-use crate::target::monitor::{Port, Unmet};
+use super::{share::MAX_MONITORED, *};
+use crate::target::monitor::{Monitored, Port, Unmet};
 
 fn read(spec: &Value) -> Result<Monitor, String> {
     let object = json!({"metadata": {"namespace": "shop", "name": "cart"}, "spec": spec});
@@ -132,6 +132,55 @@ fn several_monitors_share_what_is_kept_for_one_pod() {
     assert!(n_bytes <= MAX_MONITORED && n_bytes > MAX_MONITORED * 3 / 4, "{n_bytes}");
     assert_eq!(asked.endpoints.len() + asked.left_out, 36);
     assert_eq!(monitored([&one], "elsewhere", &labels(&[])), Monitored::default());
+}
+
+/// One of this namespace that selects every pod of the cluster.
+fn of_all(namespace: &str, endpoints: &[Value]) -> Monitor {
+    let object = json!({
+        "metadata": {"namespace": namespace, "name": "x"},
+        "spec": {"namespaceSelector": {"any": true}, "selector": {}, "podMetricsEndpoints": endpoints},
+    });
+    Monitor::read(&object.to_string()).unwrap()
+}
+
+/// How many endpoints of each namespace are kept for a pod of `shop`.
+fn shares(monitors: &[Monitor]) -> Vec<(String, usize)> {
+    let asked = monitored(monitors, "shop", &labels(&[]));
+    let n_asked: usize = monitors.iter().map(|m| m.endpoints.len()).sum();
+    assert_eq!(asked.endpoints.len() + asked.left_out, n_asked);
+    let mut shares: Vec<(String, usize)> = Vec::new();
+    for endpoint in &asked.endpoints {
+        let namespace = endpoint.monitor.split_once('/').unwrap().0;
+        match shares.iter_mut().find(|(known, _)| known == namespace) {
+            Some((_, n)) => *n += 1,
+            None => shares.push((namespace.to_owned(), 1)),
+        }
+    }
+    shares
+}
+
+#[test]
+fn whoever_asks_for_much_takes_no_place_of_the_pods_own_namespace_nor_of_another() {
+    let many = vec![json!({"port": "metrics"}); 32];
+    let large = vec![json!({"path": "x".repeat(1000)}); 20];
+    let one = [json!({"port": "metrics"})];
+    let share = |namespace: &str, n: usize| (namespace.to_owned(), n);
+    for greedy in [&many, &large] {
+        let shared = shares(&[
+            of_all("aaa", greedy),
+            of_all("monitoring", &one),
+            of_all("shop", &vec![one[0].clone(); 10]),
+            of_all("zzz", greedy),
+        ]);
+        let [shop, aaa, monitoring, zzz] = shared.as_slice() else { panic!("{shared:?}") };
+        assert_eq!((shop, monitoring), (&share("shop", 10), &share("monitoring", 1)));
+        assert!(aaa.1.abs_diff(zzz.1) <= 1 && aaa.1 > 1, "{shared:?}");
+    }
+    // Where nobody else asks it has as much as one namespace may.
+    let [(_, alone)] = shares(&[of_all("aaa", &large)])[..] else { panic!("one namespace") };
+    assert_eq!(alone, 3);
+    // What a pod's own namespace asks for may be all of it.
+    assert_eq!(shares(&[of_all("aaa", &one), of_all("shop", &many)]), [share("shop", 32)]);
 }
 
 #[test]

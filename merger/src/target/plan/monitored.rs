@@ -3,7 +3,10 @@
 //! As for the operator, a port is one that a container declares; what one endpoint asks of several is
 //! one endpoint for each here. Whether they become sources is decided as for those of annotations.
 
-use std::{collections::BTreeSet, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
+};
 
 use super::{Planner, sidecar::Sidecars};
 use crate::target::{
@@ -16,15 +19,25 @@ use crate::target::{
 /// Of more endpoints with their ports the last ones are not read: many more than become sources.
 const MAX_ASKED: usize = 64;
 
+/// The endpoints that `PodMonitor`s ask for, by the numbers of their ports: [`MAX_ASKED`] at most.
+#[derive(Debug, Default)]
+pub(super) struct Monitored {
+    /// Of monitors in the pod's own namespace.
+    pub(super) own: Vec<Endpoint>,
+    /// Of others: one of each namespace, then the second of each.
+    pub(super) foreign: Vec<Endpoint>,
+}
+
 // === impl Planner ===
 
 impl Planner<'_> {
-    /// The endpoints that `PodMonitor`s ask for, by the numbers of their ports.
-    pub(super) fn monitored(&self, notes: &mut Vec<Note>) -> Vec<Endpoint> {
-        let (mut endpoints, mut remarks) = (Vec::new(), Vec::new());
+    /// What is asked for, and what of it is not done.
+    pub(super) fn monitored(&self, notes: &mut Vec<Note>) -> Monitored {
+        let (mut of, mut remarks) = (BTreeMap::<&str, Vec<Endpoint>>::new(), Vec::new());
         let monitor::Monitored { endpoints: all, left_out } = &self.pod.monitored;
         let mut left_out = *left_out;
         for asked in all {
+            let endpoints = of.entry(asked.namespace()).or_default();
             let room = MAX_ASKED - endpoints.len();
             if room == 0 {
                 left_out += 1;
@@ -38,6 +51,10 @@ impl Planner<'_> {
                 Err(remark) => remarks.push(Note::Monitor(remark)),
             }
         }
+        let own = of.remove(self.pod.name.namespace.as_str()).unwrap_or_default();
+        let n_foreign: usize = of.values().map(Vec::len).sum();
+        let foreign = in_turns(of.into_values(), MAX_ASKED - own.len());
+        left_out += n_foreign - foreign.len();
         // What is wrong with a monitor is wrong with each of its endpoints, mostly.
         for remark in remarks {
             if !notes.contains(&remark) {
@@ -45,7 +62,7 @@ impl Planner<'_> {
             }
         }
         notes.extend((left_out > 0).then_some(Note::MonitorsLeftOut(left_out)));
-        endpoints
+        Monitored { own, foreign }
     }
 
     fn endpoints_of(
@@ -116,6 +133,22 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// The first of each list, then the second of each, as many as there is `room` for.
+fn in_turns<T>(lists: impl Iterator<Item = Vec<T>>, room: usize) -> Vec<T> {
+    let mut lists: Vec<_> = lists.map(Vec::into_iter).collect();
+    let mut all = Vec::new();
+    while !lists.is_empty() && all.len() < room {
+        lists.retain_mut(|list| {
+            let next = list.next();
+            let is_there = next.is_some();
+            all.extend(next);
+            is_there
+        });
+    }
+    all.truncate(room);
+    all
 }
 
 /// The ports that `containers` declare, each once, whose name and number are right.

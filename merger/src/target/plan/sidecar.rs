@@ -2,10 +2,10 @@
 
 use std::num::NonZeroU16;
 
-use super::Planner;
+use super::{Planner, monitored::Monitored};
 use crate::target::{
     Asker, Container, Reason, Scheme, Source,
-    annotations::{self, At, Endpoint, Malformed},
+    annotations::{self, At, Malformed},
     mesh::{Page, Part, Profile, Repeat, When},
     note::Note,
 };
@@ -57,9 +57,10 @@ impl Planner<'_> {
     }
 
     /// Of a pod that declines to be scraped, the pages that are asked for all the same, by their ports.
-    pub(super) fn sidecars_at(&self, asked: &[Endpoint]) -> Sidecars {
+    pub(super) fn sidecars_at(&self, Monitored { own, foreign }: &Monitored) -> Sidecars {
         let Sidecars { mut sources, held: _ } = self.sidecars(&mut Vec::new());
-        sources.retain(|source| asked.iter().any(|e| e.at == At::Number(source.port)));
+        let is_asked = |port| own.iter().chain(foreign).any(|e| e.at == At::Number(port));
+        sources.retain(|source| is_asked(source.port));
         Sidecars { sources, held: Vec::new() }
     }
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::target::{
-    Container, Holder, Pod, PodRef,
-    plan::{Plan, Rules},
+    Container, Holder, Pod, PodRef, Port, monitor,
+    plan::{MAX_SOURCES, Plan, Rules},
 };
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -24,7 +24,7 @@ fn mk_pod(annotations: &[(&str, &str)]) -> Pod {
         containers: [("cart", "aaaaaaaaaaaa"), ("istio-proxy", "bbbbbbbbbbbb")]
             .map(container)
             .into(),
-        monitored: crate::target::monitor::Monitored::default(),
+        monitored: monitor::Monitored::default(),
         ended: false,
     }
 }
@@ -85,6 +85,38 @@ fn a_port_that_is_a_source_already_is_not_probed() {
     let plan = plan(&Rules::default(), &pod, &mk_listeners(), &Probed::default());
     assert_eq!(asked(&plan), [8080]);
     assert_eq!(plan.sources.len(), 2);
+}
+
+#[test]
+fn a_monitor_of_another_namespace_takes_no_place_of_a_page_that_was_found() {
+    let (rules, listeners, mut pod) = (Rules::default(), mk_listeners(), mk_pod(OPTED));
+    for container in &mut pod.containers[..1] {
+        container.ports = [8080, 9100]
+            .map(|number| Port { name: None, number: NonZeroU16::new(number).unwrap() })
+            .into();
+    }
+    let mut probed = Probed::default();
+    probed.record(&listeners[..1], Verdict::Other);
+    probed.record(&listeners[1..2], Verdict::Metrics);
+    let reasons = |monitor: &str, pod: &Pod| -> Vec<(u16, String)> {
+        let endpoint = |n: u16| monitor::Endpoint {
+            monitor: monitor.to_owned(),
+            port: monitor::Port::Number(9100),
+            path: format!("/{n}"),
+            ..monitor::Endpoint::default()
+        };
+        let endpoints = (0..10).map(|n| endpoint(n).into()).collect();
+        let monitored = monitor::Monitored { endpoints, left_out: 0 };
+        let plan = plan(&rules, &Pod { monitored, ..pod.clone() }, &listeners, &probed);
+        plan.sources.iter().map(|s| (s.port.get(), s.reason.to_string())).collect()
+    };
+    let foreign = reasons("aaa/x", &pod);
+    assert_eq!(foreign[0], (9100, Reason::Probe.to_string()));
+    assert_eq!(foreign[1], (9100, "the PodMonitor aaa/x".to_owned()));
+    assert_eq!(foreign.len(), MAX_SOURCES);
+    // One of its own says what page there is.
+    let own = reasons("shop/x", &pod);
+    assert!(own[..MAX_SOURCES - 1].iter().all(|(_, reason)| reason == "the PodMonitor shop/x"));
 }
 
 #[test]

@@ -193,6 +193,28 @@ fn what_monitors_ask_of_a_pod_with_many_ports_has_its_limit() {
 }
 
 #[test]
+fn a_monitor_of_all_ports_of_a_pod_leaves_their_turns_to_others() {
+    let ports: Vec<String> = (1..=100).map(|port| port.to_string()).collect();
+    let mut pod = mk_pod(&[], &[&format!("cart:{}", ports.join(":"))]);
+    let endpoint = |monitor: &str, path: &str| {
+        let (monitor, path) = (monitor.to_owned(), path.to_owned());
+        monitor::Endpoint { monitor, path, ..monitor::Endpoint::default() }.into()
+    };
+    let endpoints =
+        [("shop/own", "/own"), ("aaa/x", "/1"), ("monitoring/y", "/2"), ("aaa/x", "/3")];
+    let endpoints = endpoints.map(|(monitor, path)| endpoint(monitor, path));
+    let by = |endpoints: &[_], pod: &mut Pod| -> Vec<String> {
+        pod.monitored = Monitored { endpoints: endpoints.to_vec(), left_out: 0 };
+        let sources = planned(pod, &[]).sources;
+        sources.iter().map(|s| format!("{} {}", s.reason, s.path)).collect()
+    };
+    // All of the ports are asked for by its own namespace, and by others there is nothing more.
+    assert_eq!(by(&endpoints, &mut pod), ["the PodMonitor shop/own /own"; MAX_SOURCES]);
+    let turns = ["the PodMonitor aaa/x /1", "the PodMonitor monitoring/y /2"];
+    assert_eq!(by(&endpoints[1..], &mut pod), turns.repeat(MAX_SOURCES / 2));
+}
+
+#[test]
 fn a_hostile_value_asks_for_the_pods_own_ports_in_every_set_or_is_refused_by_name() {
     let own = ["127.0.0.1:8080", "127.0.0.1:15090", "10.0.0.7:8081"].map(|a| a.parse().unwrap());
     let listeners = ["0.0.0.0:8080@cart", "0.0.0.0:15090@istio-proxy", "10.0.0.7:8081@cart"];
