@@ -26,6 +26,9 @@ pub struct Known {
     pub problems: Vec<Problem>,
     /// The Secrets that pods name and may name, where the source has any.
     pub secrets: Arc<Secrets>,
+    /// Whether it is not known yet what `PodMonitor`s ask of the pods, though it will be: until then a reader
+    /// who knew goes on with that.
+    pub awaits_monitors: bool,
 }
 
 /// Something that should have been a pod.

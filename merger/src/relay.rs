@@ -3,7 +3,7 @@
 //! What is told is all that the source knows, as a state and not as changes, so that neither end has to know
 //! what the other has missed. What an agent knows stays known while a watcher is started again.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 use tracing::warn;
@@ -12,7 +12,7 @@ use crate::{
     cause::chain,
     node::{Node, protocol, watcher::Teller},
     pods::{Known, Reader, Sender},
-    target::secret::Unread,
+    target::{Pod, secret::Unread},
 };
 
 /// How long until a watcher is asked for again: longer than the broker lets pass between two, and twice as
@@ -61,11 +61,31 @@ async fn hear(node: &Node, publish: &Sender, has_told: &mut bool) -> Result<(), 
     Ok(())
 }
 
-/// Leaves the Secrets that are known where a watcher that was started again cannot read them, as one that goes
-/// on does, marked as old. One that it has read and that is of no use is known to be so, and so is one that there
-/// is not.
+/// Leaves what is known where a watcher that was started again does not know it yet, as one that goes on does.
 fn carry_over(before: Option<&Known>, new: &mut Known) {
     let Some(before) = before else { return };
+    carry_secrets(before, new);
+    if new.awaits_monitors {
+        carry_monitored(before, new);
+    }
+}
+
+/// Leaves to each pod that is still the same one what monitors ask of it.
+fn carry_monitored(before: &Known, new: &mut Known) {
+    let known: HashMap<&str, &Pod> =
+        before.pods.iter().map(|pod| (pod.uid.as_str(), &**pod)).collect();
+    for pod in &mut new.pods {
+        if let Some(Pod { monitored, .. }) = known.get(pod.uid.as_str())
+            && pod.monitored != *monitored
+        {
+            Arc::make_mut(pod).monitored = monitored.clone();
+        }
+    }
+}
+
+/// Leaves the Secrets that cannot be read again, marked as old. One that was read and is of no use is known to
+/// be so, and so is one that there is not.
+fn carry_secrets(before: &Known, new: &mut Known) {
     let unread = new.secrets.iter().filter_map(|(name, read)| {
         let why = *read.as_ref().err()?;
         (!matches!(why, Unread::Unusable(_) | Unread::Missing)).then(|| (name.clone(), why))
@@ -97,8 +117,14 @@ pub async fn tell(teller: Teller, mut pods: Reader) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::target::secret::{Fault, Hidden, Identity, Secret, SecretRef};
+    use crate::target::{
+        PodRef,
+        monitor::{Endpoint, Monitored},
+        secret::{Fault, Hidden, Identity, Secret, SecretRef},
+    };
 
     fn known(read: &[(&str, Result<&str, Unread>)]) -> Known {
         let secret = |token: &str| {
@@ -151,5 +177,39 @@ mod tests {
             assert!(read.is_ok(), "{name}");
         }
         assert_eq!(new, expected);
+    }
+
+    /// Pods as their uid and how many endpoints monitors ask of them.
+    fn asked(awaits_monitors: bool, pods: &[(&str, usize)]) -> Known {
+        let endpoint = Arc::new(Endpoint { monitor: "ns/m".to_owned(), ..Endpoint::default() });
+        let pod = |(uid, n): &(&str, usize)| Pod {
+            name: PodRef { namespace: "ns".to_owned(), name: "a".to_owned() },
+            uid: (*uid).to_owned(),
+            node: None,
+            annotations: BTreeMap::default(),
+            containers: Vec::new(),
+            monitored: Monitored { endpoints: vec![Arc::clone(&endpoint); *n], left_out: 0 },
+            ended: false,
+        };
+        let pods = pods.iter().map(pod).map(Arc::new).collect();
+        Known { pods, awaits_monitors, ..Known::default() }
+    }
+
+    #[test]
+    fn what_monitors_ask_stays_until_another_watcher_knows_it() {
+        let before = asked(false, &[("1", 2), ("2", 1), ("3", 1)]);
+        // One is gone, one is another pod of its name, one is new.
+        let mut new = asked(true, &[("1", 0), ("4", 0), ("3", 0)]);
+        new = protocol::read(&protocol::to_bytes(&new)).unwrap();
+        carry_over(Some(&before), &mut new);
+        assert_eq!(new, asked(true, &[("1", 2), ("4", 0), ("3", 1)]));
+        // It says so again, and has been started again in between.
+        let mut again = asked(true, &[("1", 0), ("3", 0)]);
+        carry_over(Some(&new), &mut again);
+        assert_eq!(again, asked(true, &[("1", 2), ("3", 1)]));
+        // It knows that nobody asks for anything any more.
+        let mut known = asked(false, &[("1", 0), ("3", 1)]);
+        carry_over(Some(&again), &mut known);
+        assert_eq!(known, asked(false, &[("1", 0), ("3", 1)]));
     }
 }

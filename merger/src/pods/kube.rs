@@ -38,8 +38,8 @@ mod verdict;
 /// Changes that come together are published together.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// How long pods that are known wait for the monitors at the start, so that those who knew both before
-/// this watcher was started do not lose what monitors ask for in between.
+/// How long pods that are known wait for the monitors at the start, so that both are published together
+/// where they can be. After that the pods say that the monitors are awaited yet.
 const AWAITED: Duration = Duration::from_secs(1);
 
 /// Of more monitors that cannot be understood the others are only counted.
@@ -115,7 +115,7 @@ impl Watched {
         let mut publish_at: Option<Instant> = None;
         let mut is_known = false;
         loop {
-            let is_first = sender.borrow().is_none();
+            let (is_first, awaited) = (sender.borrow().is_none(), self.awaits_monitors());
             // All may be dropped: what a feed has heard is kept in it.
             let may_be_new = tokio::select! {
                 biased;
@@ -130,7 +130,9 @@ impl Watched {
                     changed
                 }
                 // The first that is heard of them is what the pods wait for, whatever it is.
-                changed = heard(self.monitors.as_mut()) => changed || is_first,
+                changed = heard(self.monitors.as_mut()) => {
+                    changed || is_first || awaited != self.awaits_monitors()
+                }
             };
             if is_known && may_be_new {
                 let wait = if is_first && self.awaits_monitors() { AWAITED } else { SETTLE };
@@ -162,8 +164,8 @@ impl Watched {
 
     /// The pods, each name once, in their order, with what monitors ask of them.
     fn known(&mut self) -> Known {
+        let mut known = Known { awaits_monitors: self.awaits_monitors(), ..Known::default() };
         let Self { pods, monitors, n_monitors: _ } = self;
-        let mut known = Known::default();
         let mut asking: Vec<&Monitor> = Vec::new();
         if let Some(monitors) = monitors {
             let store = monitors.store();

@@ -150,8 +150,8 @@ fn annotations_that_are_read_are_cut_and_pages_that_are_too_large_are_halved() {
     check("annotations that are read, twice", SOME, List::Pages, script);
 }
 
-/// Each has 10,000 endpoints in more than 1 MiB, so that a page of sixteen is too large, and all select
-/// each pod.
+/// Each has 10,000 endpoints in more than 1 MiB, so that pages are too large until they are of eight, and all
+/// select each pod.
 #[test]
 fn monitors_that_are_as_large_as_they_may_be_are_cut() {
     let hostile = |n: usize| {
@@ -172,13 +172,12 @@ fn monitors_that_are_as_large_as_they_may_be_are_cut() {
         let parts = [head].into_iter().chain(items).chain(["]}".to_owned()]);
         Answer::plays([Play::Many(Box::new(parts.map(Into::into)))])
     };
-    let of = |limit: usize| MONITORS.replace("16", &limit.to_string());
+    let of = |limit: usize| MONITORS.replace("64", &limit.to_string());
     let next =
         |first: usize, limit: usize| of(limit).replace("limit", &format!("continue={first} limit"));
     let mut script = pages(16, 100, ("example.com/filled", 'x'));
     script.push(end());
-    script.push(on(MONITORS, page(0, 16, 24)));
-    script.push(on(&of(8), page(0, 8, 24)));
+    script.extend([64, 32, 16, 8].map(|limit| on(&of(limit), page(0, limit, 24))));
     script.extend([8, 16].map(|first| on(&next(first, 8), page(first, 8, 24))));
     script.push(on(&watch_monitors(9), Answer::plays([Play::Stay])));
     check_with("100 pods and 24 monitors of 1 MiB", 100, List::Pages, Monitors::Watched, script);

@@ -118,10 +118,10 @@ async fn a_cluster_without_the_resource_has_its_pods_at_once_and_is_asked_rarely
     script.push(on(MONITORS, Answer::ok(list(20, &[monitor("m", 19, "a")]))));
     script.push(on(&watch_monitors(20), plays(vec![])));
     let world = World::start_monitored(List::Pages, script).await;
-    world.pass(1).await;
+    world.pass(2).await;
     world.check_published(&[&BARE]);
-    world.pass(299).await;
-    assert_eq!(world.double.log_of("podmonitors").len(), 1, "nothing polls");
+    world.pass(298).await;
+    assert_eq!(world.double.log_of("podmonitors").len(), 2, "once more at once, and nothing polls");
     world.pass(50 * 60).await;
     world.double.check();
     // Somebody has installed the operator.
@@ -141,7 +141,7 @@ async fn an_account_that_may_not_read_them_is_told_of_once_and_has_its_pods() {
     script.push(on(MONITORS, Answer::ok(list(20, &[monitor("m", 19, "a")]))));
     script.push(on(&watch_monitors(20), plays(vec![])));
     let world = World::start_monitored(List::Pages, script).await;
-    world.pass(1).await;
+    world.pass(2).await;
     world.check_published(&[&BARE]);
     world.pass(40 * 60).await;
     world.double.check();
@@ -226,6 +226,67 @@ async fn pods_wait_a_second_for_monitors_that_are_slow_and_no_longer() {
     world.pass(28).await;
     world.double.check();
     world.check_published(&[&BARE, &["shop/a 1 <shop/m", "shop/b 2"]]);
+}
+
+/// A server that starts may not know yet what there is, nor who may read it.
+#[tokio::test(start_paused = true)]
+async fn monitors_that_are_refused_once_are_there_seconds_later() {
+    let forbidden = || Answer::status(403, status(403, "Forbidden", "not yet"));
+    for refused in [not_found, forbidden] {
+        let mut script = two_pods();
+        script.push(on(MONITORS, refused()));
+        script.push(on(MONITORS, Answer::ok(list(20, &[monitor("m", 19, "a")]))));
+        script.push(on(&watch_monitors(20), plays(vec![])));
+        let world = World::start_monitored(List::Pages, script).await;
+        world.pass(5).await;
+        world.double.check();
+        assert_eq!(world.published().last().unwrap()[0], "shop/a 1 <shop/m");
+    }
+}
+
+/// Whoever may list and not watch them is not listed for each few seconds.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_refused_each_time_is_asked_for_rarely() {
+    let mut script = two_pods();
+    for _ in 0..3 {
+        script.push(on(MONITORS, Answer::ok(list(20, &[monitor("m", 19, "a")]))));
+        let message = "podmonitors.monitoring.coreos.com is forbidden";
+        let forbidden = Answer::status(403, status(403, "Forbidden", message));
+        script.push(on(&watch_monitors(20), forbidden));
+    }
+    let world = World::start_monitored(List::Pages, script).await;
+    world.pass(280).await;
+    assert_eq!(world.double.log_of("podmonitors").len(), 4, "twice, and nothing polls");
+    world.check_published(&[&["shop/a 1 <shop/m", "shop/b 2"]]);
+    world.pass(340).await;
+    world.double.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_tell_that_monitors_are_awaited_until_there_is_an_answer() {
+    let late = || Play::text(list(20, &[]));
+    for (answers, is_awaited_at) in [
+        (vec![Answer::plays([Play::seconds(20), late()])], [true, false]),
+        (vec![not_found(), not_found()], [false, false]),
+        (
+            vec![Answer::status(503, "later"), Answer::plays([Play::seconds(5), late()])],
+            [true, false],
+        ),
+    ] {
+        let mut script = two_pods();
+        let is_there = answers.len() < 2 || is_awaited_at[0];
+        script.extend(answers.into_iter().map(|answer| on(MONITORS, answer)));
+        if is_there {
+            script.push(on(&watch_monitors(20), plays(vec![])));
+        }
+        let world = World::start_monitored(List::Pages, script).await;
+        world.pass(3).await;
+        let before = world.known().awaits_monitors;
+        world.pass(27).await;
+        assert_eq!([before, world.known().awaits_monitors], is_awaited_at);
+        world.double.check();
+        world.check_published(&[&BARE]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

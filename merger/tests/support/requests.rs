@@ -38,7 +38,7 @@ pub(crate) fn watch(version: u32) -> String {
 }
 
 /// The whole list of `PodMonitor`s, or its first page.
-pub(crate) const MONITORS: &str = "GET /apis/monitoring.coreos.com/v1/podmonitors limit=16";
+pub(crate) const MONITORS: &str = "GET /apis/monitoring.coreos.com/v1/podmonitors limit=64";
 
 /// Their watch from this version on.
 pub(crate) fn watch_monitors(version: u32) -> String {

@@ -5,6 +5,7 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
+    mem,
     time::Duration,
 };
 
@@ -29,6 +30,16 @@ pub(super) struct Backoff {
     until: Option<Instant>,
 }
 
+/// Whether a refusal counts. The first one does not: a server that starts may not know yet what there is, nor
+/// who may read it.
+#[derive(Debug, Default)]
+pub(super) struct Excuse {
+    /// Whether there was one since a list was complete.
+    is_refused: bool,
+    /// When one did not count.
+    given: Option<Instant>,
+}
+
 // === impl Backoff ===
 
 impl Backoff {
@@ -49,6 +60,27 @@ impl Backoff {
         let longest = FIRST.saturating_mul(1 << self.n_failures.min(8)).min(LONGEST);
         self.n_failures = self.n_failures.saturating_add(1);
         longest / 2 + (longest / 2).mul_f64(chance)
+    }
+}
+
+// === impl Excuse ===
+
+impl Excuse {
+    /// It was refused. Whether that does not count; not more often than one that counts is repeated, whatever
+    /// comes in between: lists may be allowed where watches are not.
+    pub(super) fn refused(&mut self) -> bool {
+        let is_first = !mem::replace(&mut self.is_refused, true);
+        let is_rare = self.given.is_none_or(|at| at.elapsed() > RARELY);
+        let is_excused = is_first && is_rare;
+        if is_excused {
+            self.given = Some(Instant::now());
+        }
+        is_excused
+    }
+
+    /// It was not: a list was complete.
+    pub(super) fn listed(&mut self) {
+        self.is_refused = false;
     }
 }
 
@@ -82,6 +114,18 @@ mod tests {
         assert_eq!(backoff.next(start + FORGOTTEN, 1.0), LONGEST);
         let later = start + FORGOTTEN + Duration::from_secs(1);
         assert_eq!(backoff.next(later, 1.0), FIRST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_refusal_does_not_count_and_not_often() {
+        let mut excuse = Excuse::default();
+        assert_eq!([excuse.refused(), excuse.refused()], [true, false]);
+        excuse.listed();
+        assert!(!excuse.refused());
+        tokio::time::advance(RARELY * 2).await;
+        assert!(!excuse.refused(), "no list was complete since");
+        excuse.listed();
+        assert_eq!([excuse.refused(), excuse.refused()], [true, false]);
     }
 
     #[test]

@@ -16,15 +16,12 @@ use tracing::{debug, info, warn};
 
 use super::{
     List,
-    backoff::{self, Backoff},
+    backoff::{self, Backoff, Excuse},
     item::{Content, Item, Place},
     store::Store,
     verdict::{self, Refused, Verdict},
 };
 use crate::cause;
-
-/// The objects of one page, as long as no page was too large: `limits.rs` says when one is.
-const PAGE: u32 = 16;
 
 /// A server that does not know how to stream a list may begin, and never say that it was all.
 const STREAMED: Duration = Duration::from_secs(30);
@@ -49,6 +46,7 @@ pub(super) struct Feed<T> {
     told: BTreeSet<u16>,
     /// How often the resource was not there, since it was there last.
     n_absent: u32,
+    excuse: Excuse,
     /// Whether a list was complete, or refused.
     has_answered: bool,
     /// Whether a list was complete.
@@ -59,12 +57,12 @@ pub(super) struct Feed<T> {
 
 impl<T: Content> Feed<T> {
     pub(super) fn new(client: Client, selector: Option<String>, list: List) -> Self {
-        let watcher = watcher(client.clone(), selector.as_deref(), list, PAGE);
+        let watcher = watcher(client.clone(), selector.as_deref(), list, T::PAGE);
         Self {
             client,
             selector,
             list,
-            page: PAGE,
+            page: T::PAGE,
             watcher,
             store: Store::default(),
             is_listing: true,
@@ -73,6 +71,7 @@ impl<T: Content> Feed<T> {
             streamed_by: None,
             told: BTreeSet::new(),
             n_absent: 0,
+            excuse: Excuse::default(),
             has_answered: false,
             has_listed: false,
         }
@@ -127,6 +126,7 @@ impl<T: Content> Feed<T> {
             Event::Init => self.is_listing = true,
             Event::InitDone => {
                 (self.is_listing, self.n_absent) = (false, 0);
+                self.excuse.listed();
                 (self.has_answered, self.has_listed) = (true, true);
             }
             _ => {}
@@ -140,6 +140,11 @@ impl<T: Content> Feed<T> {
     fn fail(&mut self, error: &watcher::Error) -> bool {
         self.streamed_by = None;
         let refused = verdict::refused(error).filter(|_| T::PLACE.is_optional);
+        if refused.is_some() && self.excuse.refused() {
+            self.pause = Some(self.backoff.failed());
+            self.relist();
+            return false;
+        }
         if let Some(refused) = refused {
             (self.pause, self.has_answered) = (Some(backoff::rarely()), true);
             let is_gone = refused == Refused::Absent && self.is_gone();
@@ -166,7 +171,7 @@ impl<T: Content> Feed<T> {
         false
     }
 
-    /// The resource is not there. Once is no time: a server that starts may not know it yet. Whether
+    /// The resource is not there. Once is no time: a server that starts may not know it for longer. Whether
     /// what was known of it is forgotten.
     fn is_gone(&mut self) -> bool {
         let Place { kind, group, version, .. } = T::PLACE;

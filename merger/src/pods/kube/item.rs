@@ -28,6 +28,9 @@ pub(super) trait Content: Clone + fmt::Debug + Send + Sync + 'static {
     /// The bytes of those of one namespace, so that whoever may make them in one takes no room of others.
     const MOST_BYTES_OF_NAMESPACE: usize;
 
+    /// The objects of one page of a list, as long as no page was too large: `limits.rs` says when one is.
+    const PAGE: u32;
+
     /// Reads the JSON of an object; else what is wrong with it.
     fn read(text: &str) -> Result<Self, String>;
 
@@ -151,6 +154,9 @@ impl Content for Labelled {
     const MOST_BYTES: usize = usize::MAX;
     const MOST_BYTES_OF_NAMESPACE: usize = usize::MAX;
 
+    /// Few of them are on one node, and some are large.
+    const PAGE: u32 = 16;
+
     fn read(text: &str) -> Result<Self, String> {
         let mut object = serde_json::from_str::<Object>(text).map_err(|error| error.to_string())?;
         let labels = object.take_labels().map(Arc::new);
@@ -182,6 +188,9 @@ impl Content for Arc<Monitor> {
 
     const MOST_BYTES: usize = 16 << 20;
     const MOST_BYTES_OF_NAMESPACE: usize = 2 << 20;
+
+    /// They are of the whole cluster and mostly small, and the pages of a list are asked for one by one.
+    const PAGE: u32 = 64;
 
     fn read(text: &str) -> Result<Self, String> {
         Monitor::read(text).map(Self::new).map_err(|error| error.to_string())
