@@ -16,13 +16,9 @@ use self::{
     contact::Subject,
     feed::{Feed, until},
     item::{Labelled, Name},
+    rest::Rest,
 };
-use super::{
-    Known, Problem, Reader, Sender,
-    monitor::{self, Monitor},
-    publish,
-};
-use crate::target::monitor::Monitored;
+use super::{Known, Problem, Reader, Sender, monitor::Monitor, publish};
 
 mod access;
 mod backoff;
@@ -31,6 +27,7 @@ mod contact;
 mod feed;
 mod item;
 mod limits;
+mod rest;
 pub mod secrets;
 mod store;
 mod verdict;
@@ -96,13 +93,15 @@ pub fn watch(
     let selector = format!("spec.nodeName={node_name}");
     let pods = Feed::new(client, Some(selector), list);
     let (sender, reader) = watch::channel(None);
-    Ok((reader, Watched { pods, monitors, n_monitors: None }.run(sender)))
+    Ok((reader, Watched { pods, monitors, rest: Rest::default(), n_monitors: None }.run(sender)))
 }
 
 /// What is watched. Neither feed knows of the other.
 struct Watched {
     pods: Feed<Labelled>,
     monitors: Option<Feed<Arc<Monitor>>>,
+    /// When all pods are matched with them again.
+    rest: Rest,
     /// How many monitors were known, where any list of them was.
     n_monitors: Option<usize>,
 }
@@ -117,26 +116,31 @@ impl Watched {
         loop {
             let (is_first, awaited) = (sender.borrow().is_none(), self.awaits_monitors());
             // All may be dropped: what a feed has heard is kept in it.
-            let may_be_new = tokio::select! {
+            let new_at = tokio::select! {
                 biased;
                 () = sender.closed() => return,
                 () = until(publish_at) => {
-                    publish_at = None;
                     self.publish(&sender);
+                    publish_at = self.rest.next(Instant::now());
                     continue;
                 }
                 changed = self.pods.changed() => {
                     is_known |= changed;
-                    changed
+                    changed.then(|| Instant::now() + SETTLE)
                 }
                 // The first that is heard of them is what the pods wait for, whatever it is.
                 changed = heard(self.monitors.as_mut()) => {
-                    changed || is_first || awaited != self.awaits_monitors()
+                    let at = Instant::now() + SETTLE;
+                    if changed {
+                        self.rest.call();
+                    }
+                    let is_news = is_first || awaited != self.awaits_monitors();
+                    if is_news { Some(at) } else { self.rest.next(at).filter(|_| changed) }
                 }
             };
-            if is_known && may_be_new {
-                let wait = if is_first && self.awaits_monitors() { AWAITED } else { SETTLE };
-                let at = Instant::now() + wait;
+            if let Some(at) = new_at.filter(|_| is_known) {
+                let wait = is_first && self.awaits_monitors();
+                let at = if wait { Instant::now() + AWAITED } else { at };
                 publish_at = Some(publish_at.map_or(at, |before| before.min(at)));
             }
         }
@@ -162,10 +166,11 @@ impl Watched {
         }
     }
 
-    /// The pods, each name once, in their order, with what monitors ask of them.
+    /// The pods, each name once, in their order, with what monitors ask of them: of those that are new by now,
+    /// of others as of when all were matched.
     fn known(&mut self) -> Known {
         let mut known = Known { awaits_monitors: self.awaits_monitors(), ..Known::default() };
-        let Self { pods, monitors, n_monitors: _ } = self;
+        let Self { pods, monitors, rest, n_monitors: _ } = self;
         let mut asking: Vec<&Monitor> = Vec::new();
         if let Some(monitors) = monitors {
             let store = monitors.store();
@@ -183,26 +188,23 @@ impl Watched {
                 known.problems.push(Problem { place, what: what.to_owned() });
             }
         }
+        let (begun, now) = (std::time::Instant::now(), Instant::now());
+        let is_due = rest.begin(now);
         for (name, pod) in pods.store_mut().iter_mut() {
             match pod {
-                Ok(Labelled { pod, labels }) => {
-                    let monitored = match labels {
-                        Some(labels) => {
-                            monitor::monitored(asking.iter().copied(), &name.namespace, labels)
-                        }
-                        None => Monitored::default(),
-                    };
-                    if labels.is_none() && !asking.is_empty() {
+                Ok(pod) => {
+                    if pod.labels.is_none() && !asking.is_empty() {
                         let what = "it has more than 16 KiB of labels, so no PodMonitor selects it";
                         known.problems.push(problem("pod", name, what));
                     }
-                    if pod.monitored != monitored {
-                        Arc::make_mut(pod).monitored = monitored;
-                    }
-                    known.pods.push(Arc::clone(pod));
+                    pod.ask(&name.namespace, &asking, rest.n_begun());
+                    known.pods.push(Arc::clone(&pod.pod));
                 }
                 Err(what) => known.problems.push(problem("pod", name, what)),
             }
+        }
+        if is_due {
+            rest.took(now, begun.elapsed());
         }
         known
     }

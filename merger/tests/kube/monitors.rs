@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     double::{Answer, Play, Step, on},
     recordings::{event, list, no_progress, pod, status},
-    requests::{LIST, MONITORS, watch, watch_monitors},
+    requests::{LIST, MONITORS, page, watch, watch_monitors},
     world::World,
 };
 
@@ -93,6 +93,35 @@ async fn a_monitor_that_is_made_changed_and_deleted_goes_with_the_pods_that_it_s
         &BARE,
     ]);
     world.check_log(&[KNOWN, "INFO PodMonitors are known n_monitors=1"]);
+}
+
+/// The list is begun before the monitor is another one, and complete after.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_listed_again_has_what_monitors_ask_by_then() {
+    let object = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "too old resource version", "reason": "Expired", "code": 410});
+    let first = list(9, &[labelled("a", "1", 7)]);
+    let first =
+        first.replace(r#""resourceVersion":"9""#, r#""continue":"c","resourceVersion":"9""#);
+    let script = vec![
+        on(LIST, Answer::ok(list(8, &[labelled("a", "1", 7), labelled("b", "2", 7)]))),
+        on(&watch(8), Answer::plays([Play::seconds(20), event("ERROR", &object), Play::Stay])),
+        on(LIST, Answer::ok(first)),
+        on(
+            &page("c"),
+            Answer::plays([Play::seconds(20), Play::text(list(9, &[labelled("b", "2", 7)]))]),
+        ),
+        on(&watch(9), plays(vec![])),
+        on(MONITORS, Answer::ok(list(20, &[monitor("m", 19, "a")]))),
+        on(
+            &watch_monitors(20),
+            plays(vec![Play::seconds(30), event("MODIFIED", &monitor("m", 22, "b"))]),
+        ),
+    ];
+    let world = World::start_monitored(List::Pages, script).await;
+    world.pass(100).await;
+    world.double.check();
+    world.check_published(&[&["shop/a 1 <shop/m", "shop/b 2"], &["shop/a 1", "shop/b 2 <shop/m"]]);
 }
 
 #[tokio::test(start_paused = true)]

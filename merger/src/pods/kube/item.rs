@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 
 use crate::{
     pods::{
-        monitor::{Labels, Monitor},
+        monitor::{self, Labels, Monitor},
         object::Object,
     },
-    target::{Pod, PodRef},
+    target::{Pod, PodRef, monitor::Monitored},
 };
 
 /// What is kept of an object of one kind. It is cheap to clone.
@@ -48,6 +48,8 @@ pub(super) struct Labelled {
     pub(super) pod: Arc<Pod>,
     /// None where they are too many to be kept.
     pub(super) labels: Option<Arc<Labels>>,
+    /// When it was matched with monitors: by how often all pods had been until then.
+    pub(super) matched: Option<u64>,
 }
 
 /// A resource of the API server.
@@ -144,6 +146,24 @@ impl<T: Content> Resource for Item<T> {
     }
 }
 
+// === impl Labelled ===
+
+impl Labelled {
+    /// Puts in what these monitors ask of it, where it was not matched since all were.
+    pub(super) fn ask(&mut self, namespace: &str, monitors: &[&Monitor], n_matched: u64) {
+        if self.matched.replace(n_matched) == Some(n_matched) {
+            return;
+        }
+        let monitored = match &self.labels {
+            Some(labels) => monitor::monitored(monitors.iter().copied(), namespace, labels),
+            None => Monitored::default(),
+        };
+        if self.pod.monitored != monitored {
+            Arc::make_mut(&mut self.pod).monitored = monitored;
+        }
+    }
+}
+
 // === impl Content ===
 
 impl Content for Labelled {
@@ -161,11 +181,11 @@ impl Content for Labelled {
         let mut object = serde_json::from_str::<Object>(text).map_err(|error| error.to_string())?;
         let labels = object.take_labels().map(Arc::new);
         let pod = object.into_pod().map_err(|error| error.to_string())?;
-        Ok(Self { pod: Arc::new(pod), labels })
+        Ok(Self { pod: Arc::new(pod), labels, matched: None })
     }
 
     fn is_of(&self, read: &Self) -> bool {
-        let Self { pod, labels } = read;
+        let Self { pod, labels, matched: _ } = read;
         let Pod { name, uid, node, annotations, containers, monitored: _, ended } = &**pod;
         let old = &self.pod;
         (&old.name, &old.uid, &old.node, &old.annotations) == (name, uid, node, annotations)
@@ -225,7 +245,7 @@ mod tests {
         assert_eq!(item.meta().annotations, None);
         let (name, uid, pod) = item.into_parts();
         assert_eq!((name.to_string().as_str(), uid.as_deref()), ("shop/cart", Some("u")));
-        let Labelled { pod, labels } = pod.unwrap();
+        let Labelled { pod, labels, .. } = pod.unwrap();
         assert_eq!(labels.unwrap()["a"], "b");
         assert_eq!(pod.annotations.keys().collect::<Vec<_>>(), ["prometheus.io/port"]);
         assert!(pod.containers[0].env.is_empty());

@@ -51,8 +51,7 @@ impl<T: Content> Store<T> {
             }
             Event::Apply(item) => {
                 let (name, entry) = self.entry(item);
-                self.known.insert(name, entry);
-                return true;
+                return self.known.insert(name, entry);
             }
             Event::Delete(item) => {
                 let (name, uid, _) = item.into_parts();
@@ -116,23 +115,30 @@ impl<T> Default for Store<T> {
 // === impl Shelf ===
 
 impl<T: Content> Shelf<T> {
-    fn insert(&mut self, name: Name, entry: Entry<T>) {
-        self.remove(&name);
+    /// Puts in what is known of an object by now. Whether that is another thing: whoever may write its status
+    /// or its annotations may do so all the time.
+    fn insert(&mut self, name: Name, entry: Entry<T>) -> bool {
+        if self.entries.get(&name).is_some_and(|old| old.is_of(&entry)) {
+            return false;
+        }
+        let was_there = self.remove(&name);
         let n_bytes = entry.n_bytes(&name);
         let of_all = self.n_bytes.saturating_add(n_bytes);
         let others = self.of_namespaces.get(&name.namespace).copied().unwrap_or_default();
         let of_namespace = others.saturating_add(n_bytes);
         if of_all > T::MOST_BYTES || of_namespace > T::MOST_BYTES_OF_NAMESPACE {
             self.is_full = true;
-            return;
+            return was_there;
         }
         self.n_bytes = of_all;
         self.of_namespaces.insert(name.namespace.clone(), of_namespace);
         self.entries.insert(name, entry);
+        true
     }
 
-    fn remove(&mut self, name: &Name) {
-        let Some(entry) = self.entries.remove(name) else { return };
+    /// Whether it was there.
+    fn remove(&mut self, name: &Name) -> bool {
+        let Some(entry) = self.entries.remove(name) else { return false };
         let n_bytes = entry.n_bytes(name);
         self.n_bytes -= n_bytes;
         if let Some(of_namespace) = self.of_namespaces.get_mut(&name.namespace) {
@@ -141,6 +147,7 @@ impl<T: Content> Shelf<T> {
                 self.of_namespaces.remove(&name.namespace);
             }
         }
+        true
     }
 }
 
@@ -158,6 +165,16 @@ impl<T> Default for Shelf<T> {
 // === impl Entry ===
 
 impl<T: Content> Entry<T> {
+    /// Whether a new one says nothing else.
+    fn is_of(&self, new: &Self) -> bool {
+        let is_same = match (&self.content, &new.content) {
+            (Ok(old), Ok(new)) => old.is_of(new),
+            (Err(old), Err(new)) => old == new,
+            _ => false,
+        };
+        is_same && self.uid == new.uid
+    }
+
     /// The bytes that it takes in memory, with its name.
     fn n_bytes(&self, name: &Name) -> usize {
         let Self { uid, content } = self;
@@ -286,6 +303,28 @@ mod tests {
         store.apply(Event::Init);
         store.apply(Event::InitDone);
         assert!(!store.is_full() && store.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_uses_of_a_change_is_no_change() {
+        let mut store = Monitors::default();
+        let told = |store: &mut Monitors, annotation: &str, port: &str| {
+            let text = format!(
+                r#"{{"metadata":{{"name":"m","namespace":"n","uid":"u","annotations":{{"a":"{annotation}"}}}},"spec":{{"podMetricsEndpoints":[{{"port":{port}}}]}},"status":{{"a":"{annotation}"}}}}"#
+            );
+            store.apply(Event::Apply(serde_json::from_str(&text).unwrap()))
+        };
+        assert!(told(&mut store, "1", r#""metrics""#));
+        assert!(!told(&mut store, "2", r#""metrics""#));
+        assert!(told(&mut store, "2", r#""other""#));
+        // Nor is one that cannot be understood, again.
+        assert!(told(&mut store, "3", "[]"));
+        assert!(!told(&mut store, "4", "[]"));
+        assert!(told(&mut store, "4", r#""other""#));
+        let mut pods = Pods::default();
+        assert!(pods.apply(Event::Apply(item("a", "1"))));
+        assert!(!pods.apply(Event::Apply(item("a", "1"))));
+        assert!(pods.apply(Event::Apply(item("a", "2"))));
     }
 
     #[test]
