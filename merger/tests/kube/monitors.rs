@@ -361,6 +361,39 @@ async fn a_monitor_that_cannot_be_followed_costs_itself_and_one_that_is_too_larg
     assert!(problem.to_string().starts_with(expected), "{problem}");
 }
 
+/// One namespace has more of them than are kept. Where one goes, the last one is read after all.
+#[tokio::test(start_paused = true)]
+async fn a_monitor_that_was_left_out_is_read_when_there_is_room() {
+    let large = |name: &str, app: &str| {
+        let mut large = monitor(name, 19, app);
+        let endpoint = json!({"port": "metrics", "path": "x".repeat(1000)});
+        large["spec"]["podMetricsEndpoints"] = json!(vec![endpoint; 25]);
+        large
+    };
+    let mut all: Vec<Value> = (0..90).map(|n| large(&format!("m-{n:02}"), "none")).collect();
+    all.push(large("z", "a"));
+    let last = &all[30..];
+    let mut script = two_pods();
+    script.extend([
+        on(MONITORS, Answer::ok(list(20, &all))),
+        on(
+            &watch_monitors(20),
+            plays(vec![Play::seconds(60), event("DELETED", &all[0]), Play::seconds(1)]),
+        ),
+        on(MONITORS, Answer::ok(list(30, last))),
+        on(&watch_monitors(30), plays(vec![])),
+    ]);
+    let world = World::start_monitored(List::Pages, script).await;
+    world.pass(110).await;
+    world.check_published(&[&BARE]);
+    let problem = world.known().problems[0].to_string();
+    assert!(problem.contains("or than 2 MiB in one namespace, so the last ones"), "{problem}");
+    world.pass(90).await;
+    world.double.check();
+    let known = world.known();
+    assert!(!known.pods[0].monitored.endpoints.is_empty() && known.problems.is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pod_with_too_many_labels_is_selected_by_none_and_told_of() {
     let mut crowded = labelled("b", "2", 7);

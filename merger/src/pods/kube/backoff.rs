@@ -19,6 +19,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// to do something about it first.
 const RARELY: Duration = Duration::from_mins(10);
 
+/// How long until a list is read for what was left out of the one before, which anybody may call for.
+const A_WHILE: Duration = Duration::from_mins(2);
+
 /// After so long without a failure the next one is the first again.
 const FORGOTTEN: Duration = Duration::from_mins(2);
 
@@ -87,6 +90,11 @@ impl Excuse {
 /// Until when to leave alone what is not there, from five minutes to ten.
 pub(super) fn rarely() -> Instant {
     Instant::now() + RARELY / 2 + (RARELY / 2).mul_f64(chance())
+}
+
+/// When to read a list that is not urgent, from one minute to two.
+pub(super) fn in_a_while() -> Instant {
+    Instant::now() + A_WHILE / 2 + (A_WHILE / 2).mul_f64(chance())
 }
 
 /// A number from 0 to 1. The keys of a hash map are chance enough to tell nodes apart.

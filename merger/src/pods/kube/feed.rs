@@ -42,6 +42,8 @@ pub(super) struct Feed<T> {
     pause: Option<Instant>,
     /// Until when a list that is streamed has to go on.
     streamed_by: Option<Instant>,
+    /// When the list is read again as there is room for what was left out.
+    relist_at: Option<Instant>,
     /// The statuses that were told already.
     told: BTreeSet<u16>,
     /// How often the resource was not there, since it was there last.
@@ -69,6 +71,7 @@ impl<T: Content> Feed<T> {
             backoff: Backoff::default(),
             pause: None,
             streamed_by: None,
+            relist_at: None,
             told: BTreeSet::new(),
             n_absent: 0,
             excuse: Excuse::default(),
@@ -109,6 +112,10 @@ impl<T: Content> Feed<T> {
                     self.ask_for_pages("it does not say when that is complete");
                     self.relist();
                 }
+                () = until(self.relist_at) => {
+                    debug!("listing the {}: there is room for more", T::PLACE.plural);
+                    self.relist();
+                }
                 Some(event) = self.watcher.next(), if self.pause.is_none() => match event {
                     Ok(event) => if self.take(event) {
                         return true;
@@ -133,7 +140,11 @@ impl<T: Content> Feed<T> {
         }
         let is_streamed = self.is_listing && self.list == List::Streaming;
         self.streamed_by = is_streamed.then(|| Instant::now() + STREAMED);
-        self.store.apply(event)
+        let is_new = self.store.apply(event);
+        if self.store.calls_for_list() && !self.is_listing {
+            self.relist_at.get_or_insert_with(backoff::in_a_while);
+        }
+        is_new
     }
 
     /// Goes on after a failure, a while later. What is known stays; whether it does not.
@@ -208,7 +219,7 @@ impl<T: Content> Feed<T> {
     fn relist(&mut self) {
         self.store.abandon();
         self.is_listing = true;
-        self.streamed_by = None;
+        (self.streamed_by, self.relist_at) = (None, None);
         let selector = self.selector.as_deref();
         self.watcher = watcher(self.client.clone(), selector, self.list, self.page);
     }

@@ -3,11 +3,12 @@
 //! A new list is built beside the one that is known, and takes its place when it is complete. So
 //! whatever happens in between, nothing is ever missing that was there before and is there after.
 
-use std::collections::BTreeMap;
-
 use kube::runtime::watcher::Event;
 
+use self::shelf::{Entry, Shelf};
 use super::item::{Content, Item, Name};
+
+mod shelf;
 
 /// All of them, by name.
 #[derive(Debug)]
@@ -15,23 +16,6 @@ pub(super) struct Store<T> {
     known: Shelf<T>,
     /// The list that is being received.
     next: Shelf<T>,
-}
-
-/// Objects, as many as there is room for.
-#[derive(Debug)]
-struct Shelf<T> {
-    entries: BTreeMap<Name, Entry<T>>,
-    n_bytes: usize,
-    /// The same of each namespace that has any.
-    of_namespaces: BTreeMap<String, usize>,
-    /// Whether one was left out for want of room.
-    is_full: bool,
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    uid: Option<String>,
-    content: Result<T, String>,
 }
 
 // === impl Store ===
@@ -56,7 +40,7 @@ impl<T: Content> Store<T> {
             Event::Delete(item) => {
                 let (name, uid, _) = item.into_parts();
                 // One that has its name by now is another one, and stays.
-                if self.known.entries.get(&name).is_some_and(|entry| entry.uid == uid) {
+                if self.known.get(&name).is_some_and(|entry| entry.uid == uid) {
                     self.known.remove(&name);
                     return true;
                 }
@@ -77,28 +61,33 @@ impl<T: Content> Store<T> {
 
     /// Whether it is empty.
     pub(super) fn is_empty(&self) -> bool {
-        self.known.entries.is_empty()
+        self.known.is_empty()
     }
 
     /// Whether some were left out, as all of them are too large.
     pub(super) fn is_full(&self) -> bool {
-        self.known.is_full
+        self.known.is_full()
+    }
+
+    /// Whether one that was left out may have room by now: a new list would tell of it.
+    pub(super) fn calls_for_list(&self) -> bool {
+        self.known.has_room_again()
     }
 
     /// What is known, each name once, in their order: or why it cannot be understood.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Result<T, String>)> {
-        self.known.entries.iter().map(|(name, Entry { uid: _, content })| (name, content))
+        self.known.iter().map(|(name, Entry { uid: _, content })| (name, content))
     }
 
     /// The same, to be worked on.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Name, &mut Result<T, String>)> {
-        self.known.entries.iter_mut().map(|(name, Entry { uid: _, content })| (name, content))
+        self.known.iter_mut().map(|(name, Entry { uid: _, content })| (name, content))
     }
 
     /// The item as it is kept. One that is as it was is held once, even while two lists have it.
     fn entry(&self, item: Item<T>) -> (Name, Entry<T>) {
         let (name, uid, content) = item.into_parts();
-        let content = content.map(|new| match self.known.entries.get(&name) {
+        let content = content.map(|new| match self.known.get(&name) {
             Some(Entry { content: Ok(old), .. }) if old.is_of(&new) => old.clone(),
             _ => new,
         });
@@ -109,83 +98,6 @@ impl<T: Content> Store<T> {
 impl<T> Default for Store<T> {
     fn default() -> Self {
         Self { known: Shelf::default(), next: Shelf::default() }
-    }
-}
-
-// === impl Shelf ===
-
-impl<T: Content> Shelf<T> {
-    /// Puts in what is known of an object by now. Whether that is another thing: whoever may write its status
-    /// or its annotations may do so all the time.
-    fn insert(&mut self, name: Name, entry: Entry<T>) -> bool {
-        if self.entries.get(&name).is_some_and(|old| old.is_of(&entry)) {
-            return false;
-        }
-        let was_there = self.remove(&name);
-        let n_bytes = entry.n_bytes(&name);
-        let of_all = self.n_bytes.saturating_add(n_bytes);
-        let others = self.of_namespaces.get(&name.namespace).copied().unwrap_or_default();
-        let of_namespace = others.saturating_add(n_bytes);
-        if of_all > T::MOST_BYTES || of_namespace > T::MOST_BYTES_OF_NAMESPACE {
-            self.is_full = true;
-            return was_there;
-        }
-        self.n_bytes = of_all;
-        self.of_namespaces.insert(name.namespace.clone(), of_namespace);
-        self.entries.insert(name, entry);
-        true
-    }
-
-    /// Whether it was there.
-    fn remove(&mut self, name: &Name) -> bool {
-        let Some(entry) = self.entries.remove(name) else { return false };
-        let n_bytes = entry.n_bytes(name);
-        self.n_bytes -= n_bytes;
-        if let Some(of_namespace) = self.of_namespaces.get_mut(&name.namespace) {
-            *of_namespace -= n_bytes;
-            if *of_namespace == 0 {
-                self.of_namespaces.remove(&name.namespace);
-            }
-        }
-        true
-    }
-}
-
-impl<T> Default for Shelf<T> {
-    fn default() -> Self {
-        Self {
-            entries: BTreeMap::new(),
-            n_bytes: 0,
-            of_namespaces: BTreeMap::new(),
-            is_full: false,
-        }
-    }
-}
-
-// === impl Entry ===
-
-impl<T: Content> Entry<T> {
-    /// Whether a new one says nothing else.
-    fn is_of(&self, new: &Self) -> bool {
-        let is_same = match (&self.content, &new.content) {
-            (Ok(old), Ok(new)) => old.is_of(new),
-            (Err(old), Err(new)) => old == new,
-            _ => false,
-        };
-        is_same && self.uid == new.uid
-    }
-
-    /// The bytes that it takes in memory, with its name.
-    fn n_bytes(&self, name: &Name) -> usize {
-        let Self { uid, content } = self;
-        let content = content.as_ref().map_or_else(|what| what.len(), T::n_bytes);
-        let uid = uid.as_ref().map_or(0, String::len);
-        size_of::<Self>()
-            + size_of::<Name>()
-            + name.namespace.len()
-            + name.name.len()
-            + uid
-            + content
     }
 }
 
@@ -269,10 +181,14 @@ mod tests {
 
     /// A monitor of about 1.1 KB for each endpoint.
     fn monitor(namespace: &str, n: usize, n_endpoints: usize) -> Item<Arc<Monitor>> {
+        monitor_of(namespace, n, n_endpoints, "u")
+    }
+
+    fn monitor_of(namespace: &str, n: usize, n_endpoints: usize, uid: &str) -> Item<Arc<Monitor>> {
         let path = "x".repeat(1000);
         let endpoints = vec![format!(r#"{{"path":"/{path}"}}"#); n_endpoints].join(",");
         let text = format!(
-            r#"{{"metadata":{{"name":"m-{n:04}","namespace":"{namespace}","uid":"u","resourceVersion":"1"}},"spec":{{"podMetricsEndpoints":[{endpoints}]}}}}"#
+            r#"{{"metadata":{{"name":"m-{n:04}","namespace":"{namespace}","uid":"{uid}","resourceVersion":"1"}},"spec":{{"podMetricsEndpoints":[{endpoints}]}}}}"#
         );
         serde_json::from_str(&text).unwrap()
     }
@@ -303,6 +219,46 @@ mod tests {
         store.apply(Event::Init);
         store.apply(Event::InitDone);
         assert!(!store.is_full() && store.is_empty());
+    }
+
+    #[test]
+    fn a_list_is_called_for_where_room_was_made_and_by_what_grows_at_the_brim() {
+        let full = || {
+            let mut store = Monitors::default();
+            for n in 0..200 {
+                store.apply(Event::Apply(monitor("n", n, 20)));
+            }
+            assert!(store.is_full() && !store.calls_for_list());
+            store
+        };
+        let mut store = full();
+        // Of one that was left out it is no news that it is gone.
+        assert!(!store.apply(Event::Delete(monitor("n", 199, 20))) && !store.calls_for_list());
+        assert!(store.apply(Event::Delete(monitor("n", 0, 20))) && store.calls_for_list());
+        for event in [Event::Init, Event::InitApply(monitor("n", 199, 20)), Event::InitDone] {
+            store.apply(event);
+        }
+        assert!(!store.is_full() && !store.calls_for_list());
+        store.apply(Event::Delete(monitor("n", 199, 20)));
+        assert!(!store.calls_for_list(), "nothing was left out");
+
+        let mut store = full();
+        assert!(store.apply(Event::Apply(monitor("n", 0, 10))) && store.calls_for_list());
+
+        // It stays as it was, until a list has it in its place.
+        let mut store = full();
+        for n in 1000..1100 {
+            store.apply(Event::Apply(monitor("n", n, 1)));
+        }
+        let n_kept = of(&store, ["n"]);
+        store.apply(Event::Apply(monitor("n", 0, 27)));
+        assert!(store.calls_for_list());
+        assert_eq!(of(&store, ["n"]), n_kept);
+        assert_eq!(store.iter().next().unwrap().0.name, "m-0000");
+        // One of its name that is another one is not it.
+        let another = monitor_of("n", 0, 27, "another");
+        assert!(store.apply(Event::Apply(another)));
+        assert_eq!(store.iter().next().unwrap().0.name, "m-0001");
     }
 
     #[test]
@@ -345,6 +301,6 @@ mod tests {
             store.apply(Event::Delete(monitor("greedy", n, 20)));
         }
         assert_eq!(of(&store, ["greedy", "modest"]), [0, 10]);
-        assert_eq!(store.known.of_namespaces.keys().collect::<Vec<_>>(), ["modest"]);
+        assert_eq!(store.known.namespaces().collect::<Vec<_>>(), ["modest"]);
     }
 }
