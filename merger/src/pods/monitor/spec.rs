@@ -84,6 +84,7 @@ struct Relabeling {
     action: String,
     #[serde(deserialize_with = "null_is_unset")]
     target_label: String,
+    replacement: Option<String>,
 }
 
 // === impl EndpointSpec ===
@@ -145,11 +146,27 @@ impl Relabeling {
         matches!(action.as_str(), "keep" | "drop" | "keepequal" | "dropequal")
     }
 
-    /// Whether it makes another request of a target.
+    /// Whether it makes another request of a target, or may do so. What a `labelmap` names by nothing but parts
+    /// of names of other labels does not: those that say which pod it is name labels and annotations
+    /// of it, which begin with a letter or a digit.
     fn writes(&self) -> bool {
-        const LABELS: [&str; 4] = ["__address__", "__scheme__", "__metrics_path__", "__param_"];
-        LABELS.iter().any(|label| self.target_label.starts_with(label))
+        if self.action.eq_ignore_ascii_case("labelmap") {
+            let name = self.replacement.as_deref().unwrap_or("$1");
+            return !name.starts_with('$') && may_be_of_request(name);
+        }
+        may_be_of_request(&self.target_label)
     }
+}
+
+/// Whether a label of this name says what is asked of a target. From a `$` on it is whatever a regular
+/// expression has matched.
+fn may_be_of_request(name: &str) -> bool {
+    const LABELS: [&str; 4] = ["__address__", "__scheme__", "__metrics_path__", "__param_"];
+    let (said, is_open) = match name.split_once('$') {
+        Some((said, _)) => (said, true),
+        None => (name, false),
+    };
+    LABELS.iter().any(|label| said.starts_with(label) || (is_open && label.starts_with(said)))
 }
 
 /// The bytes that an endpoint takes in memory.

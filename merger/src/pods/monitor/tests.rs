@@ -208,6 +208,38 @@ fn a_monitor_as_an_api_server_has_it() {
 }
 
 #[test]
+fn a_relabeling_that_writes_the_request_is_found_however_it_says_so() {
+    let map = |replacement: &str| json!({"action": "labelmap", "regex": "x_(.+)", "replacement": replacement});
+    let to = |label: &str| json!({"sourceLabels": ["a"], "targetLabel": label});
+    for (relabeling, is_written) in [
+        (map("__param_$1"), true),
+        (map("__${1}"), true),
+        (map("__address__"), true),
+        (map("__meta_$1"), false),
+        (map("pod_$1"), false),
+        (map("$1"), false),
+        (json!({"action": "LabelMap", "regex": "x_(.+)", "replacement": "__param_$1"}), true),
+        (json!({"action": "labelmap", "regex": "__meta_kubernetes_pod_label_(.+)"}), false),
+        (to("__param_target"), true),
+        (to("__metrics_path__"), true),
+        (to("$1"), true),
+        (to("${1}"), true),
+        (to("__$1"), true),
+        (to("pod_$1"), false),
+        (to("__address"), false),
+        (
+            json!({"sourceLabels": ["__address__"], "targetLabel": "a", "replacement": "__param_$1"}),
+            false,
+        ),
+    ] {
+        let endpoint = json!({"port": "metrics", "relabelings": [relabeling]});
+        let monitor = read(&json!({"podMetricsEndpoints": [endpoint]})).unwrap();
+        let expected = is_written.then_some(Unmet::Relabelings);
+        assert_eq!(monitor.endpoints[0].unmet, expected, "{endpoint}");
+    }
+}
+
+#[test]
 fn the_monitors_of_meshes_choose_by_relabelings() {
     let istio = recorded("istio.yaml");
     assert!(istio.selects("anywhere", &labels(&[])));
