@@ -202,10 +202,17 @@ impl fmt::Display for Unmet {
                 );
             }
         };
+        // What a Secret that the pod names is good for.
+        let instead = match self {
+            Self::Authorization | Self::BasicAuth | Self::BearerTokenSecret => {
+                "or ask for this page by merger.io/endpoints with merger.io/secret, "
+            }
+            Self::OAuth2 | Self::ClientCertificate | Self::Relabelings => "",
+        };
         write!(
             f,
             "asks by {credentials}, which is not sent, so it is not read: have the page answer without \
-             on 127.0.0.1, or leave it to Prometheus"
+             on 127.0.0.1, {instead}or leave it to Prometheus"
         )
     }
 }
