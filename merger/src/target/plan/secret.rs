@@ -1,8 +1,8 @@
 //! With which Secret each source of an application is asked, or why with none: then it is not asked at
 //! all, since nobody who wants to be shown a token expects to be asked without.
 //!
-//! What a `PodMonitor` asks for is asked with none: whoever makes one, which may be in another namespace, chooses
-//! the path, and a token is for those paths that the pod's owner chose.
+//! What a `PodMonitor` asks for comes after this, and is asked with none: whoever makes one, which may be in
+//! another namespace, chooses the path, and a token is for those paths that the pod's owner chose.
 
 use super::Planner;
 use crate::target::{
@@ -34,9 +34,6 @@ impl Planner<'_> {
             secret.map(|(secret, _)| secret)
         };
         for source in sources {
-            if matches!(source.reason, Reason::Monitor(_)) {
-                continue;
-            }
             let is_ready = matches!(source.state, State::Ready(_));
             match of(&source.container) {
                 Some(Ok(secret)) => {
