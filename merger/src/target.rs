@@ -219,6 +219,11 @@ pub enum Refusal {
     /// It cannot be ruled out that somebody else holds the socket.
     #[error(transparent)]
     Doubt(Doubt),
+    /// The mesh's proxy takes what is sent there from within the pod as well.
+    #[error(
+        "bound to {0} alone, which the sidecar of {1} intercepts within the pod as well: bind it to 127.0.0.1"
+    )]
+    Intercepted(IpAddr, String),
     /// Meshes exempt 127.0.0.1 and `::1` from interception, and no other loopback address.
     #[error("bound to {0}, a loopback address that meshes intercept: bind it to 127.0.0.1")]
     OddLoopback(IpAddr),

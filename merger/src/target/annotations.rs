@@ -112,7 +112,7 @@ pub fn read(
 /// Whether any set reads an annotation of this name; the others need not be kept.
 #[must_use]
 pub fn is_read(name: &str) -> bool {
-    const DOMAINS: [&str; 8] = [
+    const DOMAINS: [&str; 9] = [
         "consul.hashicorp.com/",
         "coroot.com/",
         "dapr.io/",
@@ -120,6 +120,7 @@ pub fn is_read(name: &str) -> bool {
         "prometheus.istio.io/",
         "prometheus.metrics.kuma.io/",
         "status.sidecar.istio.io/",
+        "traffic.sidecar.istio.io/includeOutboundIPRanges",
         opentelemetry::PREFIX,
     ];
     value::after(name, "prometheus_io_").is_some()

@@ -38,6 +38,12 @@ pub struct Profile {
     /// The annotations by which a pod moves such ports.
     #[serde(default)]
     pub reserved_by: Vec<String>,
+    /// Whether the proxy takes what is sent to the pod's own address from within.
+    #[serde(default)]
+    pub intercepts_own_address: bool,
+    /// The annotation that has it do so, where it lists a network of 127.0.0.0/8.
+    #[serde(default)]
+    pub intercepts_own_address_by: Option<String>,
 }
 
 /// A page of a sidecar.
@@ -199,6 +205,14 @@ impl Default for Meshes {
 // === impl Profile ===
 
 impl Profile {
+    /// Whether the proxy takes what is sent to the pod's own address from within, for a pod with these
+    /// annotations.
+    pub(super) fn intercepts(&self, pod: &BTreeMap<String, String>) -> bool {
+        let listed = self.intercepts_own_address_by.as_ref().and_then(|name| pod.get(name));
+        let mut networks = listed.into_iter().flat_map(|listed| listed.split(','));
+        self.intercepts_own_address || networks.any(|network| network.trim().starts_with("127."))
+    }
+
     /// Whether it can be followed: what is compiled in is held to it by a test, what a user adds at the
     /// start.
     fn check(&self) -> Result<(), Error> {
@@ -224,7 +238,8 @@ impl Profile {
         let of_pages =
             self.pages.iter().flat_map(|page| [&page.port_annotation, &page.path_annotation]);
         let injected = self.injected.iter().flat_map(|i| [&i.port_annotation, &i.path_annotation]);
-        let names = of_pages.chain(injected).chain([&self.asked_by, &self.switch]).flatten();
+        let of_all = [&self.asked_by, &self.switch, &self.intercepts_own_address_by];
+        let names = of_pages.chain(injected).chain(of_all).flatten();
         let names = names.chain(&self.reserved_by);
         match { names }.find(|name| !annotations::is_read(name)) {
             Some(name) => error("annotation", name, "merger reads no annotation of that name"),

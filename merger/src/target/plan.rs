@@ -28,8 +28,8 @@ mod secret;
 mod sidecar;
 
 /// A pod with more sources than this gets the first ones and those of its sidecars, and a note. First is what it
-/// asks for itself, then ports that are named like metrics, then what was found by probing, then what
-/// monitors of its own namespace ask for, then what those of others do.
+/// asks for itself, then ports that are named like metrics, then what was found by probing where no monitor of
+/// its own namespace asks for the port, then what those ask for, then what those of others do.
 pub const MAX_SOURCES: usize = 8;
 
 /// Of more notes than this the last ones are only counted.
@@ -255,7 +255,17 @@ impl<'a> Planner<'a> {
             return State::Refused(Refusal::NoHolder);
         }
         let bound: Vec<IpAddr> = self.on(port).map(|listener| listener.address).collect();
-        reachable(&bound, port)
+        match (reachable(&bound, port), self.intercepting()) {
+            (State::Ready(addresses), Some(mesh)) => not_intercepted(addresses, mesh),
+            (state, _) => state,
+        }
+    }
+
+    /// The mesh whose sidecar takes what is sent to the pod's own address from within.
+    fn intercepting(&self) -> Option<&'a str> {
+        let profiles = self.pod.containers.iter().filter_map(|c| self.rules.meshes.profile(c));
+        let mut found = profiles.filter(|profile| profile.intercepts(&self.pod.annotations));
+        found.next().map(|profile| profile.mesh.as_str())
     }
 
     fn on(&self, port: NonZeroU16) -> impl Iterator<Item = &'a Listener> {
@@ -289,6 +299,16 @@ pub fn reachable(bound: &[IpAddr], port: NonZeroU16) -> State {
             let at_port = |ip| SocketAddr::new(ip, port.get());
             State::Ready(addresses.into_iter().map(at_port).collect())
         }
+    }
+}
+
+/// Those of these addresses that a sidecar of `mesh` leaves alone, which are those of loopback.
+fn not_intercepted(mut addresses: Vec<SocketAddr>, mesh: &str) -> State {
+    let intercepted = addresses.iter().map(SocketAddr::ip).find(|ip| !ip.is_loopback());
+    addresses.retain(|address| address.ip().is_loopback());
+    match intercepted.filter(|_| addresses.is_empty()) {
+        Some(ip) => State::Refused(Refusal::Intercepted(ip, mesh.to_owned())),
+        None => State::Ready(addresses),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::Planner;
 use crate::target::{
-    Container, Reason, Refusal, Source, State,
+    Container, Refusal, Source, State,
     annotations::secret::{Named, named},
     note::Note,
     secret::{Denied, SecretRef},
