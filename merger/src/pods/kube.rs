@@ -114,7 +114,8 @@ impl Watched {
         let mut publish_at: Option<Instant> = None;
         let mut is_known = false;
         loop {
-            let (is_first, awaited) = (sender.borrow().is_none(), self.awaits_monitors());
+            let is_first = sender.borrow().is_none();
+            let before = (self.awaits_answer(), self.are_monitors_unknown());
             // All may be dropped: what a feed has heard is kept in it.
             let new_at = tokio::select! {
                 biased;
@@ -134,20 +135,27 @@ impl Watched {
                     if changed {
                         self.rest.call();
                     }
-                    let is_news = is_first || awaited != self.awaits_monitors();
+                    let after = (self.awaits_answer(), self.are_monitors_unknown());
+                    let is_news = is_first || before != after;
                     if is_news { Some(at) } else { self.rest.next(at).filter(|_| changed) }
                 }
             };
             if let Some(at) = new_at.filter(|_| is_known) {
-                let wait = is_first && self.awaits_monitors();
+                let wait = is_first && self.awaits_answer();
                 let at = if wait { Instant::now() + AWAITED } else { at };
                 publish_at = Some(publish_at.map_or(at, |before| before.min(at)));
             }
         }
     }
 
-    fn awaits_monitors(&self) -> bool {
+    /// Whether the first pods wait for the monitors still.
+    fn awaits_answer(&self) -> bool {
         self.monitors.as_ref().is_some_and(|monitors| !monitors.has_answered())
+    }
+
+    /// Whether what they ask for stays as another watcher knew it.
+    fn are_monitors_unknown(&self) -> bool {
+        self.monitors.as_ref().is_some_and(Feed::is_unknown)
     }
 
     fn publish(&mut self, sender: &Sender) {
@@ -169,7 +177,7 @@ impl Watched {
     /// The pods, each name once, in their order, with what monitors ask of them: of those that are new by now,
     /// of others as of when all were matched.
     fn known(&mut self) -> Known {
-        let mut known = Known { awaits_monitors: self.awaits_monitors(), ..Known::default() };
+        let mut known = Known { awaits_monitors: self.are_monitors_unknown(), ..Known::default() };
         let Self { pods, monitors, rest, n_monitors: _ } = self;
         let mut asking: Vec<&Monitor> = Vec::new();
         if let Some(monitors) = monitors {
@@ -188,8 +196,8 @@ impl Watched {
                 known.problems.push(Problem { place, what: what.to_owned() });
             }
         }
-        let (begun, now) = (std::time::Instant::now(), Instant::now());
-        let is_due = rest.begin(now);
+        let begun = Instant::now();
+        let is_due = rest.begin(begun);
         for (name, pod) in pods.store_mut().iter_mut() {
             match pod {
                 Ok(pod) => {
@@ -204,7 +212,7 @@ impl Watched {
             }
         }
         if is_due {
-            rest.took(now, begun.elapsed());
+            rest.took(Instant::now(), begun.elapsed());
         }
         known
     }

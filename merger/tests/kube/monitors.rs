@@ -292,18 +292,19 @@ async fn a_watch_that_is_refused_each_time_is_asked_for_rarely() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pods_tell_that_monitors_are_awaited_until_there_is_an_answer() {
+async fn pods_tell_that_monitors_are_awaited_until_there_is_a_list_or_none_to_be_had() {
     let late = || Play::text(list(20, &[]));
     for (answers, is_awaited_at) in [
         (vec![Answer::plays([Play::seconds(20), late()])], [true, false]),
-        (vec![not_found(), not_found()], [false, false]),
+        // That they are not there is believed when it is said again minutes later.
+        (vec![not_found(), not_found(), not_found()], [true, true]),
         (
             vec![Answer::status(503, "later"), Answer::plays([Play::seconds(5), late()])],
             [true, false],
         ),
     ] {
         let mut script = two_pods();
-        let is_there = answers.len() < 2 || is_awaited_at[0];
+        let is_there = !is_awaited_at[1];
         script.extend(answers.into_iter().map(|answer| on(MONITORS, answer)));
         if is_there {
             script.push(on(&watch_monitors(20), plays(vec![])));
@@ -313,6 +314,8 @@ async fn pods_tell_that_monitors_are_awaited_until_there_is_an_answer() {
         let before = world.known().awaits_monitors;
         world.pass(27).await;
         assert_eq!([before, world.known().awaits_monitors], is_awaited_at);
+        world.pass(if is_there { 0 } else { 575 }).await;
+        assert!(!world.known().awaits_monitors);
         world.double.check();
         world.check_published(&[&BARE]);
     }

@@ -95,6 +95,12 @@ impl<T: Content> Feed<T> {
         self.has_answered
     }
 
+    /// Whether what is known is nothing because nobody has said yet what there is. That a resource may not be
+    /// read says nothing of it.
+    pub(super) fn is_unknown(&self) -> bool {
+        !self.has_listed && self.n_absent < 2
+    }
+
     /// Whether a list was complete, and the resource was there since.
     pub(super) fn is_listed(&self) -> bool {
         self.has_listed && self.n_absent == 0

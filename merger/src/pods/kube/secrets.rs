@@ -34,7 +34,7 @@ use crate::{
     pods::{Known, Reader, Sender},
     target::{
         annotations::secret::named,
-        secret::{MAX_OF_NAMESPACE, MAX_OF_NODE, SecretRef},
+        secret::{MAX_OF_NAMESPACE, MAX_OF_NODE, SecretRef, Unread},
     },
 };
 
@@ -145,7 +145,8 @@ impl Keeper {
 
     fn take(&mut self, secret: &SecretRef, answer: Answer) {
         self.pause = None;
-        if !matches!(answer, Answer::Away(_)) {
+        // A status of the server's own trouble may be this Secret's alone, or that of all.
+        if !matches!(answer, Answer::Away(_) | Answer::Refused(Unread::Status(500..))) {
             self.contact.good();
         }
         match answer {

@@ -44,6 +44,8 @@ impl<T: Content> Store<T> {
                     self.known.remove(&name);
                     return true;
                 }
+                // It may have been left out, and then there may be none any more that was.
+                self.known.make_room();
             }
         }
         false
@@ -232,8 +234,12 @@ mod tests {
             store
         };
         let mut store = full();
-        // Of one that was left out it is no news that it is gone.
-        assert!(!store.apply(Event::Delete(monitor("n", 199, 20))) && !store.calls_for_list());
+        // Of one that was left out it is no news that it is gone, but that there is one may be true no more.
+        assert!(!store.apply(Event::Delete(monitor("n", 199, 20))) && store.calls_for_list());
+        let mut store = full();
+        assert!(store.apply(Event::Apply(monitor("n", 199, 1))) && store.calls_for_list());
+        let mut store = full();
+        assert!(!store.calls_for_list());
         assert!(store.apply(Event::Delete(monitor("n", 0, 20))) && store.calls_for_list());
         for event in [Event::Init, Event::InitApply(monitor("n", 199, 20)), Event::InitDone] {
             store.apply(event);

@@ -74,11 +74,17 @@ impl<T: Content> Shelf<T> {
             let is_news = !mem::replace(&mut self.is_full, true);
             return (is_there && !is_same && self.remove(&name)) || is_news;
         }
-        self.has_room |= n_bytes < before;
+        // A new one may be one that was left out, and has shrunk.
+        self.has_room |= n_bytes < before || (self.is_full && !is_there);
         self.n_bytes = self.n_bytes - before + n_bytes;
         self.of_namespaces.insert(name.namespace.clone(), of_namespace - before + n_bytes);
         self.entries.insert(name, entry);
         true
+    }
+
+    /// There may be room for one that was left out, or none that was any more.
+    pub(super) fn make_room(&mut self) {
+        self.has_room = true;
     }
 
     /// Whether it was there.
