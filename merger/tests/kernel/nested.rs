@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     cgroup::{Cgroup, Root},
     find,
-    namespace::{called, identities, look},
+    namespace::{called, identities, is_guest, look},
     offered::rungs,
     pod::Pod,
     world,
@@ -83,7 +83,9 @@ async fn until(
 
 fn on_each_rung(body: impl AsyncFn(Rung, Identity)) {
     for identity in identities() {
-        for rung in rungs() {
+        // In a guest by the first two, which take most of what they know from before.
+        let n_rungs = if is_guest() { 2 } else { usize::MAX };
+        for rung in rungs().into_iter().take(n_rungs) {
             world::here(async || body(rung, identity).await);
         }
     }

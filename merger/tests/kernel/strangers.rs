@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::{
     cgroup::Root,
-    namespace::look,
+    namespace::{is_guest, look},
     offered::rungs,
     pod::Pod,
     running::{Running, directory, until},
@@ -215,7 +215,9 @@ spec:
 fn each_rung_knows_whose_the_listeners_of_other_users_are() {
     world::here(async || {
         let node = Node::new();
-        for rung in rungs() {
+        // In a guest by the best one and the last.
+        let step = if is_guest() { rungs().len() - 1 } else { 1 };
+        for rung in rungs().into_iter().step_by(step.max(1)) {
             node.check(&["--host-network", &format!("--listeners={rung}")], rung);
         }
     });
