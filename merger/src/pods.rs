@@ -46,8 +46,9 @@ pub type Reader = watch::Receiver<Option<Arc<Known>>>;
 /// Where a source puts what it knows.
 pub(crate) type Sender = watch::Sender<Option<Arc<Known>>>;
 
-/// Publishes what is known by now, if that is another thing: most of what changes in a pod is used by nobody. What is skipped and was not before is told, and
-/// by `tell` the rest: what was known is given first.
+/// Publishes what is known by now, if that is another thing: most of what changes in a pod is used by
+/// nobody. What is skipped and was not before is told, and by `tell` the rest: what was known is given
+/// first.
 fn publish(sender: &Sender, new: Known, tell: impl FnOnce(Option<&Known>, &Known)) {
     sender.send_if_modified(|known| {
         let old = known.as_deref();

@@ -2,8 +2,8 @@
 //!
 //! There every listener is everybody's, so a pod of the host's network is read only where, at that
 //! moment, all who hold the socket are of that pod. It is asked before the connection is begun, again
-//! before a Secret is shown, and after the body was read. What happens between the two looks and is undone before the second is not
-//! seen: nothing that lives on the host can be kept from that.
+//! before a Secret is shown, and after the body was read. What happens between two looks and is undone
+//! before the second is not seen: nothing that lives on the host can be kept from that.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -121,8 +121,8 @@ fn is_of_authority(error: &Error) -> bool {
 // === impl Authorities ===
 
 impl Authorities {
-    /// Whether this is the certificate of one of them, to the byte: such a one is made by `openssl req -x509`, and
-    /// vouches for itself. That who shows it has its key is seen by his signature.
+    /// Whether this is the certificate of one of them, to the byte: such a one is made by `openssl req
+    /// -x509`, and vouches for itself. That who shows it has its key is seen by his signature.
     fn are(&self, certificate: &CertificateDer<'_>) -> bool {
         self.certificates.iter().any(|one| one.as_ref() == certificate.as_ref())
     }

@@ -41,7 +41,7 @@ pub struct Profile {
     /// Whether the proxy takes what is sent to the pod's own address from within.
     #[serde(default)]
     pub intercepts_own_address: bool,
-    /// The annotation that has it do so, where it lists a network of 127.0.0.0/8.
+    /// The annotation that has it do so, where it lists a network of loopback.
     #[serde(default)]
     pub intercepts_own_address_by: Option<String>,
 }
@@ -209,8 +209,10 @@ impl Profile {
     /// annotations.
     pub(super) fn intercepts(&self, pod: &BTreeMap<String, String>) -> bool {
         let listed = self.intercepts_own_address_by.as_ref().and_then(|name| pod.get(name));
-        let mut networks = listed.into_iter().flat_map(|listed| listed.split(','));
-        self.intercepts_own_address || networks.any(|network| network.trim().starts_with("127."))
+        let mut networks = listed.into_iter().flat_map(|listed| listed.split(',')).map(str::trim);
+        let is_loopback =
+            |network: &str| network.starts_with("127.") || network.starts_with("::1/");
+        self.intercepts_own_address || networks.any(is_loopback)
     }
 
     /// Whether it can be followed: what is compiled in is held to it by a test, what a user adds at the

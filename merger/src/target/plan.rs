@@ -1,8 +1,8 @@
 //! A pod and its listeners in; its sources, and the reason for each, out.
 //!
 //! Nothing is guessed: a port is read because the pod asks for it, because its name says metrics
-//! in a pod that asks to be scraped, because a `PodMonitor` asks for it, or because it is the sidecar's. Nothing is read twice: the proxy,
-//! its agent and the application each give their metrics once.
+//! in a pod that asks to be scraped, because a `PodMonitor` asks for it, or because it is the sidecar's.
+//! Nothing is read twice: the proxy, its agent and the application each give their metrics once.
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,5 @@
-//! Whether the API server answers for what it is asked for, and when that is worth a line in the log: once when it ceases to,
-//! and once when it is back.
+//! Whether the API server answers for what it is asked for, and when that is worth a line in the log: once
+//! when it ceases to, and once when it is back.
 
 use std::time::Duration;
 
