@@ -5,14 +5,25 @@ use std::time::{Duration, Instant};
 use merger::node::{Options, Rungs};
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::{cgroup, namespace::look, offered::rungs, pod::Pod, start_with, world};
+use super::{
+    cgroup,
+    namespace::{is_guest, look},
+    offered::rungs,
+    pod::Pod,
+    start_with, world,
+};
 
 /// The time between looks that nothing calls for.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_millis(2500);
+
+/// What is read twice is read again by then: the second look comes 50 ms after the first.
+const SOON: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_look_that_was_called_for_does_not_put_off_the_next_sweep() {
-    for rung in rungs() {
+    // The clock is no matter of kernels: in a guest one rung shows that it is theirs as well.
+    let n_rungs = if is_guest() { 1 } else { rungs().len() };
+    for rung in rungs().into_iter().take(n_rungs) {
         world::here(async || {
             // It is taken away when nobody is in it any more.
             let cgroups = cgroup::Root::new(1);
@@ -23,13 +34,13 @@ fn a_look_that_was_called_for_does_not_put_off_the_next_sweep() {
             let start = Instant::now();
             look(&node).await;
             // What a node reads at its first look it may read once more at the second.
-            sleep(EVERY / 50).await;
+            sleep(SOON).await;
             look(&node).await;
             sleep((start + EVERY * 4 / 5).saturating_duration_since(Instant::now())).await;
             let _open = other.listen("127.0.0.1:0");
             // The look that follows, and the second one a little later.
             for _ in 0..3 {
-                if timeout(EVERY / 50, changes.changed()).await.is_ok() {
+                if timeout(SOON, changes.changed()).await.is_ok() {
                     look(&node).await;
                 }
             }

@@ -458,8 +458,9 @@ impl Drop for Cgroup {
 }
 
 #[test]
-fn a_holder_that_moves_to_another_cgroup_is_soon_known_by_that() {
-    on_each_rung(async |mut watch| {
+fn a_holder_that_moves_to_another_cgroup_is_known_by_that_with_the_next_sweep() {
+    let look_every = Duration::from_secs(1);
+    on_each_rung_with(Options { look_every, ..Options::default() }, async |mut watch| {
         let cgroup = Cgroup::new();
         let mut pod = Pod::new();
         let (listener, bound) = pod.listen("127.0.0.1:0");
