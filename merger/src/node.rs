@@ -92,6 +92,9 @@ pub struct Options {
     pub compare_every: Duration,
     /// How long the walks of rung 1 may take.
     pub walks: Walks,
+    /// How long one look asks the namespaces that are marked, one after the other, on rungs 1 and 2. At least
+    /// one is asked; the others are at the next look, which follows by itself.
+    pub asking: Duration,
     /// Sockets of a namespace that are looked at on rungs 2 to 4: [`SOCKETS_PER_NETNS`] at most, which is how
     /// many are read.
     pub sockets: usize,
@@ -342,6 +345,7 @@ impl Default for Options {
             look_every: agenda::EVERY,
             compare_every: sight::comparison::EVERY,
             walks: Walks::default(),
+            asking: sight::ASKING,
             sockets: SOCKETS_PER_NETNS,
             rows: ROWS_OF_ONE,
         }

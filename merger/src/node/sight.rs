@@ -3,7 +3,7 @@
 //! It keeps no namespace open between two looks: a namespace that is held outlives its pod.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     io, mem,
     net::IpAddr,
     num::NonZeroU16,
@@ -51,6 +51,10 @@ mod memory;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "everything is read at each look"))]
 mod reading;
 
+/// [`Options::asking`], unless a test says otherwise. Each answer takes a quarter of a millisecond where many
+/// listen, and so long as a look lasts nobody is connected.
+pub(in crate::node) const ASKING: Duration = Duration::from_millis(6);
+
 /// The eyes of the privileged side.
 pub(crate) struct Sight {
     source: Source,
@@ -67,6 +71,10 @@ pub(crate) struct Sight {
     /// What the last walk over open files has found, on the rung that has it.
     #[cfg(feature = "ebpf")]
     walked: HashSet<reading::Bound>,
+    /// Namespaces that are to be asked what they have, in that order.
+    unasked: VecDeque<Cookie>,
+    /// [`Options::asking`].
+    asking: Duration,
     /// Namespaces that were marked, and cannot be read or explained without a sweep.
     waiting: HashSet<Cookie>,
     /// Namespaces that are not looked at, and may be a pod's own by now.
@@ -113,7 +121,8 @@ struct Looked {
     swept: Duration,
     /// Whether it had all that it needed.
     complete: bool,
-    /// When the sweep may be that it would have needed, or the next of everything is due.
+    /// When the rest of it may be had: the sweep that it would have needed, or an answer of a namespace that
+    /// was not asked yet. Else when the next sweep of everything is due.
     again: Instant,
 }
 
@@ -152,6 +161,8 @@ impl Sight {
             marks,
             #[cfg(feature = "ebpf")]
             walked: HashSet::new(),
+            unasked: VecDeque::new(),
+            asking: options.asking,
             waiting,
             in_doubt: HashSet::new(),
             is_regained: false,
@@ -245,9 +256,10 @@ impl Sight {
         Step::More
     }
 
-    /// Nothing of a namespace that something was left out of: what that is, is up to each way.
+    /// Nothing of a namespace that something was left out of, as what that is, is up to each way; nor of one
+    /// that is not asked yet.
     fn compared(&self, netns: Cookie) -> Option<Differing> {
-        if self.crowded.contains(&netns) {
+        if self.crowded.contains(&netns) || self.unasked.contains(&netns) {
             return None;
         }
         let truth = self.truth_of(netns).filter(|truth| truth.len() <= self.sockets)?;
@@ -285,10 +297,13 @@ impl Sight {
             self.pace.ended(start, sweep);
             swept = self.pace.took;
         }
-        let (complete, again) = match self.pace.next(Instant::now(), enough) {
+        let now = Instant::now();
+        let (complete, again) = match self.pace.next(now, enough) {
             Sweep::At(again) => (false, again),
             _ => (true, self.pace.due()),
         };
+        // Those who are asked at the next look hold up nobody's comparison but their own.
+        let again = if self.unasked.is_empty() { again } else { now };
         Ok(Looked { snapshot: self.joined(rows), swept, complete, again })
     }
 

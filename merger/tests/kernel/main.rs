@@ -59,6 +59,7 @@ mod part;
 #[path = "../support/pod.rs"]
 mod pod;
 
+mod asking;
 mod clock;
 mod comparison;
 mod confinement;

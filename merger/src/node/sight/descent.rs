@@ -144,6 +144,7 @@ impl Sight {
         self.source = source;
         self.memory = Memory::default();
         self.walked.clear();
+        self.unasked.clear();
         self.waiting.clear();
         self.marks.add_all(Instant::now());
     }

@@ -7,6 +7,10 @@
 //! A listener may be in no table of files: it is in a message that nobody has taken yet, or belongs
 //! to an `io_uring` or to the kernel. The first rung does not see it by its walk, so it asks the
 //! namespaces that are marked, and those that a listener has vanished from, for what they have.
+//!
+//! However many are marked at one time, each look asks some of them in their order and the next the others:
+//! while it lasts nobody is connected. Until then what was known of them stands, and on the first rung
+//! what they have that somebody holds is known all the same.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -120,29 +124,15 @@ impl Sight {
     #[cfg(feature = "ebpf")]
     fn walked(&mut self, mut rows: Rows) -> Result<Option<Rows>, Error> {
         let mut held = bound(&rows);
-        let table = &self.table;
-        let looked_at = &table.looked_at;
         let mut due = self.marked();
         if self.marks.are_all() || self.marks.are_lost() {
-            due.extend(looked_at);
+            due.extend(&self.table.looked_at);
         }
-        let vanished = self.walked.difference(&held).map(|&(netns, ..)| netns);
-        let due = due.into_iter().chain(vanished).chain(mem::take(&mut self.waiting));
-        // A namespace that no process was in is either new or gone: a sweep tells.
-        let due = due.filter(|&netns| table.standing(netns) != Standing::Other);
-        let (due, unknown): (HashSet<Cookie>, HashSet<Cookie>) =
-            due.partition(|netns| looked_at.contains(netns));
-        self.waiting = unknown;
-        self.memory.retain(looked_at);
-        let is_held = |held: &HashSet<Bound>, netns, socket: &Socket| {
-            held.contains(&(netns, socket.address, socket.port))
-        };
-        let mut unheld = vec![];
-        for netns in due {
-            let sockets = self.sockets_of(netns).unwrap_or_default();
-            let left = sockets.into_iter().filter(|socket| !is_held(&held, netns, socket));
-            unheld.push((netns, left.collect::<Vec<_>>()));
-        }
+        due.extend(self.walked.difference(&held).map(|&(netns, ..)| netns));
+        due.extend(mem::take(&mut self.waiting));
+        self.put_in_line(due);
+        self.memory.retain(&self.table.looked_at);
+        let unheld = self.ask_for_unheld(&held);
         let is_news = |(netns, left): &(Cookie, Vec<Socket>)| {
             left.iter().any(|socket| !self.memory.has(*netns, socket))
         };
@@ -163,6 +153,38 @@ impl Sight {
         self.memory.tell(&mut rows, self.sockets, |held| payer_of(&self.table.processes, held));
         self.walked = held;
         Ok(Some(rows))
+    }
+
+    /// The listeners that nobody holds, of the namespaces whose turn it is.
+    #[cfg(feature = "ebpf")]
+    fn ask_for_unheld(&mut self, held: &HashSet<Bound>) -> Vec<(Cookie, Vec<Socket>)> {
+        let start = Instant::now();
+        let mut unheld = vec![];
+        while let Some(netns) = self.next_in_line(start, unheld.len()) {
+            let mut sockets = self.sockets_of(netns).unwrap_or_default();
+            sockets.retain(|socket| !is_held(held, netns, socket));
+            unheld.push((netns, sockets));
+        }
+        unheld
+    }
+
+    /// Has these namespaces asked, after those who were to be before.
+    fn put_in_line(&mut self, due: HashSet<Cookie>) {
+        let table = &self.table;
+        // A namespace that no process was in is either new or gone: a sweep tells.
+        let due = due.into_iter().filter(|&netns| table.standing(netns) != Standing::Other);
+        let (due, unknown): (HashSet<Cookie>, HashSet<Cookie>) =
+            due.partition(|netns| table.looked_at.contains(netns));
+        self.waiting.extend(unknown);
+        self.unasked.retain(|netns| table.looked_at.contains(netns));
+        let in_line: HashSet<Cookie> = self.unasked.iter().copied().collect();
+        self.unasked.extend(due.difference(&in_line));
+    }
+
+    /// Who is asked next in a look that began to ask then and has asked so many.
+    fn next_in_line(&mut self, start: Instant, n_asked: usize) -> Option<Cookie> {
+        let is_time = n_asked == 0 || start.elapsed() < self.asking;
+        if is_time { self.unasked.pop_front() } else { None }
     }
 
     /// The sockets of every namespace that is looked at, and their holders.
@@ -193,12 +215,11 @@ impl Sight {
         if self.marks.are_lost() {
             due.extend(&self.table.looked_at);
         }
-        for netns in due {
-            let standing = self.table.standing(netns);
-            if standing == Standing::Other {
-                continue;
-            }
-            if standing == Standing::LookedAt && self.open(netns).is_err() {
+        self.put_in_line(due);
+        let (start, mut n_asked) = (Instant::now(), 0);
+        while let Some(netns) = self.next_in_line(start, n_asked) {
+            n_asked += 1;
+            if self.open(netns).is_err() {
                 // A pod that ends closes its listeners and leaves none behind who could be read. That
                 // somebody is left whom nobody knows is found out by the next sweep, and calls for none.
                 self.memory.put(netns, vec![]);
@@ -318,6 +339,11 @@ pub(super) type Bound = (Cookie, IpAddr, NonZeroU16);
 #[cfg(feature = "ebpf")]
 fn bound(rows: &Rows) -> HashSet<Bound> {
     rows.iter().map(|row| (row.netns, row.address, row.port)).collect()
+}
+
+#[cfg(feature = "ebpf")]
+fn is_held(held: &HashSet<Bound>, netns: Cookie, socket: &Socket) -> bool {
+    held.contains(&(netns, socket.address, socket.port))
 }
 
 fn by_sock_diag(netns: &Netns) -> io::Result<Vec<Socket>> {
