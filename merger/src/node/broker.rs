@@ -324,23 +324,35 @@ impl Broker {
         })
     }
 
+    /// What is paid for is all that is done in the namespace, by whose rules that may take long.
     fn connect(&mut self, request: Connect, owners: &Owners) -> Result<TcpStream, ConnectError> {
-        let netns = self.permit(request, owners)?;
         self.toll.admit(request.netns, Instant::now())?;
         let before = toll::paid();
-        let begun = netns.within(|| Ok(begin(request.netns, request.address)));
+        let begun = self.begin(request, owners);
         let took = toll::paid().saturating_sub(before);
-        if matches!(begun, Ok(Ok(_))) {
+        if begun.is_ok() {
             self.toll.begun(took);
         }
         self.toll.took(request.netns, Instant::now(), took);
+        begun
+    }
+
+    fn begin(&self, request: Connect, owners: &Owners) -> Result<TcpStream, ConnectError> {
+        let (netns, permit) = self.permit(request, owners)?;
+        if let Permit::OwnAddress(ip) = permit
+            && !netns.owns(ip).map_err(ConnectError::Connect)?
+        {
+            return Err(Refusal::Foreign(ip).into());
+        }
+        let begun = netns.within(|| Ok(begin(request.netns, request.address)));
         begun.map_err(ConnectError::Namespace)?
     }
 
-    /// Whether it may still be begun, in that very namespace. Of a connection its socket tells that.
+    /// Whether it may still be begun, in that very namespace. Of a connection its socket tells that, and
+    /// whose the address is was asked when it was begun: nothing runs here by a pod's rules.
     fn confirm(&self, request: Connect, owners: &Owners) -> Result<(), ConnectError> {
         let Connect { netns, .. } = request;
-        let opened = self.permit(request, owners)?;
+        let (opened, _) = self.permit(request, owners)?;
         // The process that led here may have changed its namespace since the sweep. Below 5.14 it has
         // been compared already.
         let is_meant =
@@ -348,26 +360,20 @@ impl Broker {
         if is_meant { Ok(()) } else { Err(ConnectError::Gone(netns)) }
     }
 
-    /// Whether it may be begun now, and in which namespace.
-    fn permit(&self, request: Connect, owners: &Owners) -> Result<Netns, ConnectError> {
-        let netns = self.admit(request)?;
+    /// Whether it may be begun now, in which namespace, and on what condition.
+    fn permit(&self, request: Connect, owners: &Owners) -> Result<(Netns, Permit), ConnectError> {
+        let admitted = self.admit(request)?;
         if let Some(owner) = request.owner {
             owners.check(request.address, owner)?;
         }
-        Ok(netns)
+        Ok(admitted)
     }
 
     /// The same, whoever holds the listener.
-    fn admit(&self, request: Connect) -> Result<Netns, ConnectError> {
+    fn admit(&self, request: Connect) -> Result<(Netns, Permit), ConnectError> {
         let known = self.sight.known();
         let permit = policy::permit(request, known, caller(), self.reach)?;
-        let netns = self.sight.open(request.netns)?;
-        if let Permit::OwnAddress(ip) = permit
-            && !netns.owns(ip).map_err(ConnectError::Connect)?
-        {
-            return Err(Refusal::Foreign(ip).into());
-        }
-        Ok(netns)
+        Ok((self.sight.open(request.netns)?, permit))
     }
 }
 

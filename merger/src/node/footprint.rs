@@ -11,12 +11,19 @@ use rustix::mm::{Advice, madvise};
 ///
 /// A broker runs as long as its node and does little; what it has mapped of parsers and servers
 /// that it never enters again would be counted as its memory all the time. Where the kernel does not say
-/// what is mapped (`CONFIG_PROC_PAGE_MONITOR`) it is so, and nothing else is amiss.
+/// what is mapped (`CONFIG_PROC_PAGE_MONITOR`) it is so, and nothing else is amiss. A broker that is a
+/// thread beside others, which map and unmap as well, gives back what is free of the heap.
 pub(super) fn forget_start() {
     trim();
-    if let Err(error) = forget() {
+    let forgotten = is_only_thread().and_then(|is| if is { forget() } else { Ok(()) });
+    if let Err(error) = forgotten {
         tracing::info!(%error, "the memory that the start took is not given back");
     }
+}
+
+/// Whether this is the only thread of its process. Then nobody is there who could begin another.
+fn is_only_thread() -> io::Result<bool> {
+    Ok(fs::read_dir("/proc/self/task")?.count() == 1)
 }
 
 /// Gives back what is free of the heap, which else stays as large as it ever was.
@@ -28,12 +35,14 @@ fn trim() {
     }
 }
 
+/// Only for a process of one thread.
 fn forget() -> io::Result<()> {
     for range in clean(&fs::read_to_string("/proc/self/smaps")?) {
         let start = std::ptr::with_exposed_provenance_mut::<c_void>(range.start);
         // SAFETY: nobody may write to these pages and nobody has, or some of them were anonymous, in
         // memory or swapped out; so they are as the file has them, and are read from it again when
-        // they are touched: to the program nothing has changed.
+        // they are touched: to the program nothing has changed. They are what they were when the list was
+        // read: there is no other thread that could map something else in their place.
         unsafe { madvise(start, range.len(), Advice::LinuxDontNeed)? };
     }
     Ok(())
@@ -102,10 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn the_program_goes_on() {
-        for _ in 0..10 {
-            forget().unwrap();
-            assert_eq!("still".repeat(2), "stillstill");
-        }
+    fn a_thread_beside_others_leaves_alone_what_they_may_map() {
+        let (end, is_over) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || is_over.recv());
+        assert!(!is_only_thread().unwrap());
+        forget_start();
+        drop(end);
+        assert!(other.join().unwrap().is_err());
     }
 }

@@ -55,18 +55,18 @@ fn look(
     addresses: &[SocketAddr],
     known: &Processes,
 ) -> Result<Vec<(Socket, Vec<Holder>)>, ConnectError> {
-    let told = sock_diag::listeners_of(host).map(|told| told.into_iter().map(|one| one.socket));
-    let mut sockets: Vec<Socket> = match told {
-        Ok(told) => whole(told.collect())?,
+    let told = match sock_diag::listeners_of(host) {
+        Ok(told) => told.into_iter().map(|one| one.socket).collect(),
         Err(_) => proc::listeners_of(host).map_err(ConnectError::Namespace)?,
     };
+    let mut sockets = whole(told)?;
     sockets.retain(|socket| addresses.iter().any(|&address| answers(socket, address)));
     let held = holders(&sockets, known, OF_ONE)?;
     Ok(sockets.into_iter().zip(held).collect())
 }
 
 /// What was told, if that is all. A family of which not all was told has [`sock_diag::LIMIT`] sockets, less
-/// those that were told twice, and that is not half of them.
+/// those that were told twice, and that is not half of them; a table of `/proc` that was cut has more.
 fn whole(told: Vec<Socket>) -> Result<Vec<Socket>, Refusal> {
     if told.len() < sock_diag::LIMIT / 2 { Ok(told) } else { Err(Refusal::Overfull) }
 }

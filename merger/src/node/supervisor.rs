@@ -128,22 +128,36 @@ fn start_agent() -> io::Result<(Child, OwnedFd)> {
     start_part("agent")
 }
 
-/// Waits for a part that has no reason to go on, and ends one that does for longer than `limit`.
+/// Waits for a part that has no reason to go on, and ends one that does for longer than `limit`. One that does
+/// not end by that either (it may wait for a disk that does not answer) is an error, after as long again.
 pub(crate) fn wait(mut child: Child, part: &str, limit: Duration) -> io::Result<ExitStatus> {
     let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-    let mut polled = [PollFd::new(&ended, PollFlags::IN)];
+    if let Some(status) = ended_within(&mut child, &ended, limit)? {
+        return Ok(status);
+    }
+    tracing::warn!("the {part} does not end within {limit:?} and is killed");
+    child.kill()?;
+    let status = ended_within(&mut child, &ended, limit)?;
+    let goes_on = || format!("the {part} was killed and does not end: what does it wait for?");
+    status.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, goes_on()))
+}
+
+fn ended_within(
+    child: &mut Child,
+    ended: &OwnedFd,
+    limit: Duration,
+) -> io::Result<Option<ExitStatus>> {
+    let mut polled = [PollFd::new(ended, PollFlags::IN)];
     let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         // A signal interrupts the wait, and does not end it.
         let polled = poll(&mut polled, Timespec::try_from(left).ok().as_ref());
         if let Some(status) = child.try_wait()? {
-            return Ok(status);
+            return Ok(Some(status));
         }
         if polled == Ok(0) {
-            tracing::warn!("the {part} does not end within {limit:?} and is killed");
-            child.kill()?;
-            return child.wait();
+            return Ok(None);
         }
     }
 }
