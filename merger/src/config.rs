@@ -130,6 +130,13 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", env = "MERGER_MAX_SAMPLES")]
     pub max_samples: Option<usize>,
 
+    /// Meshes of whose sidecars the agent's own metrics are read also where they stand on a page with what is
+    /// read elsewhere, as `istio` for `istio_agent_*` at 15020: of that page they alone are taken. For each
+    /// such page the agent asks the proxy and the application again, so that both answer twice; with commas
+    /// between (default: none)
+    #[arg(long, value_name = "MESHES", env = "MERGER_MESH_AGENTS", value_delimiter = ',')]
+    pub mesh_agents: Option<Vec<String>>,
+
     /// Profiles of sidecars that merger does not know, or knows otherwise. Only in the file.
     #[arg(skip)]
     pub meshes: Option<Vec<mesh::Profile>>,
@@ -291,6 +298,7 @@ impl Settings {
             max_bytes_in_flight,
             max_page_bytes,
             max_samples,
+            mesh_agents,
             meshes,
             mesh_queries,
             log,
@@ -314,6 +322,7 @@ impl Settings {
             max_bytes_in_flight: max_bytes_in_flight.or(other.max_bytes_in_flight),
             max_page_bytes: max_page_bytes.or(other.max_page_bytes),
             max_samples: max_samples.or(other.max_samples),
+            mesh_agents: mesh_agents.or(other.mesh_agents),
             meshes: meshes.or(other.meshes),
             mesh_queries: mesh_queries.or(other.mesh_queries),
             log: log.or(other.log),
@@ -358,7 +367,8 @@ impl Settings {
             return Err(Error::InFlight { in_flight, body });
         }
         let queries = self.mesh_queries.unwrap_or_default();
-        let meshes = Meshes::with(self.meshes.unwrap_or_default(), &queries)?;
+        let agents = self.mesh_agents.unwrap_or_default();
+        let meshes = Meshes::with(self.meshes.unwrap_or_default(), &queries, &agents)?;
         let (pods, pods_reason) = surroundings.source(self.pods).ok_or(Error::NoPods)?;
         let secret_namespaces = self.secret_namespaces.into_iter().flatten().collect();
         let secrets = match pods {

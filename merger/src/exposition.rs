@@ -443,6 +443,17 @@ impl Limit {
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
+    /// Reads only what is said of families whose names begin with `prefix`, which is all or a part of an
+    /// identifier. What else stands there has no limits, and nothing is wrong with it, unless a message
+    /// cannot be walked or the body is cut off.
+    #[must_use]
+    pub fn only(self, prefix: &'a str) -> Self {
+        match self {
+            Self::Text(reader) => Self::Text(reader.only(prefix.as_bytes())),
+            Self::Protobuf(reader) => Self::Protobuf(reader.only(prefix.as_bytes())),
+        }
+    }
+
     /// Where the last item stood.
     #[must_use]
     pub fn place(&self) -> Place<'a> {

@@ -83,6 +83,10 @@ pub struct Source<'a> {
     pub format: Format,
     /// The whole body, decompressed.
     pub body: &'a [u8],
+    /// Where not everything is to be taken, what the names of families begin with that are: all or a part
+    /// of an identifier. The others are as if they were not there: they take no room, count in no limit
+    /// but that of the body, and are no problem.
+    pub only: Option<&'a str>,
 }
 
 /// One page, and what became of each source.
@@ -119,7 +123,7 @@ pub fn merge_with(
     let mut body = Vec::new();
     draft.write(&mut body, &mut reports);
     if !statement.is_empty() {
-        let stated = Source { labels: &[], format: Format::Text, body: &statement };
+        let stated = Source { labels: &[], format: Format::Text, body: &statement, only: None };
         let (stated, mut of_stated) = Draft::new(&[stated], &Limits::NONE, output, "");
         stated.write(&mut body, &mut of_stated);
     }

@@ -231,7 +231,8 @@ impl Server {
 
     fn own(&self, output: Output) -> Answer {
         let own = (self.own_metrics)();
-        let source = merge::Source { labels: &[], format: Format::Text, body: own.as_bytes() };
+        let source =
+            merge::Source { labels: &[], format: Format::Text, body: own.as_bytes(), only: None };
         exposition(merge::merge(&[source], &merge::Limits::NONE, output).body, output)
     }
 

@@ -143,6 +143,8 @@ pub struct Source {
     pub owner: Option<PodUid>,
     /// What it is asked with, where it does not answer just anybody.
     pub secret: Option<SecretRef>,
+    /// What the names of families begin with that are taken, where the rest of its page is read elsewhere.
+    pub only: Option<String>,
 }
 
 /// How a source is spoken to.

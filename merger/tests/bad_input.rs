@@ -18,7 +18,7 @@ use merger::{
 /// Merges `body` with a source of text that says `good 1`; gives what stands before that, and what
 /// was wrong.
 fn survivors(format: Format, body: &[u8], output: Format) -> (String, Vec<String>) {
-    let source = |format, body| Source { labels: &[], format, body };
+    let source = |format, body| Source { labels: &[], format, body, only: None };
     let sources = [source(format, body), source(Text, b"good 1\n")];
     let output = Output { format: output, escaping: Escaping::AllowUtf8 };
     let Merged { body, reports } = merge(&sources, &Limits::default(), output);
@@ -132,7 +132,7 @@ fn a_million_series_cost_their_source_unless_they_are_allowed() {
     }
     check(Text, &body, "", &["failed: line 50001: more than 50000 samples"]);
     let limits = Limits { samples: 1_000_000, ..Limits::default() };
-    let source = Source { labels: &[], format: Text, body: body.as_bytes() };
+    let source = Source { labels: &[], format: Text, body: body.as_bytes(), only: None };
     let merged = merge(&[source], &limits, Output::default());
     assert!(merged.body == body.as_bytes(), "all of them are on the page");
 }
@@ -246,7 +246,7 @@ fn an_exemplar_with_a_time_in_the_wrong_unit_costs_itself() {
     let body = format!("{sample} # {{trace_id=\"x\"}} 0.5 1763917200123\n# EOF\n");
     let (page, told) = survivors(OpenMetrics, body.as_bytes(), OpenMetrics);
     assert_eq!((page, told.len()), (format!("{sample}\n"), 1));
-    let source = Source { labels: &[], format: OpenMetrics, body: body.as_bytes() };
+    let source = Source { labels: &[], format: OpenMetrics, body: body.as_bytes(), only: None };
     let output = Output { format: Protobuf, escaping: Escaping::AllowUtf8 };
     let merged = merge(&[source], &Limits::default(), output);
     assert_eq!(merged.reports[0].problems.total(), 1);
@@ -313,7 +313,7 @@ fn no_label_makes_a_series_another_pods() {
                 m{\"pod\"=\"vault\"} 4\nm{exported_pod=\"a\",pod=\"vault\"} 5\n\
                 m{pod=\"vault\",pod=\"cart\"} 6\nm{a=\"x\"} 7\",pod=\"vault\"} 8\n\
                 {\"m\\\",pod=\\\"vault\"} 9\n";
-    let source = Source { labels: &labels, format: Text, body: body.as_bytes() };
+    let source = Source { labels: &labels, format: Text, body: body.as_bytes(), only: None };
     let output = Output { format: Format::Text1, escaping: Escaping::AllowUtf8 };
     let Merged { body, reports } = merge(&[source], &Limits::default(), output);
     let page = String::from_utf8(body).unwrap();

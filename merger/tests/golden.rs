@@ -73,7 +73,7 @@ fn run(case: &Path, output: Output) -> (String, String) {
     let sources: Vec<_> = bodies
         .iter()
         .zip(&labels)
-        .map(|((format, body), labels)| Source { labels, format: *format, body })
+        .map(|((format, body), labels)| Source { labels, format: *format, body, only: None })
         .collect();
 
     let Merged { body, reports } = merge(&sources, &Limits::default(), output);

@@ -237,6 +237,7 @@ impl Outcome {
             labels: labels[n],
             format: sources[n].format,
             body: &sources[n].body,
+            only: None,
         });
         let run = || merge::merge(&sources, &Limits::default(), output);
         let Ok(merged) = panic::catch_unwind(run) else {

@@ -61,6 +61,8 @@ struct Row {
     meshes: Vec<Profile>,
     /// Queries of the settings.
     mesh_queries: BTreeMap<String, String>,
+    /// Meshes of the settings whose agents are asked for what is their own.
+    mesh_agents: Vec<String>,
     /// The namespaces of which a pod may name a Secret, by the settings; where that is `none`, pods come
     /// from where there are no Secrets.
     secrets: Vec<String>,
@@ -106,7 +108,8 @@ fn planned(row: &str) -> Result<Vec<String>, String> {
     let row: Row = serde_saphyr::from_str(row).map_err(|error| error.to_string())?;
     let pod = pod(&row);
     let listeners: Vec<Listener> = row.listen.split_whitespace().map(listener).collect();
-    let meshes = Meshes::with(row.meshes, &row.mesh_queries).map_err(|error| error.to_string())?;
+    let meshes = Meshes::with(row.meshes, &row.mesh_queries, &row.mesh_agents)
+        .map_err(|error| error.to_string())?;
     let secrets = match row.secrets.as_slice() {
         [one] if one == "none" => Rule::Nowhere,
         namespaces => Rule::Of(namespaces.iter().cloned().collect()),
@@ -217,8 +220,18 @@ fn listener(text: &str) -> Listener {
 /// Sources, then notes behind `!`, then what is to be probed behind `?`.
 fn shown(plan: &Plan) -> Vec<String> {
     let source = |source: &Source| {
-        let Source { container, endpoint, port, scheme, path, reason, state, owner: _, secret } =
-            source;
+        let Source {
+            container,
+            endpoint,
+            port,
+            scheme,
+            path,
+            reason,
+            state,
+            owner: _,
+            secret,
+            only,
+        } = source;
         let state = match state {
             State::Ready(addresses) => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -229,8 +242,9 @@ fn shown(plan: &Plan) -> Vec<String> {
         };
         let secret =
             secret.as_ref().map(|secret| format!(" with Secret {secret}")).unwrap_or_default();
+        let only = only.as_ref().map(|only| format!(" only {only}")).unwrap_or_default();
         format!(
-            "{container}/{endpoint} {}://:{port}{path} by {reason}{secret}: {state}",
+            "{container}/{endpoint} {}://:{port}{path}{only} by {reason}{secret}: {state}",
             scheme.as_str()
         )
     };

@@ -51,7 +51,7 @@ fn merged(bodies: &[Vec<u8>]) -> Vec<u8> {
     let sources: Vec<_> = bodies
         .iter()
         .enumerate()
-        .map(|(n, body)| Source { labels: &labels[n % 2], format: Format::Text, body })
+        .map(|(n, body)| Source { labels: &labels[n % 2], format: Format::Text, body, only: None })
         .collect();
     merge(&sources, &Limits::default(), Output::default()).body
 }

@@ -30,7 +30,7 @@ type Labelled<'a> = (&'a [(&'a str, &'a str)], &'a [u8]);
 fn merged(sources: &[Labelled<'_>]) -> Merged {
     let sources: Vec<_> = sources
         .iter()
-        .map(|(labels, body)| Source { labels, format: Format::Text, body })
+        .map(|(labels, body)| Source { labels, format: Format::Text, body, only: None })
         .collect();
     merge(&sources, &Limits::default(), Output::default())
 }
@@ -264,9 +264,9 @@ fn another_reader_reads_the_same_after_a_detour_by_each_format() {
     for format in [Format::Text1, Format::OpenMetrics0, Format::OpenMetrics, Format::Protobuf] {
         for body in [PLAIN_ENVOY, PLAIN_GO, NODE] {
             let output = Output { format, escaping: Escaping::Underscores };
-            let there = Source { labels: &[], format: Format::Text, body };
+            let there = Source { labels: &[], format: Format::Text, body, only: None };
             let there = merge(&[there], &Limits::default(), output).body;
-            let back = Source { labels: &[], format, body: &there };
+            let back = Source { labels: &[], format, body: &there, only: None };
             let back = merge(&[back], &Limits::default(), Output::default()).body;
             let [found, expected] = [&back, body].map(read_by_another_without_kinds);
             assert_eq!(found, expected, "{format:?}");

@@ -61,8 +61,18 @@ app_seconds_count 3
 fn prometheus_stores_a_native_histogram_from_a_merged_page() {
     let proxy = native_histogram();
     let sources = [
-        Source { labels: &[("container", "proxy")], format: Format::Protobuf, body: &proxy },
-        Source { labels: &[("container", "app")], format: Format::Text, body: APPLICATION },
+        Source {
+            labels: &[("container", "proxy")],
+            format: Format::Protobuf,
+            body: &proxy,
+            only: None,
+        },
+        Source {
+            labels: &[("container", "app")],
+            format: Format::Text,
+            body: APPLICATION,
+            only: None,
+        },
     ];
     let output = Output { format: Format::Protobuf, escaping: Escaping::AllowUtf8 };
     let page = merge(&sources, &Limits::default(), output).body;
@@ -223,8 +233,9 @@ fn envoys_page(admin: SocketAddr, accept: &str) -> Vec<u8> {
 /// more merge.
 fn samples(format: Format, page: &[u8], output: Output) -> BTreeMap<Series, f64> {
     let labels = &[("container", "istio-proxy")];
-    let merged = merge(&[Source { labels, format, body: page }], &Limits::default(), output);
-    let source = Source { labels: &[], format: output.format, body: &merged.body };
+    let merged =
+        merge(&[Source { labels, format, body: page, only: None }], &Limits::default(), output);
+    let source = Source { labels: &[], format: output.format, body: &merged.body, only: None };
     let text = merge(&[source], &Limits::default(), Output::default()).body;
     let mut samples = BTreeMap::new();
     for entry in Format::Text.read(&text, &Limits::NONE) {

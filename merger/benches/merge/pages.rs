@@ -47,7 +47,12 @@ const APP: [(&str, &str); 2] = [("container", "cart"), ("endpoint", "8080")];
 pub(crate) fn merge(pages: &[&Page], output: Format) -> Merged {
     let sources: Vec<_> = pages
         .iter()
-        .map(|Page { format, body, labels, .. }| Source { labels, format: *format, body })
+        .map(|Page { format, body, labels, .. }| Source {
+            labels,
+            format: *format,
+            body,
+            only: None,
+        })
         .collect();
     let output = Output { format: output, escaping: Escaping::Underscores };
     let merged = merge::merge(&sources, &Limits::default(), output);
@@ -94,7 +99,7 @@ impl Page {
     fn messages(&self) -> Self {
         let Self { format, body, n_samples, labels } = self;
         let output = Output { format: Format::Protobuf, escaping: Escaping::Underscores };
-        let source = Source { labels: &[], format: *format, body };
+        let source = Source { labels: &[], format: *format, body, only: None };
         let body = merge::merge(&[source], &Limits::default(), output).body;
         Self { format: Format::Protobuf, body, n_samples: *n_samples, labels: *labels }
     }

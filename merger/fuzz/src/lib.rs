@@ -40,6 +40,10 @@ const DROPPING: [Defect; 10] = [
     Defect::TimestampUnit,
 ];
 
+/// What may follow the name of a family in those of its samples.
+const SUFFIXES: [&[u8]; 8] =
+    [b"_total", b"_bucket", b"_sum", b"_count", b"_gsum", b"_gcount", b"_created", b"_info"];
+
 /// A byte order mark.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -92,7 +96,7 @@ pub fn merge(data: &[u8]) {
         .enumerate()
         .map(|(n, (format, body))| {
             let labels = LABELS[(usize::from(*labels) + n) % LABELS.len()];
-            Source { labels, format: *format, body }
+            Source { labels, format: *format, body, only: None }
         })
         .collect();
     the_merge(&sources, output);
@@ -108,7 +112,7 @@ pub fn negotiate(data: &[u8]) {
     assert_eq!(negotiate::output(Some(declared)), output, "{declared} is accepted as itself");
     for content_type in [Some(content_type), None] {
         let Ok(format) = negotiate::format_of(content_type, body) else { continue };
-        let source = Source { labels: LABELS[0], format, body };
+        let source = Source { labels: LABELS[0], format, body, only: None };
         let page = merge_sources(&[source], &Limits::default(), output).body;
         let found = negotiate::format_of(Some(declared.as_bytes()), &page);
         assert_eq!(found, Ok(output.format), "{declared}: {}", shown(&page));
@@ -119,9 +123,10 @@ fn a_body(format: Format, body: &[u8]) {
     for limits in [Limits::default(), SMALL] {
         the_reader(format, body, &limits);
     }
+    the_reader_of_some(format, body);
     // One output for each body, and another for the next: five times as many bodies are tried.
     let sum = body.iter().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte));
-    the_merge(&[Source { labels: LABELS[0], format, body }], output_of(sum));
+    the_merge(&[Source { labels: LABELS[0], format, body, only: None }], output_of(sum));
     let is_free = !body.windows(APART.len()).any(|name| name == APART.as_bytes());
     if format == Format::Text && is_free && !body.starts_with(MARK) {
         the_merge_of_lines_apart(body);
@@ -136,7 +141,7 @@ fn the_merge_of_lines_apart(body: &[u8]) {
         apart.extend_from_slice(line);
     }
     let [together, mut apart] = [body, &apart].map(|body| {
-        let source = Source { labels: LABELS[0], format: Format::Text, body };
+        let source = Source { labels: LABELS[0], format: Format::Text, body, only: None };
         merge_sources(&[source], &Limits::default(), Output::default())
     });
     if together.reports[0].failed.is_some() || apart.reports[0].failed.is_some() {
@@ -185,6 +190,46 @@ fn the_reader(format: Format, body: &[u8], limits: &Limits) {
     assert!(n_samples <= limits.samples, "{n_samples} samples");
 }
 
+/// Of families whose names begin alike the same is read where the others are not.
+fn the_reader_of_some(format: Format, body: &[u8]) {
+    let read = |mut reader: Reader<'_>, prefix: &str| {
+        let (stem, mut found) = (prefix.len() - 1, Vec::new());
+        while let Some(item) = reader.next() {
+            // Of the names that a family without the underscore may take for itself it is its kind that tells.
+            let is_told = |name: &[u8]| {
+                name.starts_with(prefix.as_bytes()) && !SUFFIXES.contains(&&name[stem..])
+            };
+            match item {
+                Ok(mut entry) if is_told(entry.name()) => {
+                    // Whether it is seen at once depends on what stands before it.
+                    if let Entry::Metadata(metadata) = &mut entry {
+                        metadata.is_plain = false;
+                    }
+                    found.push(format!("{}: {entry:?}", reader.place().line));
+                }
+                Err(Fault::Source(failure)) => found.push(format!("{failure:?}")),
+                Ok(_) | Err(Fault::Line(_)) => {}
+            }
+        }
+        found
+    };
+    let names = format.read(body, &Limits::NONE).flatten().map(|entry| entry.name());
+    let Some(prefix) = { names }.find_map(beginning) else { return };
+    let whole = read(format.read(body, &Limits::NONE), prefix);
+    let some = read(format.read(body, &Limits::NONE).only(prefix), prefix);
+    assert_eq!(some, whole, "{prefix} alone, and with the rest");
+}
+
+/// The first word of a name, where all of it is one of an identifier.
+fn beginning(name: &[u8]) -> Option<&str> {
+    let end = name.iter().position(|b| *b == b'_')?;
+    let prefix = std::str::from_utf8(&name[..=end]).ok()?;
+    prefix
+        .starts_with(|c: char| c.is_ascii_alphabetic())
+        .then_some(prefix)
+        .filter(|prefix| prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+}
+
 /// A line says the same whatever stood before it, although it is read against that.
 fn assert_alone(format: Format, line: &[u8], limits: &Limits, item: &Result<Entry<'_>, Fault>) {
     let is_by_line = match item {
@@ -213,7 +258,7 @@ fn the_merge(sources: &[Source<'_>], output: Output) {
     let again = merge_sources(sources, &Limits::default(), output);
     assert!(merged == again, "equal input gives equal bytes: {}", differ(&merged, &again));
     let Merged { body: page, reports } = merged;
-    let page = Source { labels: &[], format: output.format, body: &page };
+    let page = Source { labels: &[], format: output.format, body: &page, only: None };
     assert_eq!(faults(&page), Vec::<String>::new(), "it is read back: {}", shown(page.body));
 
     let in_reports: usize = reports.iter().map(|report| report.samples).sum();

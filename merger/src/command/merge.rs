@@ -110,7 +110,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         arguments.inputs.iter().filter_map(|input| arguments.read(input)).collect();
     let sources: Vec<Source<'_>> = bodies
         .iter()
-        .map(|Body { labels, format, bytes, .. }| Source { labels, format: *format, body: bytes })
+        .map(|Body { labels, format, bytes, .. }| Source {
+            labels,
+            format: *format,
+            body: bytes,
+            only: None,
+        })
         .collect();
     let limits = Limits { samples: arguments.max_samples, ..Limits::default() };
     let merged = merge::merge(&sources, &limits, output);

@@ -298,6 +298,7 @@ impl Arguments {
             state: plan::reachable(bound, port),
             owner: None,
             secret: None,
+            only: None,
         })
     }
 }

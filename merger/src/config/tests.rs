@@ -90,10 +90,27 @@ fn a_file_adds_profiles_and_queries_or_is_told_why_not() {
     assert_eq!(profiles.next().unwrap().mesh, "m");
     let istio = profiles.find(|profile| profile.mesh == "istio").unwrap();
     assert_eq!(istio.pages[1].path, "/stats/prometheus?usedonly");
+    assert!(!istio.takes_own, "which doubles what Envoy and the application are asked");
     let bad = read("pods: manifests:/d\nmeshes: [{mesh: m, container: c, reserved: [0]}]\n");
     check_refused(bad.unwrap(), "mesh \"m\": reserved is \"0\": a port is from 1 to 65535");
     let error = read("meshes: [{mesh: m, container: c, pagess: []}]\n").unwrap_err();
     assert!(error.contains("pagess"), "{error}");
+}
+
+#[test]
+fn the_meshes_whose_agents_are_asked_are_named_in_the_file_or_by_a_flag() {
+    let takes = |settings: Settings| {
+        let meshes = settings.check().unwrap().rules.meshes;
+        meshes.profiles().find(|profile| profile.mesh == "istio").unwrap().takes_own
+    };
+    let said = read("mesh_agents: [istio]\n").unwrap();
+    assert!(takes(with_pods().or(said.clone())));
+    let flag = Settings { mesh_agents: Some(vec![]), ..with_pods() };
+    assert!(!takes(flag.or(said)));
+    check_refused(
+        Settings { mesh_agents: Some(vec!["linkerd".to_owned()]), ..with_pods() },
+        "mesh \"linkerd\": mesh_agents is \"linkerd\": no page of its sidecar says what is its own",
+    );
 }
 
 #[test]

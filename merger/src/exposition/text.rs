@@ -17,10 +17,12 @@ use crate::exposition::{
     labels, number, scan, timestamp,
 };
 
+use self::only::{Found, Only};
 pub use self::{recent::N_RECENT, run::Run};
 
 pub mod line;
 mod metadata;
+mod only;
 mod recent;
 mod run;
 mod sample;
@@ -38,6 +40,7 @@ pub enum Dialect {
 /// Reads lines. Ends behind the last one, and where nothing of the source is to be read.
 #[derive(Debug)]
 pub struct Reader<'a> {
+    /// Up to where it is read now.
     body: &'a [u8],
     /// The offset of the next line.
     at: usize,
@@ -52,6 +55,8 @@ pub struct Reader<'a> {
     sample: Sample<'a>,
     /// What the last line of metadata was for that was [plain](metadata::read_plain).
     family: &'a [u8],
+    /// What else is to be read, where that is not all.
+    only: Option<Only<'a>>,
 }
 
 // === impl Dialect ===
@@ -86,7 +91,17 @@ impl<'a> Reader<'a> {
             before: sample::Before::new(),
             sample: Sample::default(),
             family: b"",
+            only: None,
         }
+    }
+
+    /// Reads only what is said of families whose names begin with `prefix`, which is all or a part of an
+    /// identifier. What else stands there has no limits, and nothing is wrong with it.
+    #[must_use]
+    pub fn only(mut self, prefix: &'a [u8]) -> Self {
+        self.only = Some(Only::new(self.body, self.dialect, prefix));
+        (self.body, self.is_whole) = (&self.body[..self.at], true);
+        self
     }
 
     /// Where the last item stood.
@@ -188,10 +203,12 @@ impl<'a> Reader<'a> {
     /// Goes on to the next line that says something, whatever it says.
     #[inline(never)]
     fn step_on(&mut self) -> Option<Step<'a>> {
-        while let Some(first) = self.body.get(self.at) {
-            let found = match first {
-                b'#' | b' ' | b'\t' | b'\n' | b'\r' => self.read(),
-                _ => self.read_sample_line().map(|()| Some(Step::Sample)),
+        loop {
+            let found = match self.body.get(self.at) {
+                None if self.go_on() => continue,
+                None => break,
+                Some(b'#' | b' ' | b'\t' | b'\n' | b'\r') => self.read(),
+                Some(_) => self.read_sample_line().map(|()| Some(Step::Sample)),
             };
             match found {
                 Ok(None) => {}
@@ -206,10 +223,23 @@ impl<'a> Reader<'a> {
         Some(Step::Fault(Fault::Source(Failure::NoEof)))
     }
 
+    /// Goes on to the next lines of those that alone are to be read, if there are more.
+    fn go_on(&mut self) -> bool {
+        let Some(only) = &mut self.only else { return false };
+        let Some(Found { n_passed, at, body }) = only.next(self.at) else {
+            self.is_whole = only.is_whole;
+            self.only = None;
+            return false;
+        };
+        self.place.line += n_passed;
+        (self.at, self.body) = (at, body);
+        true
+    }
+
     /// Sees to it that nothing is read behind what costs the source.
     fn stop(&mut self, fault: Fault) -> Step<'a> {
         if let Fault::Source(_) = fault {
-            (self.at, self.is_whole) = (self.body.len(), true);
+            (self.at, self.is_whole, self.only) = (self.body.len(), true, None);
         }
         Step::Fault(fault)
     }

@@ -155,7 +155,8 @@ impl Question {
 
 /// Whether anything on the page is a sample: any text is an empty page of metrics.
 fn judge(page: &Page, limits: &merge::Limits) -> Verdict {
-    let source = merge::Source { labels: &[], format: page.format, body: &page.body.bytes };
+    let source =
+        merge::Source { labels: &[], format: page.format, body: &page.body.bytes, only: None };
     let merged = merge::merge(&[source], limits, Output::default());
     let n_samples: usize = merged.reports.iter().map(|report| report.samples).sum();
     if n_samples > 0 { Verdict::Metrics } else { Verdict::Other }

@@ -169,15 +169,23 @@ impl<'a> Intake<'a> {
             return Err(Failure::Exceeded(exceeded));
         }
         // A guess, since to count the lines would take a look at all of them. A source that says
-        // more than is allowed fails, so more is not needed.
-        let n_lines = (source.body.len() / LINE).min(limits.samples);
+        // more than is allowed fails, so more is not needed. One of which not all is taken is left to
+        // what comes.
+        let n_lines = match source.only {
+            Some(_) => 0,
+            None => (source.body.len() / LINE).min(limits.samples),
+        };
         self.rows.list.reserve(n_lines);
         self.hashes.reserve(n_lines);
         let n_names = N_NAMES.min(n_lines);
         self.names.reserve(n_names);
         let mut declarations = Declarations::with_capacity(n_names);
         let limits = Limits { line: limits.line.min(LONGEST), ..*limits };
-        match source.format.read(source.body, &limits) {
+        let mut reader = source.format.read(source.body, &limits);
+        if let Some(prefix) = source.only {
+            reader = reader.only(prefix);
+        }
+        match reader {
             Reader::Text(reader) => {
                 self.collect_lines(reading, reader, &mut declarations, report)?;
             }

@@ -2,6 +2,7 @@ use super::*;
 use crate::exposition::{Defect, Escaping, Failure, Output};
 
 mod formats;
+mod only;
 
 /// Merges sources with the label `c`; a source without a name has none.
 fn merge_named(sources: &[(&str, &str)], limits: &Limits) -> Merged {
@@ -11,7 +12,7 @@ fn merge_named(sources: &[(&str, &str)], limits: &Limits) -> Merged {
         .zip(&labels)
         .map(|((name, body), labels)| {
             let labels: &[_] = if name.is_empty() { &[] } else { labels };
-            Source { labels, format: Format::Text, body: body.as_bytes() }
+            Source { labels, format: Format::Text, body: body.as_bytes(), only: None }
         })
         .collect();
     merge(&sources, limits, Output::default())
@@ -234,7 +235,7 @@ fn a_source_that_hits_a_limit_leaves_nothing() {
 #[test]
 fn a_body_whose_offsets_do_not_fit_is_not_read() {
     let body = vec![b'\0'; LARGEST_BODY + 1];
-    let source = Source { labels: &[], format: Format::Text, body: &body };
+    let source = Source { labels: &[], format: Format::Text, body: &body, only: None };
     let reports = merge(&[source], &Limits::default(), Output::default()).reports;
     let failed = reports[0].failed.map(|failure| failure.to_string());
     assert_eq!(failed.as_deref(), Some("body larger than 134217727 bytes"));
@@ -259,7 +260,7 @@ fn samples_are_counted_where_they_are_in_the_page() {
 #[test]
 fn a_statement_stands_last_and_has_no_labels() {
     let labels = [("c", "1")];
-    let source = |body| Source { labels: &labels, format: Format::Text, body };
+    let source = |body| Source { labels: &labels, format: Format::Text, body, only: None };
     let bodies: [&[u8]; 2] = [b"m 1\nm 2\nn 3\n", b"m{ 1\n"];
     let sources = bodies.map(source);
     let state = |reports: &[Report]| {
@@ -276,7 +277,7 @@ fn a_statement_stands_last_and_has_no_labels() {
 fn a_source_does_not_speak_under_a_reserved_name() {
     let body = b"# TYPE own_up counter\n# HELP own_up Lie.\nown_up 0\nown_up 0 7\nowner 1\n";
     let labels = [("c", "1")];
-    let source = Source { labels: &labels, format: Format::Text, body };
+    let source = Source { labels: &labels, format: Format::Text, body, only: None };
     let state = |reports: &[Report]| {
         assert_eq!((reports[0].samples, reports[0].problems.count(Defect::ReservedName)), (1, 4));
         b"# TYPE own_up gauge\nown_up{c=\"1\"} 1\n".to_vec()
@@ -291,10 +292,11 @@ fn a_source_does_not_speak_under_a_reserved_name() {
 fn what_escaping_makes_a_reserved_name_is_one() {
     let text: &[u8] =
         b"# TYPE \"own.up\" gauge\n{\"own.up\"} 0\n{\"own up\",a=\"1\"} 0\nown 0\nowner 1\n";
-    let text = Source { labels: &[], format: Format::Text1, body: text };
+    let text = Source { labels: &[], format: Format::Text1, body: text, only: None };
     let utf8 = Output { format: Format::Protobuf, escaping: Escaping::AllowUtf8 };
     let messages = merge(&[text], &Limits::default(), utf8).body;
-    let messages = Source { labels: &[("c", "2")], format: Format::Protobuf, body: &messages };
+    let messages =
+        Source { labels: &[("c", "2")], format: Format::Protobuf, body: &messages, only: None };
     let state = |reports: &[Report]| {
         let found = reports.iter().map(|r| (r.samples, r.problems.count(Defect::ReservedName)));
         assert_eq!(found.collect::<Vec<_>>(), [(1, 4), (1, 6)]);
@@ -348,7 +350,7 @@ fn what_is_wrong_with_a_line_is_wrong_with_the_next_that_is_like_it() {
         &["a: line 3: label `le` of a histogram is not a number: `h_bucket{le=\"x\"} 2`"],
     );
     let body = b"m{a=\"1\"} 1\nown_x{a=\"1\"} 1\nown_x{a=\"2\"} 2\nm{a=\"3\"} 3\n";
-    let source = Source { labels: &[], format: Format::Text, body };
+    let source = Source { labels: &[], format: Format::Text, body, only: None };
     let state = |reports: &[Report]| {
         assert_eq!(reports[0].problems.count(Defect::ReservedName), 2);
         Vec::new()
@@ -381,7 +383,7 @@ fn a_line_that_could_not_be_a_row_where_it_is_written_anew_is_not_read() {
     let mut body = b"m{a=\"".to_vec();
     body.resize(rows::LONGEST, b'x');
     body.extend_from_slice(b"\"} 1\n");
-    let source = Source { labels: &[], format: Format::Text, body: &body };
+    let source = Source { labels: &[], format: Format::Text, body: &body, only: None };
     let Merged { reports, .. } = merge(&[source], &Limits::NONE, Output::default());
     assert_eq!(reports[0].failed.map(Failure::as_str), Some("line"));
 }

@@ -150,6 +150,7 @@ mod tests {
                     state: State::Pending,
                     owner: None,
                     secret: None,
+                    only: None,
                 };
                 let request = request(&source, address, "*/*", Duration::from_secs(1));
                 assert_eq!(request.uri().to_string(), path);

@@ -215,12 +215,13 @@ impl Pages {
 #[must_use]
 pub fn merged(reads: &[Read], limits: &merge::Limits, output: Output, scope: Scope) -> Merged {
     let labels: Vec<Vec<(&str, &str)>> = reads.iter().map(|read| read.labels(scope)).collect();
-    let pages = reads.iter().map(|read| read.page.as_deref().ok());
-    let sources: Vec<merge::Source<'_>> = pages
+    let sources: Vec<merge::Source<'_>> = reads
+        .iter()
         .zip(&labels)
-        .filter_map(|(page, labels)| {
-            let Page { body, format } = page?;
-            Some(merge::Source { labels, format: *format, body: &body.bytes })
+        .filter_map(|(read, labels)| {
+            let Page { body, format } = read.page.as_deref().ok()?;
+            let only = read.source.only.as_deref();
+            Some(merge::Source { labels, format: *format, body: &body.bytes, only })
         })
         .collect();
 

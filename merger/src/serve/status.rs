@@ -44,6 +44,9 @@ struct Origin {
     /// The name of the Secret that it is asked with, in the pod's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
+    /// What the names of families begin with that alone are taken of its page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only: Option<String>,
     /// Why it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<String>,
@@ -77,7 +80,7 @@ pub(super) fn pod(target: &Target, pages: &Pages) -> Belief {
 }
 
 fn origin(source: &Source, failure: Option<String>) -> Origin {
-    let Source { container, endpoint, port, scheme, path, reason, state, owner: _, secret } =
+    let Source { container, endpoint, port, scheme, path, reason, state, owner: _, secret, only } =
         source;
     let (state, addresses, refusal) = match state {
         State::Ready(addresses) => {
@@ -94,6 +97,7 @@ fn origin(source: &Source, failure: Option<String>) -> Origin {
         addresses,
         reason: reason.to_string(),
         secret: secret.as_ref().map(|secret| secret.name.clone()),
+        only: only.clone(),
         refusal,
         failure,
     }

@@ -44,6 +44,9 @@ pub struct Profile {
     /// The annotation that has it do so, where it lists a network of loopback.
     #[serde(default)]
     pub intercepts_own_address_by: Option<String>,
+    /// Whether the settings have its pages read for what is their own.
+    #[serde(skip)]
+    pub takes_own: bool,
 }
 
 /// A page of a sidecar.
@@ -68,6 +71,11 @@ pub struct Page {
     /// Whose metrics stand there as well.
     #[serde(default)]
     pub repeats: Vec<Repeat>,
+    /// What the names of the families begin with that are `of`'s own, and stand nowhere else: an
+    /// identifier that ends in an underscore. Where the page would be left out for what it `repeats`, and
+    /// the settings say so, it is read for these.
+    #[serde(default)]
+    pub own: Option<String>,
     /// What is asked for by annotations whose names begin so stands there as well.
     #[serde(default)]
     pub holds: Option<String>,
@@ -163,18 +171,30 @@ pub fn page_of_port(port: NonZeroU16) -> Option<Option<&'static str>> {
 
 impl Meshes {
     /// Those of `own`, and the known ones behind them. The proxies of a mesh in `queries` are asked with
-    /// that query, as Envoy by `usedonly` for only what was used.
-    pub fn with(own: Vec<Profile>, queries: &BTreeMap<String, String>) -> Result<Self, Error> {
+    /// that query, as Envoy by `usedonly` for only what was used. Of a mesh in `agents` a page that repeats
+    /// what is read elsewhere is read for what is its own.
+    pub fn with(
+        own: Vec<Profile>,
+        queries: &BTreeMap<String, String>,
+        agents: &[String],
+    ) -> Result<Self, Error> {
         let mut profiles: Vec<Profile> = own.into_iter().chain(KNOWN.0.iter().cloned()).collect();
         for (mesh, query) in queries {
-            let mut ours = profiles.iter_mut().filter(|profile| profile.mesh == *mesh).peekable();
-            if ours.peek().is_none() {
-                return Err(Error::new(mesh, "query", query, "there is no mesh of that name"));
-            }
-            let pages = ours.flat_map(|profile| &mut profile.pages);
+            let ours = of_mesh(&mut profiles, mesh, ("query", query))?;
+            let pages = ours.into_iter().flat_map(|profile| &mut profile.pages);
             for page in pages.filter(|page| page.of == Part::Proxy) {
                 page.path.push(if page.path.contains('?') { '&' } else { '?' });
                 page.path.push_str(query);
+            }
+        }
+        for mesh in agents {
+            let ours = of_mesh(&mut profiles, mesh, ("mesh_agents", mesh))?;
+            if ours.iter().flat_map(|profile| &profile.pages).all(|page| page.own.is_none()) {
+                let expected = "no page of its sidecar says what is its own";
+                return Err(Error::new(mesh, "mesh_agents", mesh, expected));
+            }
+            for profile in ours {
+                profile.takes_own = true;
             }
         }
         profiles.iter().try_for_each(Profile::check)?;
@@ -200,6 +220,19 @@ impl Default for Meshes {
     fn default() -> Self {
         KNOWN.clone()
     }
+}
+
+/// The profiles of a mesh, of which a field of the settings says something.
+fn of_mesh<'p>(
+    profiles: &'p mut [Profile],
+    mesh: &str,
+    (field, said): (&'static str, &str),
+) -> Result<Vec<&'p mut Profile>, Error> {
+    let ours: Vec<_> = profiles.iter_mut().filter(|profile| profile.mesh == mesh).collect();
+    if ours.is_empty() {
+        return Err(Error::new(mesh, field, said, "there is no mesh of that name"));
+    }
+    Ok(ours)
 }
 
 // === impl Profile ===
@@ -230,6 +263,10 @@ impl Profile {
             if annotations::path(&page.path).as_ref() != Some(&page.path) {
                 return error("path", &page.path, "a path is like /metrics, in a URL's ASCII");
             }
+            if let Some(own) = page.own.as_ref().filter(|own| !is_beginning(own)) {
+                let expected = "a beginning of names is like istio_agent_, with its underscore";
+                return error("own", own, expected);
+            }
             for name in page.repeats.iter().filter_map(|repeat| repeat.unless.as_deref()) {
                 let name = name.split_once('=').map_or("", |(name, _)| name);
                 if !ENVIRONMENT.contains(&name) && !annotations::is_read(name) {
@@ -248,6 +285,15 @@ impl Profile {
             None => Ok(()),
         }
     }
+}
+
+/// Whether names of families can begin so. With the underscore it is the whole of a word, and the beginning
+/// of what the family is called in each format.
+fn is_beginning(text: &str) -> bool {
+    let is_of_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':');
+    text.ends_with('_')
+        && text.bytes().all(is_of_name)
+        && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 // === impl Error ===

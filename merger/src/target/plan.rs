@@ -189,6 +189,7 @@ impl<'a> Planner<'a> {
             state: self.state(port),
             owner: self.owner,
             secret: None,
+            only: None,
         }
     }
 

@@ -14,6 +14,7 @@ use self::{
 mod application;
 mod formats;
 mod node;
+mod own;
 mod secrets;
 mod server;
 mod world;

@@ -76,6 +76,9 @@ struct Plain {
 /// Room for all pods of any test that is not about it.
 const PAGE_BYTES: usize = 1 << 20;
 
+/// Room for two bodies of a pod at one time.
+const IN_FLIGHT: usize = 256 << 10;
+
 /// A source that listens at `address`.
 pub(crate) fn mk_source(container: &str, endpoint: &str, address: SocketAddr) -> Source {
     Source {
@@ -88,6 +91,7 @@ pub(crate) fn mk_source(container: &str, endpoint: &str, address: SocketAddr) ->
         state: State::Ready(vec![address]),
         owner: None,
         secret: None,
+        only: None,
     }
 }
 
@@ -121,21 +125,28 @@ impl Agent {
             };
             mk_target(name, netns, sources)
         });
-        Self::start_with(Some(Arc::new(targets.collect())), page_bytes).await
+        Self::start_with(Some(Arc::new(targets.collect())), page_bytes, IN_FLIGHT).await
+    }
+
+    /// An agent of a pod with three sources that answer at one time.
+    pub(crate) async fn start_three(sources: [Source; 3]) -> Self {
+        let target = mk_target("pod", Ok(own_cookie()), sources.into());
+        let targets = Arc::new([target].into_iter().collect());
+        Self::start_with(Some(targets), PAGE_BYTES, 2 * IN_FLIGHT).await
     }
 
     /// An agent that does not know its pods yet.
     pub(crate) async fn start_unready() -> Self {
-        Self::start_with(None, PAGE_BYTES).await
+        Self::start_with(None, PAGE_BYTES, IN_FLIGHT).await
     }
 
-    async fn start_with(targets: Option<Arc<Targets>>, page_bytes: usize) -> Self {
+    async fn start_with(
+        targets: Option<Arc<Targets>>,
+        page_bytes: usize,
+        in_flight: usize,
+    ) -> Self {
         let (_, targets) = watch::channel(targets);
-        let limits = scrape::Limits {
-            timeout: Duration::from_secs(1),
-            body: 64 << 10,
-            in_flight: 256 << 10,
-        };
+        let limits = scrape::Limits { timeout: Duration::from_secs(1), body: 64 << 10, in_flight };
         let scraper = Scraper::new(Arc::new(Plain::default()), limits).unwrap();
         let limits = merge::Limits { samples: 100, ..merge::Limits::default() };
         let pages = Arc::new(Pages::new(Arc::clone(&scraper), limits, page_bytes));

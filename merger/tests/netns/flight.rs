@@ -76,6 +76,7 @@ async fn scrape(scraper: Arc<Scraper>, netns: Cookie) -> Scraped {
         state: State::Ready(vec![address]),
         owner: None,
         secret: None,
+        only: None,
     };
     scraper.scrape(netns, &source, Format::Text, PATIENCE).await
 }

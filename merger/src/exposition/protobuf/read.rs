@@ -21,6 +21,8 @@ pub struct Reader<'a> {
     /// The messages that were not begun.
     rest: &'a [u8],
     family: Option<Open<'a>>,
+    /// What the names of families begin with that are read.
+    only: &'a [u8],
     /// The number of metrics that were met, good or not.
     n_metrics: usize,
     /// The samples that they count as.
@@ -58,6 +60,7 @@ impl<'a> Reader<'a> {
             body,
             rest: body,
             family: None,
+            only: b"",
             n_metrics: 0,
             n_counted: 0,
             n_metadata: 0,
@@ -66,6 +69,13 @@ impl<'a> Reader<'a> {
             place: Place::default(),
             metric: Metric { family: &[], kind: Kind::Untyped, bytes: &[] },
         }
+    }
+
+    /// Reads only families whose names begin with `prefix`. The others have no limits, and nothing is wrong
+    /// with one that can be walked.
+    #[must_use]
+    pub fn only(self, prefix: &'a [u8]) -> Self {
+        Self { only: prefix, ..self }
     }
 
     /// Where the last item stood. The line is the number of the metric from 1, of all in the body; of
@@ -143,7 +153,7 @@ impl<'a> Reader<'a> {
         Step::Fault(fault)
     }
 
-    /// Opens the next family. One that is malformed is behind us then.
+    /// Opens the next family. One that is malformed, or is not to be read, is behind us then.
     fn open(&mut self) -> Result<(), Fault> {
         let at = self.body.len() - self.rest.len();
         self.place = Place { line: self.n_metrics + 1, at, text: &[] };
@@ -151,6 +161,12 @@ impl<'a> Reader<'a> {
         self.rest = rest;
         let end = self.body.len() - rest.len();
         let mut family = Open::new(message, end).map_err(|_| Fault::Line(Defect::Message))?;
+        if !family.name.starts_with(self.only) {
+            while family.next_metric().is_some() {
+                self.n_metrics += 1;
+            }
+            return Ok(());
+        }
         self.place = Place { at: family.start, text: family.name, ..self.place };
         match self.verifier.check_name(family.name) {
             Ok(()) => {}

@@ -13,7 +13,7 @@ const UTF8: Escaping = Escaping::AllowUtf8;
 fn page(sources: &[(Format, &[u8])], format: Format, escaping: Escaping) -> (Vec<u8>, Vec<String>) {
     let sources: Vec<_> = sources
         .iter()
-        .map(|(format, body)| Source { labels: &[], format: *format, body })
+        .map(|(format, body)| Source { labels: &[], format: *format, body, only: None })
         .collect();
     let Merged { body, reports } = merge(&sources, &Limits::default(), Output { format, escaping });
     let told = reports.iter().flat_map(|report| {
@@ -89,10 +89,10 @@ fn labels_are_looked_at_again_where_they_have_other_names() {
     let sets: [&[(&str, &str)]; 4] =
         [&[("a", "1")], &[("c", "x"), ("c", "y")], &[("c", "1")], &[("c", "2")]];
     let body = metrics(&sets);
-    let source = Source { labels: &[("c", "own")], format: Protobuf, body: &body };
+    let source = Source { labels: &[("c", "own")], format: Protobuf, body: &body, only: None };
     let output = Output { format: Protobuf, escaping: UTF8 };
     let page = merge(&[source], &Limits::default(), output).body;
-    let page = Source { labels: &[], format: Protobuf, body: &page };
+    let page = Source { labels: &[], format: Protobuf, body: &page, only: None };
     let text = merge(&[page], &Limits::default(), Output::default()).body;
     assert_eq!(
         String::from_utf8_lossy(&text),
@@ -314,7 +314,7 @@ fn a_metric_and_lines_of_one_series_are_not_both_there() {
 fn a_metric_gets_the_labels_of_its_source_and_gives_up_its_own() {
     let body = messages("# TYPE x counter\nx_total{c=\"pod\",d=\"1\"} 1\n# EOF\n");
     let labels = [("c", "source")];
-    let source = Source { labels: &labels, format: Protobuf, body: &body };
+    let source = Source { labels: &labels, format: Protobuf, body: &body, only: None };
     let merged = |format| {
         let output = Output { format, escaping: UTF8 };
         merge(&[source], &Limits::default(), output).body
@@ -411,7 +411,7 @@ fn a_metric_that_would_be_lines_without_end_costs_its_source() {
     );
     let limits = Limits { line: 1 << 20, ..Limits::default() };
     let output = |format| Output { format, escaping: UTF8 };
-    let source = |format, body| Source { labels: &[], format, body };
+    let source = |format, body| Source { labels: &[], format, body, only: None };
     let small = merge(&[source(OpenMetrics, text.as_bytes())], &limits, output(Protobuf)).body;
     assert!(small.len() < 200_000, "{}", small.len());
     let limits = Limits { samples: usize::MAX, ..limits };

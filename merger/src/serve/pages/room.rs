@@ -96,6 +96,7 @@ mod tests {
             state: State::Pending,
             owner: None,
             secret: None,
+            only: None,
         };
         let page = Page { body: Body::default(), format: Format::Text };
         Read { pod: None, source, page: Ok(Arc::new(page)), duration: Duration::ZERO }

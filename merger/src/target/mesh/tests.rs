@@ -3,8 +3,13 @@
 use super::*;
 
 fn own(text: &str) -> Result<Meshes, String> {
+    own_with_agents(text, &[])
+}
+
+fn own_with_agents(text: &str, agents: &[&str]) -> Result<Meshes, String> {
     let profiles: Vec<Profile> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    Meshes::with(profiles, &BTreeMap::new()).map_err(|error| error.to_string())
+    let agents: Vec<String> = agents.iter().map(|mesh| (*mesh).to_owned()).collect();
+    Meshes::with(profiles, &BTreeMap::new(), &agents).map_err(|error| error.to_string())
 }
 
 #[track_caller]
@@ -53,6 +58,16 @@ fn a_profile_that_cannot_be_followed_is_told_why() {
         &with("{of: proxy, port: 1, path: /m, repeats: [{what: agent, unless: HOME=/}]}"),
         "mesh \"m\": unless is \"HOME\": merger reads no such annotation or variable",
     );
+    for own in ["istio_agent", "", "1_", "a.b_", "a _"] {
+        check_refused(
+            &with(&format!("{{of: agent, port: 1, path: /m, own: '{own}'}}")),
+            &format!("own is \"{own}\": a beginning of names is like istio_agent_"),
+        );
+    }
+    check_refused(
+        &with("{of: agent, port: 1, path: /m}], takes_own: true, reserved: ["),
+        "takes_own",
+    );
     check_refused("- {mesh: m, container: c, reserved: [0]}", "a port is from 1 to 65535");
     check_refused("- {mesh: m, container: ''}", "name the mesh, and the container");
 }
@@ -71,7 +86,7 @@ fn whoever_does_not_know_the_pod_asks_istios_proxy_alone() {
 fn a_query_goes_to_the_proxies_of_its_mesh_and_to_nothing_else() {
     let with = |mesh: &str, query: &str| {
         let queries = [(mesh.to_owned(), query.to_owned())].into();
-        Meshes::with(vec![], &queries).map_err(|error| error.to_string())
+        Meshes::with(vec![], &queries, &[]).map_err(|error| error.to_string())
     };
     let meshes = with("kuma", "usedonly").unwrap();
     let of = |mesh: &str| meshes.profiles().find(|profile| profile.mesh == mesh).unwrap();
@@ -81,4 +96,23 @@ fn a_query_goes_to_the_proxies_of_its_mesh_and_to_nothing_else() {
     let error = with("kuna", "usedonly").unwrap_err();
     assert_eq!(error, "mesh \"kuna\": query is \"usedonly\": there is no mesh of that name");
     assert!(with("kuma", "used only").unwrap_err().contains("a path is like /metrics"));
+}
+
+#[test]
+fn what_is_an_agents_own_is_taken_of_the_meshes_that_the_settings_name() {
+    let takes = |meshes: &Meshes| -> Vec<String> {
+        let profiles = meshes.profiles().filter(|profile| profile.takes_own);
+        profiles.map(|profile| profile.mesh.clone()).collect()
+    };
+    assert_eq!(takes(&Meshes::default()), Vec::<String>::new());
+    assert_eq!(takes(&own("[]").unwrap()), Vec::<String>::new());
+    assert_eq!(takes(&own_with_agents("[]", &["istio"]).unwrap()), ["istio"]);
+    let page = "{of: agent, port: 1, path: /m, repeats: [{what: proxy}], own: agent_}";
+    let ours = format!("[{{mesh: ours, container: c, pages: [{page}]}}]");
+    assert_eq!(takes(&own_with_agents(&ours, &["istio", "ours"]).unwrap()), ["ours", "istio"]);
+    let error = own_with_agents("[]", &["istoi"]).unwrap_err();
+    let expected = "mesh \"istoi\": mesh_agents is \"istoi\": there is no mesh of that name";
+    assert_eq!(error, expected);
+    let error = own_with_agents("[]", &["linkerd"]).unwrap_err();
+    assert!(error.ends_with("no page of its sidecar says what is its own"), "{error}");
 }

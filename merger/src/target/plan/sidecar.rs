@@ -1,4 +1,5 @@
-//! The sidecars' sources: of each profile the pages that have nothing which is read elsewhere.
+//! The sidecars' sources: of each profile the pages that have nothing which is read elsewhere, and what is
+//! their own of those that have.
 
 use std::num::NonZeroU16;
 
@@ -86,20 +87,25 @@ impl Planner<'_> {
             }
             let port = self.moved(page.port_annotation.as_deref(), annotations::port_of, notes);
             let port = port.unwrap_or(page.port);
-            let parts = self.parts(page, container);
             let is_expected = page.when == When::Always || self.has_listener(container, port);
-            if !is_expected || parts.iter().any(|part| taken.contains(part)) {
+            if !is_expected || taken.contains(&page.of) {
                 continue;
             }
-            if parts.contains(&Part::Application) && self.applications().next().is_some() {
-                continue;
-            }
+            let repeated = self.repeated(page, container);
+            let only = if self.is_elsewhere(&repeated, &taken) {
+                let Some(own) = page.own.as_ref().filter(|_| profile.takes_own) else { continue };
+                Some(own.clone())
+            } else {
+                sidecars.held.extend(page.holds.iter().map(|prefix| (prefix.clone(), mesh())));
+                taken.extend(repeated);
+                None
+            };
+            taken.push(page.of);
             let path = self.moved(page.path_annotation.as_deref(), annotations::page_of, notes);
             let path = path.as_deref().unwrap_or(&page.path);
             let reason = Reason::Sidecar(mesh());
-            sidecars.sources.push(self.source(Some(container), port, Scheme::Http, path, reason));
-            sidecars.held.extend(page.holds.iter().map(|prefix| (prefix.clone(), mesh())));
-            taken.extend(parts);
+            let source = self.source(Some(container), port, Scheme::Http, path, reason);
+            sidecars.sources.push(Source { only, ..source });
         }
         if taken.is_empty() && !profile.pages.is_empty() {
             notes.push(Note::NoPage { mesh: mesh() });
@@ -113,10 +119,18 @@ impl Planner<'_> {
         is_its_own && self.on(port).next().is_some()
     }
 
-    /// Whose metrics are on a page of this pod.
-    fn parts(&self, page: &Page, sidecar: &Container) -> Vec<Part> {
+    /// Whose metrics are on a page of this pod as well.
+    fn repeated(&self, page: &Page, sidecar: &Container) -> Vec<Part> {
         let repeats = page.repeats.iter().filter(|repeat| !self.is_off(repeat, sidecar));
-        std::iter::once(page.of).chain(repeats.map(|repeat| repeat.what)).collect()
+        repeats.map(|repeat| repeat.what).collect()
+    }
+
+    /// Whether one of these is read elsewhere: on a page that is `taken`, or of the application itself.
+    fn is_elsewhere(&self, parts: &[Part], taken: &[Part]) -> bool {
+        let has_application = || self.applications().next().is_some();
+        parts
+            .iter()
+            .any(|part| taken.contains(part) || *part == Part::Application && has_application())
     }
 
     fn is_off(&self, Repeat { what: _, unless }: &Repeat, sidecar: &Container) -> bool {
