@@ -3,7 +3,7 @@
 //! What is told is all that the source knows, as a state and not as changes, so that neither end has to know
 //! what the other has missed. What an agent knows stays known while a watcher is started again.
 
-use std::{collections::HashMap, io, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, iter, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 use tracing::warn;
@@ -48,39 +48,57 @@ pub fn watch(node: Node) -> (Reader, impl Future<Output = ()> + Send) {
 /// Publishes what one watcher says, until it has ended.
 async fn hear(node: &Node, publish: &Sender, has_told: &mut bool) -> Result<(), Failure> {
     let told = node.watch().await?;
-    while let Some(bytes) = told.news().await? {
-        let mut known: Known = protocol::read(&bytes)?;
+    while let Some(pieces) = told.news().await? {
+        let before = publish.borrow().clone();
+        let known = read(pieces, before.as_deref())?;
         *has_told = true;
-        publish.send_if_modified(|before| {
-            carry_over(before.as_deref(), &mut known);
+        publish.send_if_modified(|newest| {
             let is_new = before.as_deref() != Some(&known);
-            *before = Some(Arc::new(std::mem::take(&mut known)));
+            *newest = Some(Arc::new(known));
             is_new
         });
     }
     Ok(())
 }
 
-/// Leaves what is known where a watcher that was started again does not know it yet, as one that goes on does.
-fn carry_over(before: Option<&Known>, new: &mut Known) {
-    let Some(before) = before else { return };
-    carry_secrets(before, new);
-    if new.awaits_monitors {
-        carry_monitored(before, new);
-    }
+/// What is known, as it travels: all but the pods, then each of them. So neither end has it as values and as
+/// bytes at one time.
+fn pieces(known: &Known) -> impl Iterator<Item = Vec<u8>> {
+    let Known { pods, problems, secrets, awaits_monitors } = known;
+    let rest = Known {
+        pods: Vec::new(),
+        problems: problems.clone(),
+        secrets: Arc::clone(secrets),
+        awaits_monitors: *awaits_monitors,
+    };
+    let pods = pods.iter().map(|pod| protocol::to_bytes(&**pod));
+    iter::once(protocol::to_bytes(&rest)).chain(pods)
 }
 
-/// Leaves to each pod that is still the same one what monitors ask of it.
-fn carry_monitored(before: &Known, new: &mut Known) {
-    let known: HashMap<&str, &Pod> =
-        before.pods.iter().map(|pod| (pod.uid.as_str(), &**pod)).collect();
-    for pod in &mut new.pods {
-        if let Some(Pod { monitored, .. }) = known.get(pod.uid.as_str())
-            && pod.monitored != *monitored
-        {
-            Arc::make_mut(pod).monitored = monitored.clone();
+/// What has travelled. Of `before`, what a watcher that was started again does not know yet is left as it is
+/// known, as by one that goes on; and a pod that is as it was is that very one.
+fn read(
+    mut pieces: impl Iterator<Item = io::Result<Vec<u8>>>,
+    before: Option<&Known>,
+) -> Result<Known, Failure> {
+    let rest = pieces.next().ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))??;
+    let mut known: Known = protocol::read(&rest)?;
+    let pods = before.map(|before| before.pods.as_slice()).unwrap_or_default();
+    let pods: HashMap<&str, &Arc<Pod>> = pods.iter().map(|pod| (pod.uid.as_str(), pod)).collect();
+    for piece in pieces {
+        let mut pod: Pod = protocol::read(&piece?)?;
+        let old = pods.get(pod.uid.as_str()).copied();
+        // What monitors ask of it stays while they are not known.
+        if let Some(old) = old.filter(|_| known.awaits_monitors) {
+            pod.monitored = old.monitored.clone();
         }
+        let old = old.filter(|old| ***old == pod).cloned();
+        known.pods.push(old.unwrap_or_else(|| Arc::new(pod)));
     }
+    if let Some(before) = before {
+        carry_secrets(before, &mut known);
+    }
+    Ok(known)
 }
 
 /// Leaves the Secrets that cannot be read again, marked as old. One that was read and is of no use is known to
@@ -106,7 +124,7 @@ pub async fn tell(teller: Teller, mut pods: Reader) -> io::Result<()> {
     loop {
         let known = pods.borrow_and_update().clone();
         if let Some(known) = known {
-            teller.tell(&protocol::to_bytes(&*known)).await?;
+            teller.tell(pieces(&known)).await?;
         }
         tokio::select! {
             () = teller.closed() => return Ok(()),
@@ -136,6 +154,11 @@ mod tests {
         Known { secrets: Arc::new(secrets.collect()), ..Known::default() }
     }
 
+    /// As it crosses from one process to the other.
+    fn travelled(known: &Known, before: Option<&Known>) -> Known {
+        read(pieces(known).map(Ok), before).unwrap()
+    }
+
     #[test]
     fn what_another_watcher_cannot_read_yet_stays_and_what_nobody_names_does_not() {
         let before = known(&[
@@ -157,11 +180,9 @@ mod tests {
             ("never", Err(Unread::Forbidden)),
             ("new", Err(Unread::NotYet)),
         ]);
-        carry_over(None, &mut new);
+        new = travelled(&new, None);
         assert_eq!(new.secrets.values().filter(|read| read.is_ok()).count(), 1);
-        // As it crosses from one process to the other.
-        new = protocol::read(&protocol::to_bytes(&new)).unwrap();
-        carry_over(Some(&before), &mut new);
+        new = travelled(&new, Some(&before));
         let mut expected = known(&[
             ("away", Ok("1")),
             ("late", Ok("2")),
@@ -199,17 +220,40 @@ mod tests {
     fn what_monitors_ask_stays_until_another_watcher_knows_it() {
         let before = asked(false, &[("1", 2), ("2", 1), ("3", 1)]);
         // One is gone, one is another pod of its name, one is new.
-        let mut new = asked(true, &[("1", 0), ("4", 0), ("3", 0)]);
-        new = protocol::read(&protocol::to_bytes(&new)).unwrap();
-        carry_over(Some(&before), &mut new);
+        let new = travelled(&asked(true, &[("1", 0), ("4", 0), ("3", 0)]), Some(&before));
         assert_eq!(new, asked(true, &[("1", 2), ("4", 0), ("3", 1)]));
         // It says so again, and has been started again in between.
-        let mut again = asked(true, &[("1", 0), ("3", 0)]);
-        carry_over(Some(&new), &mut again);
+        let again = travelled(&asked(true, &[("1", 0), ("3", 0)]), Some(&new));
         assert_eq!(again, asked(true, &[("1", 2), ("3", 1)]));
         // It knows that nobody asks for anything any more.
-        let mut known = asked(false, &[("1", 0), ("3", 1)]);
-        carry_over(Some(&again), &mut known);
+        let known = travelled(&asked(false, &[("1", 0), ("3", 1)]), Some(&again));
         assert_eq!(known, asked(false, &[("1", 0), ("3", 1)]));
+    }
+
+    #[test]
+    fn a_pod_that_is_as_it_was_is_in_memory_once() {
+        let before = asked(false, &[("1", 2), ("2", 1), ("3", 1)]);
+        let is_same = |new: &Known| -> Vec<bool> {
+            let pods = new.pods.iter();
+            pods.map(|pod| before.pods.iter().any(|old| Arc::ptr_eq(old, pod))).collect()
+        };
+        let new = travelled(&asked(false, &[("1", 2), ("2", 0), ("4", 1)]), Some(&before));
+        assert_eq!(is_same(&new), [true, false, false]);
+        let new = travelled(&asked(true, &[("1", 0), ("2", 0), ("4", 0)]), Some(&before));
+        assert_eq!(is_same(&new), [true, true, false]);
+    }
+
+    #[test]
+    fn what_is_not_what_it_should_be_is_nothing() {
+        let known = asked(false, &[("1", 2), ("2", 1)]);
+        for broken in 0..3 {
+            let pieces = pieces(&known).enumerate();
+            let pieces =
+                pieces.map(|(n, piece)| Ok(if n == broken { vec![255; 9] } else { piece }));
+            assert!(read(pieces, None).is_err());
+        }
+        assert!(read(iter::empty(), None).is_err());
+        let failed = pieces(&known).map(Ok).chain([Err(io::ErrorKind::InvalidData.into())]);
+        assert!(read(failed, None).is_err());
     }
 }

@@ -7,7 +7,8 @@
 //! not read.
 //!
 //! A message says that there is news; the news itself is in the file beside it, and is whole each time. So
-//! of several messages only the last is read, and none of a watcher that has ended is missed.
+//! of several messages only the last is read, and none of a watcher that has ended is missed. It is in pieces,
+//! so that neither of them has it in memory twice.
 
 use std::{
     io,
@@ -18,7 +19,12 @@ use std::{
 
 use tokio::{io::Interest, net::UnixDatagram};
 
-use crate::node::{Error, channel, client::datagrams, parcel, supervisor};
+use crate::node::{
+    Error, channel,
+    client::datagrams,
+    parcel::{self, Pieces},
+    supervisor,
+};
 
 /// Who asks for another one sooner is told to wait: what ends so soon ends again.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
@@ -91,7 +97,7 @@ impl Told {
     }
 
     /// Waits for news, and gives the newest. Nothing where the watcher has ended.
-    pub async fn news(&self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) async fn news(&self) -> io::Result<Option<Pieces>> {
         let mut newest = None;
         loop {
             let hear = || {
@@ -111,7 +117,7 @@ impl Told {
                 Ok(None) | Err(_) => break,
             }
         }
-        newest.map(|file| parcel::unpacked(&file.into())).transpose()
+        newest.map(|file| Pieces::of(file.into())).transpose()
     }
 }
 
@@ -124,8 +130,8 @@ impl Teller {
     }
 
     /// Tells the agent, and waits while it has not read what it was told before. An error where it is gone.
-    pub async fn tell(&self, bytes: &[u8]) -> io::Result<()> {
-        let file = parcel::packed("merger-pods", bytes)?;
+    pub async fn tell(&self, pieces: impl IntoIterator<Item = Vec<u8>>) -> io::Result<()> {
+        let file = parcel::packed_in_pieces("merger-pods", pieces)?;
         let tell = || channel::send(&self.socket, NEWS, Some(file.as_fd()));
         self.socket.async_io(Interest::WRITABLE, tell).await
     }
@@ -147,17 +153,26 @@ mod tests {
         (Told::new(told).unwrap(), Teller::new(teller).unwrap())
     }
 
+    fn words(words: &str) -> Vec<Vec<u8>> {
+        words.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+    }
+
+    async fn heard(told: &Told) -> Option<Vec<Vec<u8>>> {
+        let pieces = told.news().await.unwrap()?;
+        Some(pieces.map(Result::unwrap).collect())
+    }
+
     #[tokio::test]
     async fn the_newest_is_told_and_then_the_end() {
         let (told, teller) = pair();
-        for words in ["first", "second", "third"] {
-            teller.tell(words.as_bytes()).await.unwrap();
+        for said in ["first", "second", "the third"] {
+            teller.tell(words(said)).await.unwrap();
         }
-        assert_eq!(told.news().await.unwrap().as_deref(), Some(&b"third"[..]));
-        teller.tell(b"last").await.unwrap();
+        assert_eq!(heard(&told).await, Some(words("the third")));
+        teller.tell(words("last")).await.unwrap();
         drop(teller);
-        assert_eq!(told.news().await.unwrap().as_deref(), Some(&b"last"[..]));
-        assert_eq!(told.news().await.unwrap(), None);
+        assert_eq!(heard(&told).await, Some(words("last")));
+        assert_eq!(heard(&told).await, None);
     }
 
     #[tokio::test]
@@ -165,7 +180,7 @@ mod tests {
         let (told, teller) = pair();
         drop(told);
         teller.closed().await;
-        teller.tell(b"words").await.unwrap_err();
+        teller.tell(words("words")).await.unwrap_err();
     }
 
     #[tokio::test]
