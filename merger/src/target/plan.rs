@@ -136,6 +136,8 @@ fn bounded(mut notes: Vec<Note>) -> Vec<Note> {
         notes.truncate(MAX_NOTES);
         notes.push(Note::TooManyNotes { left_out });
     }
+    // A plan stays as long as its pod, and the room for notes that were not kept with it.
+    notes.shrink_to_fit();
     notes
 }
 
