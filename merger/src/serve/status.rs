@@ -1,6 +1,6 @@
 //! `/api/pods`: what the agent believes, as JSON.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     inventory::{Target, Targets},
@@ -55,9 +55,17 @@ struct Origin {
     failure: Option<String>,
 }
 
-/// All the pods, in the order of their names.
-pub(super) fn pods(targets: &Targets, pages: &Pages) -> Vec<Belief> {
-    targets.values().map(|target| pod(target, pages)).collect()
+/// All the pods, in the order of their names. What is believed of one is made when it is written, so that a
+/// node of pods that have much to be said of is not in memory in words as well.
+pub(super) fn pods<'a>(targets: &'a Targets, pages: &'a Pages) -> impl Serialize + 'a {
+    struct Pods<'a>(&'a Targets, &'a Pages);
+    impl Serialize for Pods<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let Self(targets, pages) = self;
+            serializer.collect_seq(targets.values().map(|target| pod(target, pages)))
+        }
+    }
+    Pods(targets, pages)
 }
 
 /// One pod.
