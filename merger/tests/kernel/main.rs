@@ -64,6 +64,7 @@ mod clock;
 mod comparison;
 mod confinement;
 mod descent;
+mod heavy;
 mod nested;
 mod offer;
 mod reincarnation;

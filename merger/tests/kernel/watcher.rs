@@ -7,7 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::Stdio,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -34,7 +34,7 @@ const MONITORS: &str = r#"{"kind":"PodMonitorList","apiVersion":"monitoring.core
     "metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"m","namespace":"ns","uid":"u",
     "resourceVersion":"6"},"spec":{"selector":{},"podMetricsEndpoints":[{"port":"web"}]}}]}"#;
 
-/// A double of the API server that has one pod and one monitor, and never anything new.
+/// A double of the API server that has these pods and one monitor, and nothing new but what it is told to say.
 pub(crate) struct Server {
     address: SocketAddr,
     asked: Arc<Asked>,
@@ -42,20 +42,36 @@ pub(crate) struct Server {
 
 /// What it says, and how often it was asked for a list.
 struct Asked {
-    pods: String,
+    /// The list of pods, or the page of it that goes on from here.
+    pods: Box<dyn Fn(usize) -> String + Send + Sync>,
     /// What is at `/api/v1/namespaces/ns/secrets/metrics`.
     secret: String,
     n_lists: AtomicUsize,
+    /// Where pods are watched.
+    watches: Mutex<Vec<TcpStream>>,
 }
 
 // === impl Server ===
 
 impl Server {
     pub(crate) fn start(pods: &str, secret: &str) -> Self {
+        let pods = pods.to_owned();
+        Self::start_paged(move |_| pods.clone(), secret)
+    }
+
+    /// One with a list in pages: `pods` is the one that goes on from there, which a number tells.
+    pub(crate) fn start_paged(
+        pods: impl Fn(usize) -> String + Send + Sync + 'static,
+        secret: &str,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let (pods, secret) = (pods.to_owned(), secret.to_owned());
-        let asked = Arc::new(Asked { pods, secret, n_lists: AtomicUsize::new(0) });
+        let asked = Arc::new(Asked {
+            pods: Box::new(pods),
+            secret: secret.to_owned(),
+            n_lists: AtomicUsize::new(0),
+            watches: Mutex::default(),
+        });
         let counted = Arc::clone(&asked);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -69,6 +85,13 @@ impl Server {
     /// How often it was asked for a list.
     pub(crate) fn n_lists(&self) -> usize {
         self.asked.n_lists.load(Ordering::Relaxed)
+    }
+
+    /// Says this to whoever watches the pods. How many that are.
+    pub(crate) fn say(&self, event: &str) -> usize {
+        let mut watches = self.asked.watches.lock().unwrap();
+        watches.retain_mut(|watch| watch.write_all(event.as_bytes()).is_ok());
+        watches.len()
     }
 
     /// What tells merger of it, which everybody may read.
@@ -105,14 +128,17 @@ fn answer(mut stream: TcpStream, asked: &Asked) {
         if request.contains("watch=true") {
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
             stream.write_all(head.as_bytes()).unwrap();
+            if is_of_node {
+                asked.watches.lock().unwrap().push(stream.try_clone().unwrap());
+            }
         } else {
             asked.n_lists.fetch_add(usize::from(is_of_node), Ordering::Relaxed);
             let body = if is_secret {
-                &asked.secret
+                asked.secret.clone()
             } else if is_of_monitors {
-                MONITORS
+                MONITORS.to_owned()
             } else {
-                &asked.pods
+                (asked.pods)(continued(&request))
             };
             let length = body.len();
             let head = format!(
@@ -121,6 +147,13 @@ fn answer(mut stream: TcpStream, asked: &Asked) {
             stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice()).unwrap();
         }
     }
+}
+
+/// Where a list is to go on.
+fn continued(request: &str) -> usize {
+    let (_, rest) = request.split_once("continue=").unwrap_or(("", "0"));
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).unwrap()
 }
 
 /// Whether the agent has the pod, with what the monitor asks of it.
