@@ -11,6 +11,7 @@ mod authority;
 mod double;
 mod failures;
 mod heap;
+mod jobs;
 mod lists;
 mod memory;
 mod monitors;
