@@ -1,6 +1,7 @@
 //! Errors in the stream and of the stream: what is known is never less for it.
 
 use merger::pods::kube::List;
+use serde_json::{Value, json};
 
 use crate::{
     double::{Answer, Play, on},
@@ -41,6 +42,55 @@ async fn after_500_in_the_stream_no_pod_disappears_in_between() {
                 stream was requested by the client but the required storage feature \
                 RequestWatchProgress is disabled\"";
     check_relisted(no_progress(), told).await;
+}
+
+/// The pods of a list as a server streams them, with what ends it where that is said.
+fn streamed(pods: &[&Value], version: Option<u32>) -> Vec<Play> {
+    let end = version.map(|version| {
+        let annotations = json!({"k8s.io/initial-events-end": "true"});
+        let metadata = json!({"resourceVersion": version.to_string(), "annotations": annotations});
+        event("BOOKMARK", &json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata}))
+    });
+    pods.iter().map(|pod| event("ADDED", pod)).chain(end).collect()
+}
+
+/// What an API server says in the stream where it has forgotten what came before.
+fn expired() -> Play {
+    let status: Value =
+        serde_json::from_str(&status(410, "Expired", "too old resource version")).unwrap();
+    event("ERROR", &status)
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_410_behind_a_streamed_list_or_in_the_midst_of_one_no_pod_disappears() {
+    let named = |name: &str, uid: &str| pod(name, uid, 7, "Running");
+    let (a, b, c) = (named("a", "1"), named("b", "2"), named("c", "3"));
+    // In the midst of the first list, behind the second, in the midst of the third.
+    let mut first = streamed(&[&a], None);
+    first.extend([Play::seconds(5), expired(), Play::Stay]);
+    let mut second = streamed(&[&a, &b], Some(8));
+    second.extend([Play::seconds(20), expired(), Play::Stay]);
+    let mut third = streamed(&[&a], None);
+    third.extend([Play::seconds(5), expired(), Play::Stay]);
+    let mut fourth = streamed(&[&a], None);
+    fourth.push(Play::seconds(5));
+    fourth.extend(streamed(&[&c], Some(20)));
+    fourth.push(Play::seconds(60));
+    let mut script: Vec<_> = [first, second, third, fourth]
+        .into_iter()
+        .map(|plays| on(STREAM, Answer::plays(plays)))
+        .collect();
+    // The last list is the beginning of its watch, which goes on from there.
+    script.push(on(&watch(20), Answer::plays([Play::Stay])));
+    let world = World::start(List::Streaming, script).await;
+    world.pass(4).await;
+    world.check_published(&[]);
+    world.pass(116).await;
+    world.double.check();
+    world.check_published(&[&["shop/a 1", "shop/b 2"], &["shop/a 1", "shop/c 3"]]);
+    let forgotten = "INFO the API server has forgotten what came before: listing the pods";
+    let known = "INFO pods are known n_pods=2 n_skipped=0";
+    world.check_log(&[forgotten, known, forgotten, forgotten]);
 }
 
 #[tokio::test(start_paused = true)]
