@@ -102,7 +102,7 @@ fn read(
 }
 
 /// Leaves the Secrets that cannot be read again, marked as old. One that was read and is of no use is known to
-/// be so, and so is one that there is not.
+/// be so, and so is one that there is not, once that was said twice in a row.
 fn carry_secrets(before: &Known, new: &mut Known) {
     let unread = new.secrets.iter().filter_map(|(name, read)| {
         let why = *read.as_ref().err()?;
@@ -112,8 +112,11 @@ fn carry_secrets(before: &Known, new: &mut Known) {
     for (name, why) in unread {
         if let Some(Ok(known)) = before.secrets.get(&name) {
             let known = known.clone();
-            let is_asked_for = why == Unread::NotYet;
-            let known = if is_asked_for { known } else { known.unread_since(why) };
+            let known = match why {
+                Unread::NotYet => known,
+                Unread::MissingOnce => known.unread_since(Unread::Missing),
+                why => known.unread_since(why),
+            };
             Arc::make_mut(&mut new.secrets).insert(name, Ok(known));
         }
     }
@@ -166,6 +169,7 @@ mod tests {
             ("late", Ok("2")),
             ("useless", Ok("3")),
             ("deleted", Ok("3")),
+            ("anew", Ok("3")),
             ("rotated", Ok("4")),
             ("unnamed", Ok("5")),
             ("never", Err(Unread::Missing)),
@@ -176,6 +180,7 @@ mod tests {
             ("late", Err(Unread::NotYet)),
             ("useless", useless),
             ("deleted", Err(Unread::Missing)),
+            ("anew", Err(Unread::MissingOnce)),
             ("rotated", Ok("five")),
             ("never", Err(Unread::Forbidden)),
             ("new", Err(Unread::NotYet)),
@@ -188,14 +193,18 @@ mod tests {
             ("late", Ok("2")),
             ("useless", useless),
             ("deleted", Err(Unread::Missing)),
+            ("anew", Ok("3")),
             ("rotated", Ok("five")),
             ("never", Err(Unread::Forbidden)),
             ("new", Err(Unread::NotYet)),
         ]);
-        let secrets = Arc::make_mut(&mut expected.secrets);
-        for (name, read) in secrets.iter_mut().filter(|(name, _)| name.name == "away") {
-            *read = read.clone().map(|old| old.unread_since(Unread::Away));
-            assert!(read.is_ok(), "{name}");
+        for (name, read) in Arc::make_mut(&mut expected.secrets) {
+            let why = match name.name.as_str() {
+                "away" => Unread::Away,
+                "anew" => Unread::Missing,
+                _ => continue,
+            };
+            *read = Ok(read.clone().unwrap().unread_since(why));
         }
         assert_eq!(new, expected);
     }

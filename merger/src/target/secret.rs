@@ -92,6 +92,9 @@ pub enum Unread {
     /// The API server does not know it.
     #[error("the API server knows none of that name: create it in the namespace of the pod")]
     Missing,
+    /// It has said so once, and has not been asked again: one may be deleted to be made anew.
+    #[error("the API server knows none of that name: create it in the namespace of the pod")]
+    MissingOnce,
     /// The API server knows who asks, and does not let him.
     #[error(
         "the account of merger may not read it: grant it the verb get of secrets, with this name in \

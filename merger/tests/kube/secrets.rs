@@ -135,7 +135,7 @@ async fn one_that_is_refused_is_told_of_once_and_read_when_it_is_there() {
     ];
     let world = start(script(&[one()], then)).await;
     world.pass(1).await;
-    check(&world, &[("metrics", Err(Unread::Missing))]);
+    check(&world, &[("metrics", Err(Unread::MissingOnce))]);
     world.pass(15).await;
     check(&world, &[("metrics", Err(Unread::Forbidden))]);
     world.pass(90).await;

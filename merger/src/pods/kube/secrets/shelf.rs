@@ -106,7 +106,9 @@ impl Shelf {
             self.set(secret, Err(why));
             return News::Forgotten;
         }
-        self.lack(secret, why);
+        // An agent that had it from another watcher goes by the same rule.
+        let is_once = is_news && why == Unread::Missing && !is_known;
+        self.lack(secret, if is_once { Unread::MissingOnce } else { why });
         if is_news { News::Refused } else { News::None }
     }
 

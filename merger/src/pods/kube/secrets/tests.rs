@@ -138,6 +138,23 @@ async fn one_that_is_said_twice_not_to_be_there_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_was_never_read_is_said_to_be_missing_once_before_it_is() {
+    let one = secret("shop", "one");
+    let mut shelf = Shelf::default();
+    shelf.keep(&[one.clone()].into());
+    for (why, expected, news) in [
+        (Unread::Missing, Unread::MissingOnce, News::Refused),
+        (Unread::Forbidden, Unread::Forbidden, News::Refused),
+        (Unread::Missing, Unread::MissingOnce, News::Refused),
+        (Unread::Missing, Unread::Missing, News::None),
+        (Unread::Missing, Unread::Missing, News::None),
+    ] {
+        assert_eq!(shelf.refused(&one, why), news);
+        assert_eq!(shelf.secrets()[&one], Err(expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_read_again_by_and_by_and_asked_for_ever_less_where_it_is_refused() {
     let one = secret("shop", "one");
     let mut shelf = Shelf::default();
