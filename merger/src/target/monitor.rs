@@ -187,6 +187,17 @@ impl Endpoint {
 
 // === impl Unmet ===
 
+impl Unmet {
+    /// Whether a Secret that the pod names is good for it.
+    #[must_use]
+    pub fn has_remedy(self) -> bool {
+        match self {
+            Self::Authorization | Self::BasicAuth | Self::BearerTokenSecret => true,
+            Self::OAuth2 | Self::ClientCertificate | Self::Relabelings => false,
+        }
+    }
+}
+
 impl fmt::Display for Unmet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let credentials = match self {
@@ -202,12 +213,10 @@ impl fmt::Display for Unmet {
                 );
             }
         };
-        // What a Secret that the pod names is good for.
-        let instead = match self {
-            Self::Authorization | Self::BasicAuth | Self::BearerTokenSecret => {
-                "or ask for this page by merger.io/endpoints with merger.io/secret, "
-            }
-            Self::OAuth2 | Self::ClientCertificate | Self::Relabelings => "",
+        let instead = if self.has_remedy() {
+            "or ask for this page by merger.io/endpoints with merger.io/secret, "
+        } else {
+            ""
         };
         write!(
             f,

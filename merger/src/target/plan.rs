@@ -105,7 +105,8 @@ impl Rules {
         let mut sources = planner.applications_sources(&asked, &sidecars, &mut notes);
         planner.secrets(&mut sources, &mut notes);
         let n_own = sources.len();
-        let Monitored { own, foreign } = &monitored;
+        let Monitored { own, foreign, guarded } = &monitored;
+        planner.guarded(guarded, &sources, &mut remarks);
         planner.monitored_sources(own, &asked, &sidecars, &mut sources, &mut remarks);
         let (found, probes) = planner.probes(&asked, &sidecars, &sources, probed);
         sources.splice(n_own..n_own, found);

@@ -12,7 +12,7 @@ use super::{Planner, sidecar::Sidecars};
 use crate::target::{
     Asker, Container, Source,
     annotations::{Asked, At, Endpoint},
-    monitor::{self, Remark, What},
+    monitor::{self, Remark, Unmet, What},
     note::Note,
 };
 
@@ -21,26 +21,32 @@ const MAX_ASKED: usize = 64;
 
 /// The endpoints that `PodMonitor`s ask for, by the numbers of their ports: [`MAX_ASKED`] at most.
 #[derive(Debug, Default)]
-pub(super) struct Monitored {
+pub(super) struct Monitored<'a> {
     /// Of monitors in the pod's own namespace.
     pub(super) own: Vec<Endpoint>,
     /// Of others: one of each namespace, then the second of each.
     pub(super) foreign: Vec<Endpoint>,
+    /// Of any, those that want to know who asks.
+    pub(super) guarded: Vec<&'a monitor::Endpoint>,
 }
 
 // === impl Planner ===
 
-impl Planner<'_> {
-    /// What is asked for, and what of it is not done.
-    pub(super) fn monitored(&self, notes: &mut Vec<Note>) -> Monitored {
+impl<'a> Planner<'a> {
+    /// What is asked for, and what of it is not done, but for what is `guarded`.
+    pub(super) fn monitored(&self, notes: &mut Vec<Note>) -> Monitored<'a> {
         let (mut of, mut remarks) = (BTreeMap::<&str, Vec<Endpoint>>::new(), Vec::new());
         let monitor::Monitored { endpoints: all, left_out } = &self.pod.monitored;
-        let mut left_out = *left_out;
+        let (mut left_out, mut guarded) = (*left_out, Vec::new());
         for asked in all {
             let endpoints = of.entry(asked.namespace()).or_default();
             let room = MAX_ASKED - endpoints.len();
             if room == 0 {
                 left_out += 1;
+                continue;
+            }
+            if asked.unmet.is_some_and(Unmet::has_remedy) {
+                guarded.push(&**asked);
                 continue;
             }
             match self.endpoints_of(asked, &mut remarks) {
@@ -62,7 +68,43 @@ impl Planner<'_> {
             }
         }
         notes.extend((left_out > 0).then_some(Note::MonitorsLeftOut(left_out)));
-        Monitored { own, foreign }
+        Monitored { own, foreign, guarded }
+    }
+
+    /// Notes which endpoints are not read as nobody is asked with a password for a monitor. A page that the
+    /// pod itself has asked with a Secret is among its `own` sources, and then there is nothing to be said.
+    pub(super) fn guarded(
+        &self,
+        guarded: &[&monitor::Endpoint],
+        own: &[Source],
+        notes: &mut Vec<Note>,
+    ) {
+        for asked in guarded {
+            let Some(unmet) = asked.unmet else { continue };
+            let remark = Note::Monitor(asked.remark(What::Unmet(unmet)));
+            if !self.is_asked_with_secret(asked, own) && !notes.contains(&remark) {
+                notes.push(remark);
+            }
+        }
+    }
+
+    fn is_asked_with_secret(&self, asked: &monitor::Endpoint, own: &[Source]) -> bool {
+        let (Ok(at), Ok(path)) = (asked.at(), asked.page()) else { return false };
+        let ports = self.ports(at.as_ref());
+        let is_asked = |port: &NonZeroU16| {
+            own.iter().any(|s| s.port == *port && s.path == path && s.secret.is_some())
+        };
+        !ports.is_empty() && ports.iter().all(is_asked)
+    }
+
+    /// The ports that an endpoint is at.
+    fn ports(&self, at: Option<&At>) -> BTreeSet<NonZeroU16> {
+        let all = self.pod.containers.iter();
+        match at {
+            None => declared(self.applications(), |_, _| true),
+            Some(At::Name(said)) => declared(all, |name, _| name == Some(said)),
+            Some(At::Number(said)) => declared(all, |_, number| number == *said),
+        }
     }
 
     fn endpoints_of(
@@ -78,16 +120,10 @@ impl Planner<'_> {
             notes.push(Note::Monitor(asked.remark(What::Chooses)));
         }
         let by = Asker::Monitor(asked.shown_monitor());
-        let ports = match at {
-            None if asked.chooses => return Err(asked.remark(What::ChoosesPort)),
-            None => declared(self.applications(), |_, _| true),
-            Some(At::Name(ref said)) => {
-                declared(self.pod.containers.iter(), |name, _| name == Some(said))
-            }
-            Some(At::Number(said)) => {
-                declared(self.pod.containers.iter(), |_, number| number == said)
-            }
-        };
+        if asked.chooses && at.is_none() {
+            return Err(asked.remark(What::ChoosesPort));
+        }
+        let ports = self.ports(at.as_ref());
         if ports.is_empty() {
             let remark = |what| Note::Monitor(asked.remark(what));
             notes.push(match at {

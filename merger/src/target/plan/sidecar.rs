@@ -58,7 +58,10 @@ impl Planner<'_> {
     }
 
     /// Of a pod that declines to be scraped, the pages that are asked for all the same, by their ports.
-    pub(super) fn sidecars_at(&self, Monitored { own, foreign }: &Monitored) -> Sidecars {
+    pub(super) fn sidecars_at(
+        &self,
+        Monitored { own, foreign, guarded: _ }: &Monitored<'_>,
+    ) -> Sidecars {
         let Sidecars { mut sources, held: _ } = self.sidecars(&mut Vec::new());
         let is_asked = |port| own.iter().chain(foreign).any(|e| e.at == At::Number(port));
         sources.retain(|source| is_asked(source.port));
