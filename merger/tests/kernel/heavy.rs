@@ -24,8 +24,9 @@ const IN_A_GUEST: usize = 40;
 /// `staging/src/k8s.io/apimachinery/pkg/api/validation/objectmeta.go` of kubernetes/kubernetes.
 const ANNOTATIONS: usize = 256 << 10;
 
-/// What is promised of each process.
-const PROMISE: usize = 64 << 20;
+/// What is promised of each process is 64 MiB. A quarter is left to the program: one that is released has
+/// less in memory, one that is tested more, however few its pods.
+const OWN: usize = 48 << 20;
 
 /// Pods on a page, as merger asks for them.
 const PAGE: usize = 16;
@@ -123,8 +124,8 @@ fn each_process_is_below_its_promise_with_pods_that_are_as_large_as_they_may_be(
                 of_files % 10
             );
         }
-        for (who, (most, _)) in measured {
-            assert!(most < PROMISE, "{who}: {most} bytes");
+        for (who, (most, of_files)) in measured {
+            assert!(most - of_files < OWN, "{who}: {most} bytes, of which {of_files} of files");
         }
     });
 }
