@@ -90,6 +90,15 @@ pub enum Note {
         /// Whose proxy.
         mesh: String,
     },
+    /// The port that it asks for is one that a sidecar listens on, whose metrics are read.
+    SidecarListens {
+        /// Who asks.
+        by: Asker,
+        /// The port that is asked for.
+        port: NonZeroU16,
+        /// Whose sidecar.
+        mesh: String,
+    },
     /// The proxy's page has it already.
     Repeated {
         /// Who asks.
@@ -165,8 +174,10 @@ impl Note {
     pub fn is_passing(&self) -> bool {
         matches!(
             self,
-            Self::OtherContainer { .. }
+            Self::Contradiction { .. }
+                | Self::OtherContainer { .. }
                 | Self::OtherAddress { .. }
+                | Self::SidecarListens { .. }
                 | Self::Repeated { .. }
                 | Self::NoPage { .. }
                 | Self::Unprobed { .. }
@@ -226,6 +237,11 @@ impl fmt::Display for Note {
                 };
                 write!(f, "{by}: {port} is a port of {mesh}'s proxy, {instead}")
             }
+            Self::SidecarListens { by, port, mesh } => write!(
+                f,
+                "{by}: {mesh}'s sidecar listens on {port}, and its metrics are read already, each once: \
+                 ask for a port of the application"
+            ),
             Self::Repeated { by, port, mesh } => {
                 write!(f, "{by}: {port} is on the page of {mesh}'s sidecar already")
             }

@@ -7,9 +7,12 @@ use super::{Planner, sidecar::Sidecars};
 use crate::target::{
     Asker, Container, Reason, Scheme, Source,
     annotations::{self, Asked, At, Endpoint, istio, prometheus},
-    mesh::{Injected, Profile},
+    mesh::Profile,
     note::Note,
 };
+
+/// The path that most applications have, and some sidecars.
+const EVERYBODYS: &str = "/metrics";
 
 // === impl Planner ===
 
@@ -29,17 +32,19 @@ impl Planner<'_> {
         }
     }
 
-    /// The sidecar whose injector has written the pod's port and path.
+    /// The sidecar whose injector has written the pod's port and path. What Istio's has put aside says so
+    /// whatever the port: it writes that of the mesh's settings, which no pod shows.
     fn injected(&self) -> Option<(&Container, &Profile)> {
-        let page = prometheus::page(&self.pod.annotations)?;
+        let (port, path) = prometheus::page(&self.pod.annotations)?;
         self.pod.containers.iter().find_map(|container| {
             let profile = self.rules.meshes.profile(container)?;
-            let Injected { port, path, port_annotation, path_annotation } =
-                profile.injected.as_ref()?;
+            let page = profile.injected.as_ref()?;
             let said = |name: &Option<String>| self.pod.annotations.get(name.as_ref()?);
-            let port = said(port_annotation).and_then(|p| annotations::port(p)).unwrap_or(*port);
-            let path = said(path_annotation).unwrap_or(path);
-            (page == (port, path.clone())).then_some((container, profile))
+            let moved = said(&page.port_annotation).and_then(|p| annotations::port(p));
+            let is_port =
+                port == moved.unwrap_or(page.port) || container.env.contains_key(istio::ORIGINALS);
+            let is_path = path == *said(&page.path_annotation).unwrap_or(&page.path);
+            (is_port && is_path).then_some((container, profile))
         })
     }
 
@@ -142,9 +147,42 @@ impl Planner<'_> {
             }
             return None;
         }
+        if let Some(mesh) = self.sidecar_on(port, endpoint, sidecars) {
+            notes.push(Note::SidecarListens { by: by(), port, mesh: mesh.to_owned() });
+            return None;
+        }
         self.note_place(endpoint, port, notes);
         let behind = self.container_behind(port, named);
         Some(self.source(behind, port, *scheme, path, by().into()))
+    }
+
+    /// The mesh whose sidecar, and no application, listens on `port`, where its injector writes a port of the
+    /// sidecar's over the application's: the mesh's settings may have moved that to any. Not where nothing is
+    /// read of the sidecar, nor where `endpoint` is said to be of it.
+    fn sidecar_on(
+        &self,
+        port: NonZeroU16,
+        endpoint: &Endpoint,
+        sidecars: &Sidecars,
+    ) -> Option<&str> {
+        let profile = |container: &Container| {
+            let profile = self.rules.meshes.profile(container)?;
+            Some((profile, profile.injected.as_ref()?))
+        };
+        let holders: Vec<&Container> = self.holders_of(port).flatten().collect();
+        if holders.iter().any(|holder| profile(holder).is_none()) {
+            return None;
+        }
+        // Where the pod's status does not name who listens, a path tells that no application has.
+        let has_path = |container: &&Container| {
+            let injected = profile(container).map(|(_, injected)| &*injected.path);
+            injected == Some(&*endpoint.path) && injected != Some(EVERYBODYS)
+        };
+        let unknown = || self.pod.containers.iter().filter(|_| self.on(port).next().is_some());
+        let sidecar = holders.first().copied().or_else(|| unknown().find(has_path))?;
+        let is_read = sidecars.sources.iter().any(|source| source.container == sidecar.name);
+        let is_said = endpoint.container.as_ref() == Some(&sidecar.name);
+        profile(sidecar).filter(|_| is_read && !is_said).map(|(profile, _)| &*profile.mesh)
     }
 
     /// Notes where what listens is not where, or whose, who asks for it says.
