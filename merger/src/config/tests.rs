@@ -89,7 +89,7 @@ fn a_file_adds_profiles_and_queries_or_is_told_why_not() {
     let mut profiles = rules.meshes.profiles();
     assert_eq!(profiles.next().unwrap().mesh, "m");
     let istio = profiles.find(|profile| profile.mesh == "istio").unwrap();
-    assert_eq!(istio.pages[1].path, "/stats/prometheus?usedonly");
+    assert_eq!(istio.pages[0].path, "/stats/prometheus?usedonly");
     assert!(!istio.takes_own, "which doubles what Envoy and the application are asked");
     let bad = read("pods: manifests:/d\nmeshes: [{mesh: m, container: c, reserved: [0]}]\n");
     check_refused(bad.unwrap(), "mesh \"m\": reserved is \"0\": a port is from 1 to 65535");

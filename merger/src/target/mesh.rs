@@ -174,8 +174,8 @@ pub fn page_of_port(port: NonZeroU16) -> Option<Option<&'static str>> {
 
 impl Meshes {
     /// Those of `own`, and the known ones behind them. The proxies of a mesh in `queries` are asked with
-    /// that query, as Envoy by `usedonly` for only what was used. Of a mesh in `agents` a page that repeats
-    /// what is read elsewhere is read for what is its own.
+    /// that query, as Envoy by `usedonly` for only what was used; a page that repeats theirs goes behind them.
+    /// Of a mesh in `agents` a page that repeats what is read elsewhere is read for what is its own.
     pub fn with(
         own: Vec<Profile>,
         queries: &BTreeMap<String, String>,
@@ -183,11 +183,13 @@ impl Meshes {
     ) -> Result<Self, Error> {
         let mut profiles: Vec<Profile> = own.into_iter().chain(KNOWN.0.iter().cloned()).collect();
         for (mesh, query) in queries {
-            let ours = of_mesh(&mut profiles, mesh, ("query", query))?;
-            let pages = ours.into_iter().flat_map(|profile| &mut profile.pages);
-            for page in pages.filter(|page| page.of == Part::Proxy) {
-                page.path.push(if page.path.contains('?') { '&' } else { '?' });
-                page.path.push_str(query);
+            for profile in of_mesh(&mut profiles, mesh, ("query", query))? {
+                // Whatever else has the proxy's metrics asks for them without the query.
+                profile.pages.sort_by_key(|page| page.of != Part::Proxy);
+                for page in profile.pages.iter_mut().filter(|page| page.of == Part::Proxy) {
+                    page.path.push(if page.path.contains('?') { '&' } else { '?' });
+                    page.path.push_str(query);
+                }
             }
         }
         for mesh in agents {

@@ -93,6 +93,10 @@ fn a_query_goes_to_the_proxies_of_its_mesh_and_to_nothing_else() {
     let paths: Vec<_> = of("kuma").pages.iter().map(|page| page.path.as_str()).collect();
     assert_eq!(paths, ["/stats?format=prometheus&usedonly", "/metrics?usedonly"]);
     assert_eq!(of("istio").pages[1].path, "/stats/prometheus");
+    let meshes = with("istio", "usedonly").unwrap();
+    let istio = meshes.profiles().find(|profile| profile.mesh == "istio").unwrap();
+    let pages: Vec<_> = istio.pages.iter().map(|page| (page.port.get(), &*page.path)).collect();
+    assert_eq!(pages, [(15090, "/stats/prometheus?usedonly"), (15020, "/stats/prometheus")]);
     let error = with("kuna", "usedonly").unwrap_err();
     assert_eq!(error, "mesh \"kuna\": query is \"usedonly\": there is no mesh of that name");
     assert!(with("kuma", "used only").unwrap_err().contains("a path is like /metrics"));
