@@ -79,7 +79,8 @@ pub struct Page {
     /// the settings say so, it is read for these.
     #[serde(default)]
     pub own: Option<String>,
-    /// What is asked for by annotations whose names begin so stands there as well.
+    /// What is asked for by annotations whose names begin so stands there as well, or in its place what the
+    /// mesh is told elsewhere.
     #[serde(default)]
     pub holds: Option<String>,
 }

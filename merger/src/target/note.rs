@@ -99,13 +99,20 @@ pub enum Note {
         /// Whose sidecar.
         mesh: String,
     },
-    /// The proxy's page has it already.
+    /// The sidecar's page has it already, where the mesh itself collects what such annotations ask for.
     Repeated {
         /// Who asks.
         by: Asker,
         /// The port that is asked for.
         port: NonZeroU16,
         /// Whose proxy.
+        mesh: String,
+    },
+    /// The sidecar's page may have them as well, by what the mesh is told elsewhere.
+    MayRepeat {
+        /// The ports of the applications' sources.
+        ports: Vec<NonZeroU16>,
+        /// Whose sidecar.
         mesh: String,
     },
     /// Its annotations are the injector's, and nothing says what they were before.
@@ -179,6 +186,7 @@ impl Note {
                 | Self::OtherAddress { .. }
                 | Self::SidecarListens { .. }
                 | Self::Repeated { .. }
+                | Self::MayRepeat { .. }
                 | Self::NoPage { .. }
                 | Self::Unprobed { .. }
                 | Self::NotAsked
@@ -230,21 +238,14 @@ impl fmt::Display for Note {
             Self::OtherAddress { by, port, address } => {
                 write!(f, "{by}: {port} is not bound to {address}")
             }
-            Self::Reserved { by, port, mesh } => {
-                let instead = match by {
-                    Asker::Annotation(_) => "which is no application's: set the application's port",
-                    Asker::Monitor(_) => "whose metrics are read as the sidecar's, each once",
-                };
-                write!(f, "{by}: {port} is a port of {mesh}'s proxy, {instead}")
-            }
+            Self::Reserved { by, port, mesh } => reserved(f, by, *port, mesh),
             Self::SidecarListens { by, port, mesh } => write!(
                 f,
                 "{by}: {mesh}'s sidecar listens on {port}, and its metrics are read already, each once: \
                  ask for a port of the application"
             ),
-            Self::Repeated { by, port, mesh } => {
-                write!(f, "{by}: {port} is on the page of {mesh}'s sidecar already")
-            }
+            Self::Repeated { by, port, mesh } => repeated(f, by, *port, mesh),
+            Self::MayRepeat { ports, mesh } => may_repeat(f, ports, mesh),
             Self::Injected { mesh } => write!(
                 f,
                 "its annotations prometheus.io/port and path are those of {mesh}'s injector, and \
@@ -263,10 +264,7 @@ impl fmt::Display for Note {
                 write!(f, "annotation {annotation}: declines the metrics of {mesh}'s sidecar")
             }
             Self::Unprobed { ports } => {
-                let shown: Vec<String> = ports.iter().take(8).map(ToString::to_string).collect();
-                let more = if ports.len() > shown.len() { ", …" } else { "" };
-                let shown = shown.join(", ");
-                write!(f, "is being asked whether there are metrics: port {shown}{more}")
+                write!(f, "is being asked whether there are metrics: port {}", listed(ports))
             }
             Self::Slow => f.write_str(
                 "annotation prometheus.io/scrape-slow: it is on each page, and how often a page is \
@@ -290,4 +288,37 @@ impl fmt::Display for Note {
             Self::TooManyNotes { left_out } => write!(f, "and {left_out} more of the like"),
         }
     }
+}
+
+fn reserved(f: &mut fmt::Formatter<'_>, by: &Asker, port: NonZeroU16, mesh: &str) -> fmt::Result {
+    let instead = match by {
+        Asker::Annotation(_) => "which is no application's: set the application's port",
+        Asker::Monitor(_) => "whose metrics are read as the sidecar's, each once",
+    };
+    write!(f, "{by}: {port} is a port of {mesh}'s proxy, {instead}")
+}
+
+fn repeated(f: &mut fmt::Formatter<'_>, by: &Asker, port: NonZeroU16, mesh: &str) -> fmt::Result {
+    write!(
+        f,
+        "{by}: {port} is on the page of {mesh}'s sidecar where the mesh collects what such annotations ask \
+         for, and is not read again; where it does not (in Kuma, with a MeshMetric that has not this \
+         application), ask for it by merger.io/endpoints"
+    )
+}
+
+fn may_repeat(f: &mut fmt::Formatter<'_>, ports: &[NonZeroU16], mesh: &str) -> fmt::Result {
+    write!(
+        f,
+        "what the page of {mesh}'s sidecar has of applications no pod shows (in Kuma, a MeshMetric does): \
+         if that is port {} as well, its series are there twice, so take it out there",
+        listed(ports)
+    )
+}
+
+/// The first of these ports.
+fn listed(ports: &[NonZeroU16]) -> String {
+    let shown: Vec<String> = ports.iter().take(8).map(ToString::to_string).collect();
+    let more = if ports.len() > shown.len() { ", …" } else { "" };
+    shown.join(", ") + more
 }

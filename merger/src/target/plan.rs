@@ -112,8 +112,9 @@ impl Rules {
         sources.splice(n_own..n_own, found);
         // The last, so that nothing is left out for them, and no probe.
         planner.monitored_sources(foreign, &asked, &sidecars, &mut sources, &mut remarks);
-        notes.append(&mut remarks);
         let room = MAX_SOURCES.saturating_sub(sidecars.sources.len());
+        notes.extend(sidecars.may_repeat(sources.iter().take(room)));
+        notes.append(&mut remarks);
         if sources.len() > room {
             notes.push(Note::TooMany { left_out: sources.len() - room });
             sources.truncate(room);

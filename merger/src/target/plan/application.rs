@@ -129,10 +129,6 @@ impl Planner<'_> {
             notes.push(Note::UnknownPort { by: by(), port: port.clone() });
             return None;
         };
-        if let Some(mesh) = sidecars.holding(&by()) {
-            notes.push(Note::Repeated { by: by(), port, mesh: mesh.to_owned() });
-            return None;
-        }
         if let Some(mesh) = self.reserving(port) {
             notes.push(Note::Reserved { by: by(), port, mesh: mesh.to_owned() });
             return None;
@@ -145,6 +141,10 @@ impl Planner<'_> {
             if first.scheme != *scheme {
                 notes.push(contradiction(first, endpoint, port));
             }
+            return None;
+        }
+        if let Some(mesh) = sidecars.holding(&by()) {
+            notes.push(Note::Repeated { by: by(), port, mesh: mesh.to_owned() });
             return None;
         }
         if let Some(mesh) = self.sidecar_on(port, endpoint, sidecars) {

@@ -156,7 +156,8 @@ impl<'a> Planner<'a> {
                 self.number(&other.at, None) == Some(port) && other.path == endpoint.path
             };
             let held = asked.endpoints.iter().filter(is_same);
-            if let Some(mesh) = { held }.find_map(|other| sidecars.holding(&other.by)) {
+            let is_read = known.iter().any(|s| s.port == port && s.path == endpoint.path);
+            if !is_read && let Some(mesh) = { held }.find_map(|other| sidecars.holding(&other.by)) {
                 let (by, mesh) = (endpoint.by.clone(), mesh.to_owned());
                 notes.push(Note::Repeated { by, port, mesh });
                 continue;

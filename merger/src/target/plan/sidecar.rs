@@ -34,6 +34,18 @@ impl Sidecars {
         let held = self.held.iter().find(|(prefix, _)| annotation.starts_with(prefix))?;
         Some(&held.1)
     }
+
+    /// Where a page of theirs has what the mesh has chosen, which of the applications' sources may stand there
+    /// as well.
+    pub(super) fn may_repeat<'a>(
+        &self,
+        applications: impl Iterator<Item = &'a Source>,
+    ) -> Option<Note> {
+        let (_, mesh) = self.held.first()?;
+        let mut ports: Vec<NonZeroU16> = applications.map(|source| source.port).collect();
+        ports.dedup();
+        (!ports.is_empty()).then(|| Note::MayRepeat { ports, mesh: mesh.clone() })
+    }
 }
 
 // === impl Planner ===
