@@ -184,6 +184,7 @@ impl Note {
             Self::Contradiction { .. }
                 | Self::OtherContainer { .. }
                 | Self::OtherAddress { .. }
+                | Self::Reserved { .. }
                 | Self::SidecarListens { .. }
                 | Self::Repeated { .. }
                 | Self::MayRepeat { .. }

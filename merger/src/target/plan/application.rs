@@ -129,11 +129,14 @@ impl Planner<'_> {
             notes.push(Note::UnknownPort { by: by(), port: port.clone() });
             return None;
         };
+        // It is asked for, and it is read: as the sidecar's.
+        if sidecars.reads(port, path) {
+            return None;
+        }
         if let Some(mesh) = self.reserving(port) {
             notes.push(Note::Reserved { by: by(), port, mesh: mesh.to_owned() });
             return None;
         }
-        // It is asked for, and it is read: as the sidecar's.
         if sidecars.has(port) {
             return None;
         }

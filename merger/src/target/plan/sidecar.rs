@@ -28,6 +28,13 @@ impl Sidecars {
         self.sources.iter().any(|source| source.port == port)
     }
 
+    /// Whether the page of theirs at `port` is this one, with whatever query the settings add.
+    pub(super) fn reads(&self, port: NonZeroU16, path: &str) -> bool {
+        let is_it =
+            |page: &str| page == path || page.split_once('?').is_some_and(|(p, _)| p == path);
+        self.sources.iter().any(|source| source.port == port && is_it(&source.path))
+    }
+
     /// The mesh whose sidecar has on its page what an annotation asks for.
     pub(super) fn holding(&self, by: &Asker) -> Option<&str> {
         let Asker::Annotation(annotation) = by else { return None };
