@@ -31,19 +31,27 @@ pub enum Verdict {
     Other,
 }
 
-/// What is known of listeners that were asked. A listener that is gone, or held by another process, is
-/// not known any more: whoever listens anew is asked anew.
+/// What is known of listeners that were asked. A listener is the same one as long as any process that held
+/// it at the last look still does: workers come and go. One that is gone, or held by others alone, is not
+/// known any more: whoever listens anew is asked anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Probed(BTreeMap<Listening, Verdict>);
+pub struct Probed(BTreeMap<Place, Known>);
 
-/// A listener, as long as it is the same one. A process that closes its socket and opens it again
-/// between two looks is not seen to have done so.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Listening {
+/// Where a listener is: there is one at each place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
     netns: Cookie,
     port: NonZeroU16,
     address: IpAddr,
-    pids: Vec<u32>,
+}
+
+/// A listener that was asked. A process that closes its socket and opens it again between two looks is not
+/// seen to have done so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    /// Who held it at the last look.
+    pids: BTreeSet<u32>,
+    verdict: Verdict,
 }
 
 // === impl Probed ===
@@ -55,32 +63,41 @@ impl Probed {
         listeners: impl IntoIterator<Item = &'a Listener>,
         verdict: Verdict,
     ) {
-        self.0.extend(listeners.into_iter().map(|listener| (Listening::of(listener), verdict)));
+        let known = |one: &'a Listener| (Place::of(one), Known { pids: pids(one), verdict });
+        self.0.extend(listeners.into_iter().map(known));
     }
 
-    /// Forgets all that are not among `listeners`.
+    /// Forgets all that are not among `listeners`, and takes note of who holds the others by now.
     pub fn retain<'a>(&mut self, listeners: impl IntoIterator<Item = &'a Listener>) {
         if self.0.is_empty() {
             return;
         }
-        let here: BTreeSet<Listening> = listeners.into_iter().map(Listening::of).collect();
-        self.0.retain(|listening, _| here.contains(listening));
+        let before = std::mem::take(self);
+        for listener in listeners {
+            if let Some(verdict) = before.verdict(listener) {
+                self.0.insert(Place::of(listener), Known { pids: pids(listener), verdict });
+            }
+        }
     }
 
     /// What is known of `listener`.
     #[must_use]
     pub fn verdict(&self, listener: &Listener) -> Option<Verdict> {
-        self.0.get(&Listening::of(listener)).copied()
+        let Known { pids, verdict } = self.0.get(&Place::of(listener))?;
+        listener.holders.iter().any(|holder| pids.contains(&holder.pid)).then_some(*verdict)
     }
 }
 
-// === impl Listening ===
+fn pids(listener: &Listener) -> BTreeSet<u32> {
+    listener.holders.iter().map(|holder| holder.pid).collect()
+}
 
-impl Listening {
+// === impl Place ===
+
+impl Place {
     fn of(listener: &Listener) -> Self {
-        let Listener { netns, address, port, holders, doubt: _ } = listener;
-        let pids = holders.iter().map(|holder| holder.pid).collect();
-        Self { netns: *netns, port: *port, address: *address, pids }
+        let Listener { netns, address, port, holders: _, doubt: _ } = listener;
+        Self { netns: *netns, port: *port, address: *address }
     }
 }
 

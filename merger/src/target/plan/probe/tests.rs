@@ -143,3 +143,35 @@ fn each_listener_is_asked_once_until_it_listens_anew() {
     probed.retain(&[]);
     assert_eq!(probed, Probed::default());
 }
+
+#[test]
+fn a_listener_is_the_same_while_any_of_its_holders_stays() {
+    let holding = |pids: &[u32]| {
+        let mut listener = mk_listener("0.0.0.0:8080", "aaaaaaaaaaaa", 10);
+        let cgroup = listener.holders[0].cgroup.clone();
+        listener.holders = pids.iter().map(|&pid| Holder { pid, cgroup: cgroup.clone() }).collect();
+        vec![listener]
+    };
+    let (rules, pod) = (Rules::default(), mk_pod(OPTED));
+    for verdict in [Verdict::Metrics, Verdict::Other] {
+        let mut probed = Probed::default();
+        probed.record(&holding(&[10, 11]), verdict);
+        // Its workers are replaced one by one, and at last who began it ends.
+        for pids in [&[10, 11][..], &[10, 12], &[12], &[12, 13], &[13]] {
+            let listeners = holding(pids);
+            probed.retain(&listeners);
+            let plan = plan(&rules, &pod, &listeners, &probed);
+            assert_eq!(asked(&plan), [0; 0], "{pids:?}");
+            let n_found = plan.sources.iter().filter(|s| s.reason == Reason::Probe).count();
+            assert_eq!(n_found == 1, verdict == Verdict::Metrics, "{pids:?}");
+        }
+        // One that held it long ago says nothing of who listens now.
+        for pids in [&[20][..], &[10, 11]] {
+            let (mut probed, listeners) = (probed.clone(), holding(pids));
+            probed.retain(&listeners);
+            let plan = plan(&rules, &pod, &listeners, &probed);
+            assert_eq!(asked(&plan), [8080], "{pids:?}");
+            assert!(plan.sources.iter().all(|s| s.reason != Reason::Probe), "{pids:?}");
+        }
+    }
+}
