@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write,
     fs,
     net::SocketAddr,
@@ -68,6 +68,87 @@ struct Row {
     secrets: Vec<String>,
 }
 
+/// What pods say to be scraped, by every mesh and convention that is known, and what says how a mesh is to be
+/// read. Behind a `*` stands what differs from pod to pod.
+const ANNOTATIONS: [&str; 46] = [
+    "prometheus.io/scrape",
+    "prometheus.io/scrape-slow",
+    "prometheus.io/scheme",
+    "prometheus.io/path",
+    "prometheus.io/port",
+    "prometheus.io/param_*",
+    "prometheus.io/probe",
+    "prometheus-io/port",
+    "prometheus.istio.io/merge-metrics",
+    "prometheus.istio.io/scrape-targets",
+    "prometheus.istio.io/secure-port",
+    "prometheus.istio.io/secure-envoy-port",
+    "status.sidecar.istio.io/port",
+    "traffic.sidecar.istio.io/includeInboundPorts",
+    "traffic.sidecar.istio.io/excludeInboundPorts",
+    "traffic.sidecar.istio.io/includeOutboundIPRanges",
+    "consul.hashicorp.com/enable-metrics",
+    "consul.hashicorp.com/enable-metrics-merging",
+    "consul.hashicorp.com/merged-metrics-port",
+    "consul.hashicorp.com/prometheus-scrape-port",
+    "consul.hashicorp.com/prometheus-scrape-path",
+    "consul.hashicorp.com/service-metrics-port",
+    "consul.hashicorp.com/service-metrics-path",
+    "consul.hashicorp.com/prometheus-ca-file",
+    "consul.hashicorp.com/prometheus-ca-path",
+    "consul.hashicorp.com/prometheus-cert-file",
+    "consul.hashicorp.com/prometheus-key-file",
+    "consul.hashicorp.com/transparent-proxy",
+    "consul.hashicorp.com/transparent-proxy-status",
+    "prometheus.metrics.kuma.io/port",
+    "prometheus.metrics.kuma.io/path",
+    "prometheus.metrics.kuma.io/aggregate-*-port",
+    "prometheus.metrics.kuma.io/aggregate-*-path",
+    "prometheus.metrics.kuma.io/aggregate-*-address",
+    "prometheus.metrics.kuma.io/aggregate-*-enabled",
+    "dapr.io/enabled",
+    "dapr.io/enable-metrics",
+    "dapr.io/metrics-port",
+    "io.opentelemetry.discovery.metrics/enabled",
+    "io.opentelemetry.discovery.metrics.*/scraper",
+    "io.opentelemetry.discovery.metrics.*/config",
+    "coroot.com/scrape-metrics",
+    "coroot.com/metrics-port",
+    "coroot.com/metrics-path",
+    "coroot.com/metrics-scheme",
+    "merger.io/endpoints",
+];
+
+const LABELS: [&str; 2] = ["istio-prometheus-ignore", "linkerd.io/control-plane-ns"];
+
+/// The containers of meshes: sidecars, what goes before them, and their own pods.
+const CONTAINERS: [&str; 18] = [
+    "istio-proxy",
+    "istio-init",
+    "istio-validation",
+    "discovery",
+    "install-cni",
+    "linkerd-proxy",
+    "linkerd-init",
+    "consul-dataplane",
+    "kuma-sidecar",
+    "kuma-init",
+    "daprd",
+    "envoy",
+    "proxyinit",
+    "osm-init",
+    "cilium-agent",
+    "cilium-envoy",
+    "cilium-operator",
+    "nginx-mesh-sidecar",
+];
+
+/// The ports that these have metrics at.
+const PORTS: [u16; 18] = [
+    15020, 15090, 15014, 4191, 20100, 20101, 20200, 19000, 5670, 9901, 9090, 15010, 9962, 9963,
+    9964, 9965, 20300, 20400,
+];
+
 #[test]
 fn every_row_is_planned_as_it_says() {
     let mut n_rows = 0;
@@ -94,6 +175,78 @@ fn every_row_is_planned_as_it_says() {
         }
     }
     assert!(n_rows >= 120, "{n_rows} rows");
+}
+
+#[test]
+fn every_annotation_and_every_mesh_is_among_the_rows() {
+    let rows = rows();
+    let all = |names: fn(&Row) -> Vec<&String>| -> Vec<&str> {
+        rows.iter().flat_map(names).map(String::as_str).collect()
+    };
+    let is_like = |name: &str, pattern: &str| match pattern.split_once('*') {
+        Some((begin, end)) => {
+            name.len() > begin.len() + end.len() && name.starts_with(begin) && name.ends_with(end)
+        }
+        None => name == pattern,
+    };
+    let annotations = all(|row| row.annotations.keys().collect());
+    let labels = all(|row| row.labels.keys().collect());
+    let listed = |of: &[&'static str], said: &[&str]| -> Vec<&'static str> {
+        of.iter().copied().filter(|one| !said.iter().any(|name| is_like(name, one))).collect()
+    };
+    assert_eq!(listed(&ANNOTATIONS, &annotations), [""; 0]);
+    assert_eq!(listed(&LABELS, &labels), [""; 0]);
+    let containers = all(|row| {
+        let Row { containers, sidecars, init, done, ephemeral, .. } = row;
+        [containers, sidecars, init, done, ephemeral].into_iter().flatten().collect()
+    });
+    let containers: Vec<&str> =
+        containers.iter().map(|text| text.split(':').next().unwrap()).collect();
+    assert_eq!(listed(&CONTAINERS, &containers), [""; 0]);
+    let listeners = all(|row| vec![&row.listen]);
+    let listeners = listeners.iter().flat_map(|text| text.split_whitespace()).map(listener);
+    let listening: BTreeSet<u16> = listeners.map(|listener| listener.port.get()).collect();
+    assert_eq!(
+        PORTS.into_iter().filter(|port| !listening.contains(port)).collect::<Vec<_>>(),
+        [0; 0]
+    );
+
+    let texts: Vec<String> = files().iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    for profile in Meshes::default().profiles() {
+        let read = format!("by the sidecar of {}: ", profile.mesh);
+        assert!(texts.iter().any(|text| text.contains(&read)), "{read}");
+    }
+}
+
+#[test]
+fn no_reserved_port_is_an_applications() {
+    for profile in Meshes::default().profiles() {
+        let Profile { mesh, container, declares, reserved, .. } = profile;
+        for port in reserved {
+            let declared = declares.as_ref().map(|name| format!(":1={name}")).unwrap_or_default();
+            let row = format!(
+                "annotations: {{prometheus.io/scrape: \"true\", prometheus.io/port: \"{port}\", \
+                 prometheus.io/path: /page}}\n\
+                 containers: [cart, \"{container}{declared}\"]\n\
+                 listen: 0.0.0.0:{port}@{container}"
+            );
+            let lines = planned(&row).unwrap();
+            let refused = format!("{port} is a port of {mesh}'s proxy");
+            assert!(lines.iter().any(|line| line.contains(&refused)), "{refused}: {lines:?}");
+            assert!(!lines.iter().any(|line| line.contains("/page")), "{lines:?}");
+        }
+    }
+}
+
+/// All rows, without what is expected of them.
+fn rows() -> Vec<Row> {
+    let texts: Vec<String> = files().iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let rows = texts.iter().flat_map(|text| text.split("\n## ").skip(1));
+    let pod = |row: &str| {
+        let lines = row.lines().skip(1).filter(|line| !line.starts_with("=>"));
+        serde_saphyr::from_str(&lines.collect::<Vec<_>>().join("\n")).unwrap()
+    };
+    rows.map(pod).collect()
 }
 
 fn files() -> Vec<PathBuf> {

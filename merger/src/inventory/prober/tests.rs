@@ -170,6 +170,31 @@ async fn who_answers_with_samples_is_a_source_and_each_is_asked_once() {
 }
 
 #[tokio::test]
+async fn a_server_whose_workers_come_and_go_is_asked_once() {
+    let server = Server::start("200 OK", "up 1\n");
+    let netns = own();
+    let held_by = |pids: [u32; 2]| {
+        let holders = pids.map(|pid| Holder { pid, cgroup: cgroup() }).into();
+        mk_snapshot(vec![Listener { holders, ..server.listener(netns, 10) }], netns)
+    };
+    let mut prober = mk_prober(&Arc::default());
+    let first = held_by([10, 11]);
+    let targets = look(&mut prober, &first);
+    prober.ask(&targets, &first);
+    // One worker is another already when the answer is there.
+    look(&mut prober, &held_by([10, 12]));
+    prober.answered().await;
+    for pids in [[10, 12], [12, 13], [13, 14]] {
+        let snapshot = held_by(pids);
+        let found = look(&mut prober, &snapshot);
+        prober.ask(&found, &snapshot);
+        assert_eq!(ports(&found), [server.address.port()], "{pids:?}");
+        assert!(prober.asking.is_empty(), "{pids:?}");
+    }
+    assert_eq!(server.n_requests(), 1);
+}
+
+#[tokio::test]
 async fn what_fails_on_this_side_is_no_answer() {
     let server = Server::start("200 OK", "up 1\n");
     let netns = own();
