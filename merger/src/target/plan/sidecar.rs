@@ -28,11 +28,12 @@ impl Sidecars {
         self.sources.iter().any(|source| source.port == port)
     }
 
-    /// Whether the page of theirs at `port` is this one, with whatever query the settings add.
+    /// Whether the page of theirs at `port` is this one, with whatever query the settings add, and read whole.
     pub(super) fn reads(&self, port: NonZeroU16, path: &str) -> bool {
         let is_it =
             |page: &str| page == path || page.split_once('?').is_some_and(|(p, _)| p == path);
-        self.sources.iter().any(|source| source.port == port && is_it(&source.path))
+        let mut whole = self.sources.iter().filter(|source| source.only.is_none());
+        whole.any(|source| source.port == port && is_it(&source.path))
     }
 
     /// The mesh whose sidecar has on its page what an annotation asks for.
