@@ -17,6 +17,7 @@ use self::{
     feed::{Feed, until},
     item::{Labelled, Name},
     rest::Rest,
+    store::Store,
 };
 use super::{Known, Problem, Reader, Sender, monitor::Monitor, publish};
 
@@ -39,7 +40,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// where they can be. After that the pods say that the monitors are awaited yet.
 const AWAITED: Duration = Duration::from_secs(1);
 
-/// Of more monitors that cannot be understood the others are only counted.
+/// Of more monitors, or more pods, that cannot be understood the others are only counted.
 const MAX_PROBLEMS: usize = 32;
 
 /// How the API server is asked for what there is, before it is asked for what changes.
@@ -188,7 +189,7 @@ impl Watched {
                     Err(what) => known.problems.push(problem("PodMonitor", name, what)),
                 }
             }
-            bound(&mut known.problems);
+            bound(&mut known.problems, "PodMonitors");
             if store.is_full() {
                 let what = "they are more than 16 MiB together, or than 2 MiB in one namespace, so the last \
                             ones are not read";
@@ -196,6 +197,7 @@ impl Watched {
                 known.problems.push(Problem { place, what: what.to_owned() });
             }
         }
+        let mut problems = Vec::new();
         let begun = Instant::now();
         let is_due = rest.begin(begun);
         for (name, pod) in pods.store_mut().iter_mut() {
@@ -203,14 +205,17 @@ impl Watched {
                 Ok(pod) => {
                     if pod.labels.is_none() && !asking.is_empty() {
                         let what = "it has more than 16 KiB of labels, so no PodMonitor selects it";
-                        known.problems.push(problem("pod", name, what));
+                        problems.push(problem("pod", name, what));
                     }
                     pod.ask(&name.namespace, &asking, rest.n_begun());
                     known.pods.push(Arc::clone(&pod.pod));
                 }
-                Err(what) => known.problems.push(problem("pod", name, what)),
+                Err(what) => problems.push(problem("pod", name, what)),
             }
         }
+        bound(&mut problems, "pods");
+        known.problems.append(&mut problems);
+        known.problems.extend(left_out(pods.store()));
         if is_due {
             rest.took(Instant::now(), begun.elapsed());
         }
@@ -230,11 +235,22 @@ fn problem(kind: &str, name: &Name, what: &str) -> Problem {
     Problem { place: format!("{kind} {name} of the API server"), what: what.to_owned() }
 }
 
-fn bound(problems: &mut Vec<Problem>) {
+/// That pods were left out, if any were.
+fn left_out(pods: &Store<Labelled>) -> Option<Problem> {
+    let namespace = pods.is_full().then(|| pods.largest()).flatten()?;
+    let what = format!(
+        "they are more than 32 MiB together, or some 2000 that have not ended: of the namespace that has most, \
+         now {namespace}, the last ones by name are not read. Delete what nobody needs there, and bound it \
+         by a ResourceQuota (count/pods)"
+    );
+    Some(Problem { place: "the pods of the API server".to_owned(), what })
+}
+
+fn bound(problems: &mut Vec<Problem>, kind: &str) {
     if problems.len() > MAX_PROBLEMS {
         let what = format!("{} more cannot be understood", problems.len() - MAX_PROBLEMS);
         problems.truncate(MAX_PROBLEMS);
-        let place = "the PodMonitors of the API server".to_owned();
+        let place = format!("the {kind} of the API server");
         problems.push(Problem { place, what });
     }
 }

@@ -12,7 +12,7 @@ use crate::target::{Container, Pod, PodRef, Port, annotations, mesh, monitor::Mo
 
 /// The bytes that are kept of a pod's containers: names, ports and what is used of the environment. It
 /// has room for two thousand ports. Of annotations [`annotations::pruned`] says how much is kept.
-const MAX_KEPT: usize = 64 << 10;
+pub(super) const MAX_KEPT: usize = 64 << 10;
 
 /// The bytes of labels that are kept of a pod. They are all kept, or none: with less, more would select it.
 const MAX_LABELS: usize = 16 << 10;
@@ -135,12 +135,10 @@ impl Object {
     /// Takes out its labels, by which it is selected. None where they are too many to be kept.
     pub(super) fn take_labels(&mut self) -> Option<Labels> {
         let labels = self.metadata.labels.take().unwrap_or_default();
-        let of =
-            |(key, value): (&String, &String)| 2 * size_of::<String>() + key.len() + value.len();
-        (labels.iter().map(of).sum::<usize>() <= MAX_LABELS).then_some(labels)
+        (n_bytes_of(&labels) <= MAX_LABELS).then_some(labels)
     }
 
-    /// What is used of it, or what is missing.
+    /// What is used of it, or what is missing. Of one that has ended that is hardly more than its name.
     pub(super) fn into_pod(self) -> Result<Pod, Error> {
         let Self { metadata, spec, status } = self;
         let Metadata { namespace, name, uid, annotations, labels: _ } = metadata;
@@ -158,6 +156,18 @@ impl Object {
             init_container_statuses,
             ephemeral_container_statuses,
         } = status;
+        if matches!(phase.as_str(), "Succeeded" | "Failed") {
+            // Nothing of it runs, and of such pods anybody may leave thousands behind.
+            return Ok(Pod {
+                name: PodRef { namespace, name },
+                uid,
+                node: spec.node_name,
+                annotations: BTreeMap::new(),
+                containers: Vec::new(),
+                monitored: Monitored::default(),
+                ended: true,
+            });
+        }
         let statuses = container_statuses
             .into_iter()
             .chain(init_container_statuses)
@@ -191,7 +201,7 @@ impl Object {
             annotations: annotations::pruned(annotations.unwrap_or_default()),
             containers,
             monitored: Monitored::default(),
-            ended: matches!(phase.as_str(), "Succeeded" | "Failed"),
+            ended: false,
         })
     }
 }
@@ -217,8 +227,25 @@ impl ContainerSpec {
     }
 }
 
+/// The bytes that a pod takes in memory, without what monitors ask of it.
+pub(super) fn n_bytes(pod: &Pod) -> usize {
+    let Pod { name, uid, node, annotations, containers, monitored: _, ended: _ } = pod;
+    let PodRef { namespace, name } = name;
+    let texts = [Some(namespace), Some(name), Some(uid), node.as_ref()].into_iter().flatten();
+    size_of::<Pod>()
+        + texts.map(String::len).sum::<usize>()
+        + n_bytes_of(annotations)
+        + containers.iter().map(kept).sum::<usize>()
+}
+
+/// The bytes that labels or annotations take in memory.
+pub(super) fn n_bytes_of(texts: &BTreeMap<String, String>) -> usize {
+    let of = |(key, value): (&String, &String)| 2 * size_of::<String>() + key.len() + value.len();
+    texts.iter().map(of).sum()
+}
+
 /// The bytes that a container takes in memory.
-fn kept(container: &Container) -> usize {
+pub(super) fn kept(container: &Container) -> usize {
     let Container { name, id, ports, env } = container;
     let texts =
         [Some(name), id.as_ref()].into_iter().flatten().chain(env.iter().flat_map(|(k, v)| [k, v]));

@@ -12,10 +12,13 @@ use serde_json::value::RawValue;
 use crate::{
     pods::{
         monitor::{self, Labels, Monitor},
-        object::Object,
+        object::{self, Object},
     },
     target::{Pod, PodRef, monitor::Monitored},
 };
+
+/// There are fewer pods than this that have not ended. Kubernetes promises 110 on a node.
+const MOST_PODS: usize = 2000;
 
 /// What is kept of an object of one kind. It is cheap to clone.
 pub(super) trait Content: Clone + fmt::Debug + Send + Sync + 'static {
@@ -27,6 +30,10 @@ pub(super) trait Content: Clone + fmt::Debug + Send + Sync + 'static {
 
     /// The bytes of those of one namespace, so that whoever may make them in one takes no room of others.
     const MOST_BYTES_OF_NAMESPACE: usize;
+
+    /// Whether, where all of them are too many, those of the namespace that has most give way to whatever
+    /// comes; else what comes last is left out.
+    const LARGEST_GIVES_WAY: bool;
 
     /// The objects of one page of a list, as long as no page was too large: `limits.rs` says when one is.
     const PAGE: u32;
@@ -155,8 +162,10 @@ impl Labelled {
             return;
         }
         let monitored = match &self.labels {
-            Some(labels) => monitor::monitored(monitors.iter().copied(), namespace, labels),
-            None => Monitored::default(),
+            Some(labels) if !self.pod.ended => {
+                monitor::monitored(monitors.iter().copied(), namespace, labels)
+            }
+            _ => Monitored::default(),
         };
         if self.pod.monitored != monitored {
             Arc::make_mut(&mut self.pod).monitored = monitored;
@@ -170,18 +179,22 @@ impl Content for Labelled {
     const PLACE: Place =
         Place { is_optional: false, group: "", version: "v1", kind: "Pod", plural: "pods" };
 
-    /// The node has as many as its kubelet takes.
-    const MOST_BYTES: usize = usize::MAX;
+    /// A kubelet takes 110 pods, or the few hundred that it is told to. But whoever may make pods may bind
+    /// them to this node himself, and those that the kubelet refuses stay, as failed.
+    const MOST_BYTES: usize = 32 << 20;
+    /// A node may be one namespace's alone.
     const MOST_BYTES_OF_NAMESPACE: usize = usize::MAX;
+    const LARGEST_GIVES_WAY: bool = true;
 
     /// Few of them are on one node, and some are large.
     const PAGE: u32 = 16;
 
     fn read(text: &str) -> Result<Self, String> {
         let mut object = serde_json::from_str::<Object>(text).map_err(|error| error.to_string())?;
-        let labels = object.take_labels().map(Arc::new);
+        let labels = object.take_labels();
         let pod = object.into_pod().map_err(|error| error.to_string())?;
-        Ok(Self { pod: Arc::new(pod), labels, matched: None })
+        let labels = if pod.ended { Some(Labels::new()) } else { labels };
+        Ok(Self { pod: Arc::new(pod), labels: labels.map(Arc::new), matched: None })
     }
 
     fn is_of(&self, read: &Self) -> bool {
@@ -192,8 +205,13 @@ impl Content for Labelled {
             && (&old.containers, &old.ended, &self.labels) == (containers, ended, labels)
     }
 
+    /// One that may run is planned and scraped as well: such count for so much that there
+    /// are fewer than [`MOST_PODS`].
     fn n_bytes(&self) -> usize {
-        0
+        let Self { pod, labels, matched: _ } = self;
+        let labels = labels.as_ref().map_or(0, |labels| object::n_bytes_of(labels));
+        let n_bytes = size_of::<Self>() + object::n_bytes(pod) + labels;
+        if pod.ended { n_bytes } else { n_bytes.max(Self::MOST_BYTES / MOST_PODS) }
     }
 }
 
@@ -208,6 +226,7 @@ impl Content for Arc<Monitor> {
 
     const MOST_BYTES: usize = 16 << 20;
     const MOST_BYTES_OF_NAMESPACE: usize = 2 << 20;
+    const LARGEST_GIVES_WAY: bool = false;
 
     /// They are of the whole cluster and mostly small, and the pages of a list are asked for one by one.
     const PAGE: u32 = 64;
@@ -249,6 +268,31 @@ mod tests {
         assert_eq!(labels.unwrap()["a"], "b");
         assert_eq!(pod.annotations.keys().collect::<Vec<_>>(), ["prometheus.io/port"]);
         assert!(pod.containers[0].env.is_empty());
+    }
+
+    #[test]
+    fn of_a_pod_that_has_ended_hardly_more_than_its_name_is_kept() {
+        let port = r#"{"containerPort":80},"#.repeat(5000);
+        let label = "x".repeat(32 << 10);
+        let text = format!(
+            r#"{{"metadata":{{"name":"job","namespace":"shop","uid":"u","labels":{{"a":"{label}"}},"annotations":{{"prometheus.io/port":"80"}}}},"spec":{{"nodeName":"n","containers":[{{"name":"c","ports":[{port}{{}}]}}]}},"status":{{"phase":"PHASE"}}}}"#
+        );
+        for phase in ["Succeeded", "Failed"] {
+            let (_, uid, pod) = item(&text.replace("PHASE", phase)).into_parts();
+            let pod = pod.unwrap();
+            assert_eq!(
+                (pod.pod.uid.as_str(), pod.pod.ended, uid.as_deref()),
+                ("u", true, Some("u"))
+            );
+            assert_eq!((pod.pod.containers.len(), pod.pod.annotations.len()), (0, 0));
+            assert!(
+                pod.labels.as_ref().unwrap().is_empty() && pod.n_bytes() < 400,
+                "{}",
+                pod.n_bytes()
+            );
+        }
+        let (_, _, pod) = item(&text.replace("PHASE", "Running")).into_parts();
+        assert!(pod.unwrap_err().starts_with("its containers declare so much"));
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl<T: Content> Store<T> {
         self.known.is_full()
     }
 
+    /// The namespace that has most of what is known.
+    pub(super) fn largest(&self) -> Option<&str> {
+        self.known.largest()
+    }
+
     /// Whether one that was left out may have room by now: a new list would tell of it.
     pub(super) fn calls_for_list(&self) -> bool {
         self.known.has_room_again()
