@@ -21,7 +21,10 @@ use serde::Deserialize;
 
 use super::api;
 use crate::{
-    pods::{Known, Problem},
+    pods::{
+        Known, Problem,
+        object::{self, MAX_KEPT},
+    },
     target::{Container, Pod, PodRef, Port, annotations, mesh, monitor::Monitored},
 };
 
@@ -38,12 +41,21 @@ pub(super) struct Sandbox {
     annotations: BTreeMap<String, String>,
 }
 
+/// What is kept of a container. It never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    container: Container,
+    /// The bytes that it took when it was read.
+    n_bytes: usize,
+    /// Whether its ports and its environment were dropped, as its pod declares too much.
+    is_cut: bool,
+}
+
 /// A container that runs or is about to, as the newest list has it.
 pub(super) struct Listed<'a> {
     pub(super) sandbox: &'a str,
     pub(super) created_at: i64,
-    /// What never changes of it.
-    pub(super) container: &'a Container,
+    pub(super) kept: &'a Kept,
 }
 
 #[derive(Default, Deserialize)]
@@ -97,17 +109,33 @@ pub(super) fn sandbox(response: api::PodSandboxStatusResponse) -> Result<Sandbox
     Ok(Sandbox { name, uid, created_at, annotations: annotations::pruned(annotations) })
 }
 
-/// What is kept of a container's status, or why there is nothing to keep.
+/// What is kept of a container's status, or why there is nothing to keep. The other containers of its pod
+/// take `n_others` bytes already; beyond [`MAX_KEPT`] only that it is there is kept.
 pub(super) fn container(
     id: &str,
     response: api::ContainerStatusResponse,
-) -> Result<Container, String> {
+    n_others: usize,
+) -> Result<Kept, String> {
     let api::ContainerStatusResponse { status, info } = response;
     let status = status.ok_or("the runtime says nothing of it")?;
     let name = status.metadata.unwrap_or_default().name;
     let ports = status.annotations.get(PORTS).map(|json| ports(json)).unwrap_or_default();
     let env = info.get("info").map(|json| environment(json)).unwrap_or_default();
-    Ok(Container { name, id: Some(id.to_owned()), ports, env })
+    let container = Container { name, id: Some(id.to_owned()), ports, env };
+    let n_bytes = object::kept(&container);
+    if n_bytes.saturating_add(n_others) <= MAX_KEPT {
+        return Ok(Kept { container, n_bytes, is_cut: false });
+    }
+    let container = Container { ports: Vec::new(), env: BTreeMap::new(), ..container };
+    Ok(Kept { container, n_bytes, is_cut: true })
+}
+
+/// The bytes of these containers of one pod, where they are too many to be kept.
+fn too_many_bytes<'a>(containers: impl Iterator<Item = &'a Kept>) -> Option<object::Error> {
+    let (n_bytes, is_cut) = containers.fold((0, false), |(n_bytes, is_cut), kept| {
+        (kept.n_bytes.saturating_add(n_bytes), is_cut || kept.is_cut)
+    });
+    (is_cut || n_bytes > MAX_KEPT).then_some(object::Error::TooMuch(n_bytes))
 }
 
 /// What cannot be read has no ports: the kubelet writes what the API server has checked.
@@ -143,39 +171,55 @@ pub(super) fn known<'a>(
     sandboxes.sort_by_key(|(id, sandbox)| (std::cmp::Reverse(sandbox.created_at), *id));
     let mut containers: HashMap<&str, BTreeMap<&str, Listed<'_>>> = HashMap::new();
     for one in listed {
-        match containers.entry(one.sandbox).or_default().entry(&one.container.name) {
+        match containers.entry(one.sandbox).or_default().entry(&one.kept.container.name) {
             Entry::Occupied(known) if known.get().created_at > one.created_at => {}
             Entry::Occupied(mut known) => drop(known.insert(one)),
             Entry::Vacant(free) => drop(free.insert(one)),
         }
     }
-    let mut pods: BTreeMap<&PodRef, Arc<Pod>> = BTreeMap::new();
+    // None where the pod is skipped.
+    let mut pods: BTreeMap<&PodRef, (&str, Option<Arc<Pod>>)> = BTreeMap::new();
     for (id, sandbox) in sandboxes {
         let Sandbox { name, uid, created_at: _, annotations } = sandbox;
-        if let Some(newer) = pods.get(name) {
+        if let Some((newer, _)) = pods.get(name) {
             // A pod whose sandbox has died has a second one until the first is cleared away.
-            if newer.uid != *uid {
+            if newer != uid {
                 let what =
                     format!("pod {name} of uid {uid} runs still beside the one that is read");
                 problems.push(Problem { place: place(id), what });
             }
             continue;
         }
-        let containers = containers.remove(id).unwrap_or_default().into_values();
+        let containers = containers.remove(id).unwrap_or_default();
+        if let Some(error) = too_many_bytes(containers.values().map(|one| one.kept)) {
+            problems.push(Problem { place: place(id), what: format!("pod {name}: {error}") });
+            pods.insert(name, (uid, None));
+            continue;
+        }
         let pod = Pod {
             name: name.clone(),
             uid: uid.clone(),
             // It runs here, whatever this node is called.
             node: None,
             annotations: annotations.clone(),
-            containers: containers.map(|one| one.container.clone()).collect(),
+            containers: containers.into_values().map(|one| one.kept.container.clone()).collect(),
             monitored: Monitored::default(),
             ended: false,
         };
-        pods.insert(name, Arc::new(pod));
+        pods.insert(name, (uid, Some(Arc::new(pod))));
     }
     problems.sort_by(|a, b| (&a.place, &a.what).cmp(&(&b.place, &b.what)));
-    Known { pods: pods.into_values().collect(), problems, ..Known::default() }
+    let pods = pods.into_values().filter_map(|(_, pod)| pod).collect();
+    Known { pods, problems, ..Known::default() }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// The bytes that it takes of those that its pod's containers may.
+    pub(super) fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
 }
 
 /// Where something is wrong with a sandbox.

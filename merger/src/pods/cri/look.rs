@@ -8,12 +8,9 @@ use std::collections::{HashMap, HashSet};
 use super::{
     api,
     client::{Client, Error},
-    facts::{self, Listed, Sandbox},
+    facts::{self, Kept, Listed, Sandbox},
 };
-use crate::{
-    pods::{Known, Problem},
-    target::Container,
-};
+use crate::pods::{Known, Problem};
 
 /// Of more pods than this the last ones by the id of their sandbox are left out. Kubernetes promises 110
 /// on a node.
@@ -26,7 +23,7 @@ const MAX_CONTAINERS: usize = 8192;
 #[derive(Default)]
 pub(super) struct Memory {
     sandboxes: HashMap<String, Sandbox>,
-    containers: HashMap<String, Container>,
+    containers: HashMap<String, Kept>,
 }
 
 // === impl Memory ===
@@ -55,14 +52,21 @@ impl Memory {
         for id in &ready {
             self.hear_of_sandbox(client, id, &mut problems).await?;
         }
-        for container in &live {
-            self.hear_of_container(client, container, &mut problems).await?;
+        // The bytes of each sandbox's containers: those that are known, and then those that are new.
+        let mut n_bytes: HashMap<&str, usize> = HashMap::new();
+        for one in &live {
+            let known = self.containers.get(&one.id).map_or(0, Kept::n_bytes);
+            *n_bytes.entry(&one.pod_sandbox_id).or_default() += known;
+        }
+        for one in &live {
+            let n_others = n_bytes.entry(&one.pod_sandbox_id).or_default();
+            *n_others += self.hear_of_container(client, one, *n_others, &mut problems).await?;
         }
         let Self { sandboxes, containers } = self;
         let sandboxes = sandboxes.iter().map(|(id, sandbox)| (id.as_str(), sandbox));
         let listed = live.iter().filter_map(|one| {
             let (sandbox, created_at) = (one.pod_sandbox_id.as_str(), one.created_at);
-            Some(Listed { sandbox, created_at, container: containers.get(&one.id)? })
+            Some(Listed { sandbox, created_at, kept: containers.get(&one.id)? })
         });
         Ok(facts::known(sandboxes, listed, problems))
     }
@@ -90,15 +94,17 @@ impl Memory {
         Ok(())
     }
 
+    /// The bytes of it, where it is new.
     async fn hear_of_container(
         &mut self,
         client: &mut Client,
         listed: &api::Container,
+        n_others: usize,
         problems: &mut Vec<Problem>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let id = &listed.id;
         if self.containers.contains_key(id) {
-            return Ok(());
+            return Ok(0);
         }
         let request = api::ContainerStatusRequest { container_id: id.clone(), verbose: true };
         let asked = client.call(api::CONTAINER_STATUS, request).await;
@@ -106,11 +112,11 @@ impl Memory {
             let sandbox = facts::place(&listed.pod_sandbox_id);
             format!("container {} of {sandbox}", facts::shown(id))
         };
-        if let Some(container) = of_one(asked, |said| facts::container(id, said), place, problems)?
-        {
-            self.containers.insert(id.clone(), container);
-        }
-        Ok(())
+        let read = |said| facts::container(id, said, n_others);
+        let Some(kept) = of_one(asked, read, place, problems)? else { return Ok(0) };
+        let n_bytes = kept.n_bytes();
+        self.containers.insert(id.clone(), kept);
+        Ok(n_bytes)
     }
 }
 

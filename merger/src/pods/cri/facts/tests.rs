@@ -21,21 +21,21 @@ fn mk_sandbox(name: &str, uid: &str, created_at: i64) -> Sandbox {
     sandbox(mk_status(name, uid, created_at)).unwrap()
 }
 
-fn mk_container(id: &str, name: &str, ports: &str, info: &str) -> Container {
+fn mk_kept(id: &str, name: &str, ports: &str, info: &str, n_others: usize) -> Kept {
     let metadata = Some(api::ContainerMetadata { name: name.to_owned() });
     let annotations = [(PORTS.to_owned(), ports.to_owned())].into();
     let status = Some(api::ContainerStatus { metadata, annotations });
     let info = [("info".to_owned(), info.to_owned())].into();
-    container(id, api::ContainerStatusResponse { status, info }).unwrap()
+    container(id, api::ContainerStatusResponse { status, info }, n_others).unwrap()
+}
+
+fn mk_container(id: &str, name: &str, ports: &str, info: &str) -> Kept {
+    mk_kept(id, name, ports, info, 0)
 }
 
 /// Each pod as `name uid: containers`, each container by its id.
 #[track_caller]
-fn check(
-    sandboxes: &[(&str, Sandbox)],
-    listed: &[(&str, i64, Container)],
-    expected: &[&str],
-) -> Known {
+fn check(sandboxes: &[(&str, Sandbox)], listed: &[(&str, i64, Kept)], expected: &[&str]) -> Known {
     let shown = |known: &Known| -> Vec<String> {
         let of = |pod: &Arc<Pod>| {
             let ids: Vec<&str> = pod.containers.iter().filter_map(|c| c.id.as_deref()).collect();
@@ -44,7 +44,7 @@ fn check(
         known.pods.iter().map(of).collect()
     };
     let sandboxes = || sandboxes.iter().map(|(id, sandbox)| (*id, sandbox));
-    let all = |(sandbox, created_at, container)| Listed { sandbox, created_at, container };
+    let all = |(sandbox, created_at, kept)| Listed { sandbox, created_at, kept };
     let forwards = listed.iter().map(|(sandbox, at, container)| all((*sandbox, *at, container)));
     let known = known(sandboxes(), forwards, vec![]);
     assert_eq!(shown(&known), expected);
@@ -113,7 +113,7 @@ fn ports_are_those_of_tcp_in_the_kubelets_json() {
         {"name":"dns","containerPort":53,"protocol":"UDP"},{"containerPort":9090},
         {"name":"zero","containerPort":0}]"#;
     let ports = |json| -> Vec<(Option<String>, u16)> {
-        let ports = mk_container("c", "a", json, "").ports;
+        let ports = mk_container("c", "a", json, "").container.ports;
         ports.into_iter().map(|port| (port.name, port.number.get())).collect()
     };
     assert_eq!(ports(json), [(Some("http".to_owned()), 8080), (None, 9090)]);
@@ -132,7 +132,7 @@ fn of_the_environment_that_is_kept_which_is_read_and_no_more_than_a_value_may_sa
         "PASSWORD=secret","ISTIO_PROMETHEUS_ANNOTATIONS={{\"port\":\"8080\"}}",
         "PILOT_AGENT_MERGE_ENVOY_STATS={long}","NOTHING"]}}}}}}"#
     );
-    let env = mk_container("c", "istio-proxy", "", &json).env;
+    let env = mk_container("c", "istio-proxy", "", &json).container.env;
     assert_eq!(
         env.keys().collect::<Vec<_>>(),
         ["ISTIO_PROMETHEUS_ANNOTATIONS", "PILOT_AGENT_MERGE_ENVOY_STATS"]
@@ -142,7 +142,7 @@ fn of_the_environment_that_is_kept_which_is_read_and_no_more_than_a_value_may_sa
     for bad in
         ["", "{", "[]", r#"{"runtimeSpec":null}"#, r#"{"runtimeSpec":{"process":{"env":[7]}}}"#]
     {
-        assert_eq!(mk_container("c", "a", "", bad).env, BTreeMap::new(), "{bad}");
+        assert_eq!(mk_container("c", "a", "", bad).container.env, BTreeMap::new(), "{bad}");
     }
 }
 
@@ -159,4 +159,46 @@ fn of_hostile_annotations_no_more_is_kept_than_of_others() {
     let n_bytes: usize = kept.iter().map(|(name, value)| name.len() + value.len()).sum();
     // Of 32 KiB a quarter is what it takes to keep so many.
     assert!((23 << 10..33 << 10).contains(&n_bytes), "{n_bytes}");
+}
+
+/// The kubelet's JSON of so many ports, which need not be different ones.
+fn mk_ports(n: usize) -> String {
+    format!("[{}{{}}]", r#"{"containerPort":80},"#.repeat(n))
+}
+
+#[test]
+fn a_pod_that_declares_more_than_is_kept_costs_itself() {
+    // As many as by a manifest.
+    let fits = [("s", 1, mk_container("c", "a", &mk_ports(2000), ""))];
+    let sandbox = || mk_sandbox("p", "u", 1);
+    assert_eq!(
+        check(&[("s", sandbox())], &fits, &["ns/p u: c"]).pods[0].containers[0].ports.len(),
+        2000
+    );
+
+    let hostile = mk_container("c", "a", &mk_ports(60_000), "");
+    assert_eq!((hostile.container.ports.capacity(), hostile.n_bytes() > 60_000 * 32), (0, true));
+    // One that is older, of the same pod, does not take its place.
+    let sandboxes =
+        [("new", mk_sandbox("p", "u", 2)), ("o", mk_sandbox("o", "v", 1)), ("old", sandbox())];
+    let known = check(&sandboxes, &[("new", 1, hostile)], &["ns/o v: "]);
+    let told = known.problems[0].to_string();
+    let begin = "pod sandbox new: pod ns/p: its containers declare so much that 192";
+    assert!(told.starts_with(begin), "{told}");
+    assert!(
+        told.ends_with("more than 65536: have it declare fewer TCP ports and containers"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_the_containers_of_a_pod_declare_counts_together() {
+    let first = mk_container("c1", "a", &mk_ports(1500), "");
+    let second = mk_kept("c2", "b", &mk_ports(1500), "", first.n_bytes());
+    assert_eq!((first.container.ports.len(), second.container.ports.len()), (1500, 0));
+    let sandboxes = [("s", mk_sandbox("p", "u", 1))];
+    let both = [("s", 1, first), ("s", 1, second.clone())];
+    assert_eq!(check(&sandboxes, &both, &[]).problems.len(), 1);
+    // What was dropped of it is not known any more.
+    assert_eq!(check(&sandboxes, &[("s", 1, second)], &[]).problems.len(), 1);
 }
