@@ -4,6 +4,10 @@ use kube::{Error::Api, core::Status, runtime::watcher};
 
 use super::{List, limits::Broken};
 
+/// The feature of storage without which no list is streamed. Source: `Watch` in
+/// `staging/src/k8s.io/apiserver/pkg/storage/cacher/cacher.go` of kubernetes/kubernetes.
+const NO_PROGRESS: &str = "RequestWatchProgress";
+
 /// How to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -43,9 +47,7 @@ pub(super) fn refused(error: &watcher::Error) -> Option<Refused> {
 pub(super) fn of(error: &watcher::Error, listing: Option<List>) -> Verdict {
     use watcher::Error as E;
     let code = status(error).map(|status| status.code);
-    // Old servers do not know the parameters, and those with an etcd below 3.5.8 fail in the stream:
-    // "RequestWatchProgress is disabled".
-    if listing == Some(List::Streaming) && matches!(code, Some(400 | 422 | 500)) {
+    if listing == Some(List::Streaming) && status(error).is_some_and(cannot_stream) {
         return Verdict::Pages;
     }
     match Broken::below(error) {
@@ -66,6 +68,17 @@ pub(super) fn of(error: &watcher::Error, listing: Option<List>) -> Verdict {
         | E::WatchFailed(kube::Error::ReadEvents(_)) => Verdict::Resume,
         // An event in place of which there is an error, or that cannot be read, is lost.
         E::WatchError(_) | E::WatchFailed(_) | E::NoResourceVersion => Verdict::Relist,
+    }
+}
+
+/// Old servers do not know the parameters, and those with an etcd below 3.5.8 say in the stream that
+/// "RequestWatchProgress is disabled": [`NO_PROGRESS`]. Any other 500, such as that etcd has another leader,
+/// is true for a moment.
+fn cannot_stream(status: &Status) -> bool {
+    match status.code {
+        400 | 422 => true,
+        500 => status.message.contains(NO_PROGRESS),
+        _ => false,
     }
 }
 
@@ -151,11 +164,21 @@ mod tests {
     #[test]
     fn a_server_that_cannot_stream_a_list_is_asked_for_pages() {
         let streaming = Some(List::Streaming);
-        for code in [400, 422, 500] {
-            let refused = watcher::Error::WatchStartFailed(Api(status(code)));
-            assert_eq!(of(&refused, streaming), Verdict::Pages);
-            let in_stream = watcher::Error::WatchError(status(code));
-            assert_eq!(of(&in_stream, streaming), Verdict::Pages);
+        let disabled = "a watch stream was requested by the client but the required storage feature \
+                        RequestWatchProgress is disabled";
+        for (code, message, expected) in [
+            (400, "", Verdict::Pages),
+            (422, "", Verdict::Pages),
+            (500, disabled, Verdict::Pages),
+            (500, "etcdserver: leader changed", Verdict::Relist),
+            (500, "", Verdict::Relist),
+        ] {
+            let status = || Status::failure(message, "").with_code(code).boxed();
+            let refused = watcher::Error::WatchStartFailed(Api(status()));
+            assert_eq!(of(&refused, streaming), expected, "{code} {message}");
+            let in_stream = watcher::Error::WatchError(status());
+            assert_eq!(of(&in_stream, streaming), expected, "{code} {message}");
+            assert_eq!(of(&in_stream, Some(List::Pages)), Verdict::Relist);
         }
         assert_eq!(of(&watcher::Error::WatchError(status(410)), streaming), Verdict::Relist);
         let forbidden = watcher::Error::WatchStartFailed(Api(status(403)));
