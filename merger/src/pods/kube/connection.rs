@@ -120,7 +120,7 @@ impl Connection {
             }
             state.client.clone()
         };
-        // Files are read, and a plugin may be run.
+        // Files are read, and with --single-process a plugin may be run.
         let access = self.access.clone();
         let made = tokio::task::spawn_blocking(move || access.client()).await;
         match made {
