@@ -11,6 +11,7 @@ use tracing::warn;
 
 use crate::target::{Pod, secret::Secrets};
 
+mod claim;
 pub mod cri;
 pub mod kube;
 pub mod manifests;

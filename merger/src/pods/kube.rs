@@ -6,7 +6,7 @@
 //! takes the place of the old one when it is complete. Pods depend on no monitors: where those are not to
 //! be had, the pods are published as they are.
 
-use std::{future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info};
@@ -19,7 +19,7 @@ use self::{
     rest::Rest,
     store::Store,
 };
-use super::{Known, Problem, Reader, Sender, monitor::Monitor, publish};
+use super::{Known, Problem, Reader, Sender, claim, monitor::Monitor, publish};
 
 mod access;
 mod backoff;
@@ -198,10 +198,14 @@ impl Watched {
             }
         }
         let mut problems = Vec::new();
+        let contested = contested(pods.store());
         let begun = Instant::now();
         let is_due = rest.begin(begun);
         for (name, pod) in pods.store_mut().iter_mut() {
             match pod {
+                Ok(pod) if pod.is_mirror && contested.contains(&pod.pod.uid) => {
+                    problems.push(problem("pod", name, &claim::why(&pod.pod.uid)));
+                }
                 Ok(pod) => {
                     if pod.labels.is_none() && !asking.is_empty() {
                         let what = "it has more than 16 KiB of labels, so no PodMonitor selects it";
@@ -233,6 +237,15 @@ async fn heard(monitors: Option<&mut Feed<Arc<Monitor>>>) -> bool {
 
 fn problem(kind: &str, name: &Name, what: &str) -> Problem {
     Problem { place: format!("{kind} {name} of the API server"), what: what.to_owned() }
+}
+
+/// The uids of static pods that more than one pod says to be the mirror of, or that are a pod's own.
+fn contested(pods: &Store<Labelled>) -> BTreeSet<String> {
+    let mirrors = pods.iter().filter_map(|(name, pod)| {
+        let pod = pod.as_ref().ok().filter(|pod| pod.is_mirror)?;
+        Some((pod.pod.uid.as_str(), name))
+    });
+    claim::contested(mirrors, pods.uids())
 }
 
 /// That pods were left out, if any were.

@@ -18,8 +18,9 @@ use tokio::{sync::watch, time};
 use tokio_stream::{Stream, StreamExt as _};
 use tracing::{debug, info, warn};
 
-use super::{Known, Problem, Reader, Sender, publish};
-use crate::target::Pod;
+use self::parse::Stated;
+use super::{Known, Problem, Reader, Sender, claim, publish};
+use crate::target::{Pod, PodRef};
 
 mod parse;
 
@@ -129,7 +130,6 @@ async fn run(
 /// counts.
 pub fn read(dir: &Path) -> io::Result<Known> {
     let mut problems = Vec::new();
-    let mut pods: BTreeMap<_, Arc<Pod>> = BTreeMap::new();
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -145,34 +145,52 @@ pub fn read(dir: &Path) -> io::Result<Known> {
         files.truncate(MAX_FILES);
     }
 
+    let mut stated = Vec::new();
     for file in files {
-        let mut skip = |what| problems.push(Problem { place: file.display().to_string(), what });
-        let text = match read_file(&file) {
-            Ok(text) => text,
+        let place = file.display().to_string();
+        let mut skip = |what| problems.push(Problem { place: place.clone(), what });
+        match read_file(&file) {
+            Ok(text) => {
+                for one in parse::pods(&text) {
+                    match one {
+                        Ok(one) => stated.push((place.clone(), one)),
+                        Err(error) => skip(error.to_string()),
+                    }
+                }
+            }
             // Between the listing and the look it went away.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                skip(format!("cannot be read: {error}"));
-                continue;
-            }
-        };
-        for pod in parse::pods(&text) {
-            match pod {
-                Err(error) => skip(error.to_string()),
-                Ok(pod) if pods.values().any(|known: &Arc<Pod>| known.uid == pod.uid) => {
-                    skip(format!("uid {} stands in an earlier manifest already", pod.uid));
-                }
-                Ok(pod) if pods.contains_key(&pod.name) => {
-                    skip(format!("pod {} stands in an earlier manifest already", pod.name));
-                }
-                Ok(pod) => {
-                    debug!(file = %file.display(), pod = %pod.name, "manifest read");
-                    pods.insert(pod.name.clone(), Arc::new(pod));
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => skip(format!("cannot be read: {error}")),
         }
     }
-    Ok(Known { pods: pods.into_values().collect(), problems, ..Known::default() })
+    let pods = distinct(stated, &mut problems);
+    problems.sort_by(|a, b| a.place.cmp(&b.place));
+    Ok(Known { pods, problems, ..Known::default() })
+}
+
+/// Each name and each uid once, in the order of names: that of the first file that has it, and no uid that it
+/// only claims if that may be another's.
+fn distinct(stated: Vec<(String, Stated)>, problems: &mut Vec<Problem>) -> Vec<Arc<Pod>> {
+    let all = || stated.iter().map(|(_, one)| one);
+    let mirrors =
+        all().filter(|one| one.is_mirror).map(|one| (one.pod.uid.as_str(), &one.pod.name));
+    let own = all().filter(|one| !one.is_mirror).map(|one| one.pod.uid.as_str());
+    let contested = claim::contested(mirrors, own);
+    let mut pods: BTreeMap<PodRef, Arc<Pod>> = BTreeMap::new();
+    for (place, Stated { pod, is_mirror }) in stated {
+        let mut skip = |what| problems.push(Problem { place: place.clone(), what });
+        if is_mirror && contested.contains(&pod.uid) {
+            skip(format!("pod {}: {}", pod.name, claim::why(&pod.uid)));
+        } else if pods.values().any(|known| known.uid == pod.uid) {
+            skip(format!("uid {} stands in an earlier manifest already", pod.uid));
+        } else if pods.contains_key(&pod.name) {
+            skip(format!("pod {} stands in an earlier manifest already", pod.name));
+        } else {
+            debug!(file = place, pod = %pod.name, "manifest read");
+            pods.insert(pod.name.clone(), Arc::new(pod));
+        }
+    }
+    pods.into_values().collect()
 }
 
 fn read_file(file: &Path) -> io::Result<String> {

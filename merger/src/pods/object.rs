@@ -17,6 +17,15 @@ pub(super) const MAX_KEPT: usize = 64 << 10;
 /// The bytes of labels that are kept of a pod. They are all kept, or none: with less, more would select it.
 const MAX_LABELS: usize = 16 << 10;
 
+/// The annotation of a static pod's mirror with the uid of the pod itself: `ConfigMirrorAnnotationKey` in
+/// `pkg/kubelet/types/pod_update.go` of kubernetes/kubernetes, written by `CreateMirrorPod` in
+/// `pkg/kubelet/pod/mirror_client.go` beside a reference to the node as the owner.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The length of such a uid: the MD5 of the static pod's manifest in hexadecimal (`applyDefaults` in
+/// `pkg/kubelet/config/common.go`). The API server gives none that looks like it.
+const HASH: usize = 32;
+
 /// Why an object is no pod to us.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -51,6 +60,14 @@ pub(super) struct Metadata {
     uid: String,
     annotations: Option<BTreeMap<String, String>>,
     labels: Option<Labels>,
+    #[serde(deserialize_with = "null_is_unset")]
+    owner_references: Vec<Owner>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Owner {
+    kind: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -138,10 +155,23 @@ impl Object {
         (n_bytes_of(&labels) <= MAX_LABELS).then_some(labels)
     }
 
+    /// Its namespace, where it says one, and its name.
+    pub(super) fn name(&self) -> (Option<&str>, &str) {
+        (self.metadata.namespace.as_deref(), &self.metadata.name)
+    }
+
+    /// Whether its uid is that of a static pod as an annotation says it, which anybody may have written:
+    /// [`super::claim`] decides whether it is believed.
+    pub(super) fn is_mirror(&self) -> bool {
+        !self.status.has_ended() && self.metadata.mirrored().is_some()
+    }
+
     /// What is used of it, or what is missing. Of one that has ended that is hardly more than its name.
     pub(super) fn into_pod(self) -> Result<Pod, Error> {
         let Self { metadata, spec, status } = self;
-        let Metadata { namespace, name, uid, annotations, labels: _ } = metadata;
+        let mirrored = metadata.mirrored().map(str::to_owned);
+        let Metadata { namespace, name, uid, annotations, labels: _, owner_references: _ } =
+            metadata;
         if name.is_empty() {
             return Err(Error::Missing("metadata.name", "the pod's pages are found by it"));
         }
@@ -150,13 +180,14 @@ impl Object {
             return Err(Error::Missing("metadata.uid", why));
         }
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+        let has_ended = status.has_ended();
         let Status {
-            phase,
+            phase: _,
             container_statuses,
             init_container_statuses,
             ephemeral_container_statuses,
         } = status;
-        if matches!(phase.as_str(), "Succeeded" | "Failed") {
+        if has_ended {
             // Nothing of it runs, and of such pods anybody may leave thousands behind.
             return Ok(Pod {
                 name: PodRef { namespace, name },
@@ -196,13 +227,33 @@ impl Object {
         }
         Ok(Pod {
             name: PodRef { namespace, name },
-            uid,
+            uid: mirrored.unwrap_or(uid),
             node: node_name,
             annotations: annotations::pruned(annotations.unwrap_or_default()),
             containers,
             monitored: Monitored::default(),
             ended: false,
         })
+    }
+}
+
+// === impl Metadata ===
+
+impl Metadata {
+    /// The uid of the static pod whose mirror it says to be.
+    fn mirrored(&self) -> Option<&str> {
+        let hash = self.annotations.as_ref()?.get(MIRROR)?;
+        let is_hash = hash.len() == HASH && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_of_node = self.owner_references.iter().any(|owner| owner.kind == "Node");
+        (is_hash && is_of_node).then_some(hash)
+    }
+}
+
+// === impl Status ===
+
+impl Status {
+    fn has_ended(&self) -> bool {
+        matches!(self.phase.as_str(), "Succeeded" | "Failed")
     }
 }
 

@@ -21,5 +21,6 @@ mod recordings;
 #[path = "../support/requests.rs"]
 mod requests;
 mod secrets;
+mod static_pods;
 mod tls;
 mod world;

@@ -55,6 +55,8 @@ pub(super) struct Labelled {
     pub(super) pod: Arc<Pod>,
     /// None where they are too many to be kept.
     pub(super) labels: Option<Arc<Labels>>,
+    /// Whether its uid is what an annotation claims, and not its own.
+    pub(super) is_mirror: bool,
     /// When it was matched with monitors: by how often all pods had been until then.
     pub(super) matched: Option<u64>,
 }
@@ -192,23 +194,25 @@ impl Content for Labelled {
     fn read(text: &str) -> Result<Self, String> {
         let mut object = serde_json::from_str::<Object>(text).map_err(|error| error.to_string())?;
         let labels = object.take_labels();
+        let is_mirror = object.is_mirror();
         let pod = object.into_pod().map_err(|error| error.to_string())?;
         let labels = if pod.ended { Some(Labels::new()) } else { labels };
-        Ok(Self { pod: Arc::new(pod), labels: labels.map(Arc::new), matched: None })
+        Ok(Self { pod: Arc::new(pod), labels: labels.map(Arc::new), is_mirror, matched: None })
     }
 
     fn is_of(&self, read: &Self) -> bool {
-        let Self { pod, labels, matched: _ } = read;
+        let Self { pod, labels, is_mirror, matched: _ } = read;
         let Pod { name, uid, node, annotations, containers, monitored: _, ended } = &**pod;
         let old = &self.pod;
         (&old.name, &old.uid, &old.node, &old.annotations) == (name, uid, node, annotations)
             && (&old.containers, &old.ended, &self.labels) == (containers, ended, labels)
+            && self.is_mirror == *is_mirror
     }
 
     /// One that may run is planned and scraped as well: such count for so much that there
     /// are fewer than [`MOST_PODS`].
     fn n_bytes(&self) -> usize {
-        let Self { pod, labels, matched: _ } = self;
+        let Self { pod, labels, is_mirror: _, matched: _ } = self;
         let labels = labels.as_ref().map_or(0, |labels| object::n_bytes_of(labels));
         let n_bytes = size_of::<Self>() + object::n_bytes(pod) + labels;
         if pod.ended { n_bytes } else { n_bytes.max(Self::MOST_BYTES / MOST_PODS) }
@@ -293,6 +297,28 @@ mod tests {
         }
         let (_, _, pod) = item(&text.replace("PHASE", "Running")).into_parts();
         assert!(pod.unwrap_err().starts_with("its containers declare so much"));
+    }
+
+    #[test]
+    fn the_mirror_of_a_static_pod_has_the_uid_that_its_cgroup_has() {
+        const HASH: &str = "0d5f1c3a6c8a4f2b9e7d6c5b4a392817";
+        let read = |kind: &str, annotation: &str, hash: &str, phase: &str| {
+            let text = format!(
+                r#"{{"metadata":{{"name":"etcd-n1","namespace":"kube-system","uid":"6d2d0ed8-5ca4-4d3a-9b3e-0f4a2b6c7d81","annotations":{{"{annotation}":"{hash}"}},"ownerReferences":[{{"apiVersion":"v1","kind":"{kind}","name":"n1","uid":"n","controller":true}}]}},"status":{{"phase":"{phase}"}}}}"#
+            );
+            let (_, uid, pod) = item(&text).into_parts();
+            assert_eq!(uid.as_deref(), Some("6d2d0ed8-5ca4-4d3a-9b3e-0f4a2b6c7d81"));
+            let pod = pod.unwrap();
+            assert_eq!(pod.pod.uid == hash, pod.is_mirror);
+            pod.is_mirror
+        };
+        let mirror = "kubernetes.io/config.mirror";
+        assert!(read("Node", mirror, HASH, "Running"));
+        assert!(!read("ReplicaSet", mirror, HASH, "Running"));
+        assert!(!read("Node", "kubernetes.io/config.hash", HASH, "Running"));
+        assert!(!read("Node", mirror, HASH, "Failed"));
+        // What the API server gives to pods is claimed by nobody.
+        assert!(!read("Node", mirror, "7d2d0ed8-5ca4-4d3a-9b3e-0f4a2b6c7d81", "Running"));
     }
 
     #[test]

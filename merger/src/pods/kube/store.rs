@@ -91,6 +91,11 @@ impl<T: Content> Store<T> {
         self.known.iter_mut().map(|(name, Entry { uid: _, content })| (name, content))
     }
 
+    /// The uids of all of them, whether they can be understood or not.
+    pub(super) fn uids(&self) -> impl Iterator<Item = &str> {
+        self.known.iter().filter_map(|(_, entry)| entry.uid.as_deref())
+    }
+
     /// The item as it is kept. One that is as it was is held once, even while two lists have it.
     fn entry(&self, item: Item<T>) -> (Name, Entry<T>) {
         let (name, uid, content) = item.into_parts();

@@ -26,10 +26,16 @@ status:
   initContainerStatuses: [{name: istio-proxy, containerID: cri-o://def}]
 ";
 
+/// The pod of a manifest that has one.
+#[track_caller]
+fn pod(text: &str) -> Pod {
+    parse::pods(text).remove(0).unwrap().pod
+}
+
 #[track_caller]
 fn check(text: &str, expected: &[&str]) {
-    let shown = |pod: Result<Pod, parse::Error>| match pod {
-        Ok(pod) => format!("{} {}", pod.name, pod.uid),
+    let shown = |one: Result<Stated, parse::Error>| match one {
+        Ok(Stated { pod, .. }) => format!("{} {}", pod.name, pod.uid),
         Err(error) => error.to_string(),
     };
     let found: Vec<String> = parse::pods(text).into_iter().map(shown).collect();
@@ -38,7 +44,7 @@ fn check(text: &str, expected: &[&str]) {
 
 #[test]
 fn a_manifest_says_all_that_is_used_of_a_pod() {
-    let pod = parse::pods(CART).remove(0).unwrap();
+    let pod = pod(CART);
     assert_eq!(pod.name.to_string(), "shop/cart");
     assert_eq!(pod.uid, "u-1");
     assert_eq!(pod.node.as_deref(), Some("n1"));
@@ -76,7 +82,7 @@ fn what_is_no_pod_is_told_what_is_missing() {
     check(
         "kind: Pod\nmetadata: {name: a}",
         &[
-            "metadata.uid is missing: it ties the pod to its cgroup; `kubectl get pods -o yaml` has it",
+            "pod default/a: metadata.uid is missing: it ties the pod to its cgroup; `kubectl get pods -o yaml` has it",
         ],
     );
 }
@@ -86,9 +92,40 @@ fn what_is_no_object_is_a_syntax_error() {
     for text in ["kind: [", "- a\n- b", "just words", "kind: Pod\nspec: 7"] {
         let found = parse::pods(text);
         let [Err(error)] = found.as_slice() else { panic!("{text:?} gave {found:?}") };
-        assert!(matches!(error, parse::Error::Syntax(_)), "{text:?} gave {error}");
+        let is_told = matches!(error, parse::Error::Syntax(_) | parse::Error::Item { .. });
+        assert!(is_told, "{text:?} gave {error}");
         assert!(!error.to_string().contains('\n'), "{error}");
     }
+}
+
+#[test]
+fn one_that_is_no_pod_costs_itself_alone() {
+    let pod = |name: &str, rest: &str| {
+        format!("- {{kind: Pod, metadata: {{name: {name}, namespace: shop, uid: {name}{rest}}}\n")
+    };
+    let ports = |port: &str| {
+        format!("}}, spec: {{containers: [{{name: c, ports: [{{containerPort: {port}}}]}}]}}")
+    };
+    let good = |name: &str| pod(name, &ports("80"));
+    let annotated =
+        pod("c", ", annotations: {prometheus.io/port: 9100, prometheus.io/scrape: true}}");
+    let list = format!(
+        "kind: List\nitems:\n{}{}{annotated}- 7\n{}---\nkind: Pod\nmetadata: {{name: e, uid: e}}\nspec: no\n---\nkind: Pod\nmetadata: {{name: f, uid: f}}\n",
+        good("a"),
+        pod("b", &ports("70000")),
+        good("d"),
+    );
+    let found = parse::pods(&list);
+    let shown: Vec<String> = found
+        .iter()
+        .map(|one| one.as_ref().map_or_else(ToString::to_string, |one| one.pod.name.to_string()))
+        .collect();
+    let [a, b, c, number, d, e, f] = shown.as_slice() else { panic!("{shown:#?}") };
+    assert_eq!([a, c, d, f], ["shop/a", "shop/c", "shop/d", "default/f"]);
+    // Of the first it is known where in the file it is.
+    assert!(b.starts_with("pod shop/b is no Pod: line 4") && b.ends_with("invalid u16"), "{b}");
+    assert!(number.starts_with("item 4 is no Pod: "), "{number}");
+    assert!(e.starts_with("pod default/e is no Pod: "), "{e}");
 }
 
 #[test]
@@ -112,12 +149,12 @@ fn null_is_unset() {
 
 #[test]
 fn a_pod_that_ended_says_so() {
-    let pod = |phase: &str| {
+    let has_ended = |phase: &str| {
         let text = format!("kind: Pod\nmetadata: {{name: a, uid: u}}\nstatus: {{phase: {phase}}}");
-        parse::pods(&text).remove(0).unwrap().ended
+        pod(&text).ended
     };
-    assert!(pod("Succeeded") && pod("Failed"));
-    assert!(!pod("Running") && !pod("Pending"));
+    assert!(has_ended("Succeeded") && has_ended("Failed"));
+    assert!(!has_ended("Running") && !has_ended("Pending"));
 }
 
 #[test]
@@ -140,7 +177,7 @@ status:
   - {name: debugger, containerID: containerd://5, state: {running: {}}}
   - {name: left, containerID: containerd://6, state: {terminated: {}}}
 ";
-    let pod = parse::pods(text).remove(0).unwrap();
+    let pod = pod(text);
     let containers: Vec<_> = pod.containers.iter().map(|c| (&*c.name, c.id.as_deref())).collect();
     let expected = [("app", "1"), ("native", "3"), ("running", "4"), ("debugger", "5")]
         .map(|(n, i)| (n, Some(i)));
@@ -156,7 +193,7 @@ fn of_environment_and_annotations_only_what_is_used_is_kept() {
          - {{name: PILOT_AGENT_MERGE_ENVOY_STATS, value: \"false\"}}\n    \
          - {{name: ISTIO_PROMETHEUS_ANNOTATIONS, valueFrom: {{fieldRef: {{fieldPath: x}}}}}}\n"
     );
-    let pod = parse::pods(&text).remove(0).unwrap();
+    let pod = pod(&text);
     let env: Vec<_> = pod.containers[0].env.iter().collect();
     assert_eq!(env, [(&"PILOT_AGENT_MERGE_ENVOY_STATS".to_owned(), &"false".to_owned())]);
     let kept: Vec<_> = pod.annotations.iter().map(|(name, value)| (&**name, value.len())).collect();
@@ -177,7 +214,7 @@ fn a_pod_that_declares_more_than_is_kept_costs_itself() {
     let found = parse::pods(&pod(2100, "TCP"));
     let [Err(error)] = found.as_slice() else { panic!("{found:?}") };
     let error = error.to_string();
-    assert!(error.starts_with("its containers declare so much that 67"), "{error}");
+    assert!(error.starts_with("pod default/a: its containers declare so much that 67"), "{error}");
     assert!(error.ends_with("more than 65536: have it declare fewer TCP ports and containers"));
 }
 
@@ -205,6 +242,50 @@ fn a_broken_manifest_costs_only_itself() {
     );
     assert!(one_uid.ends_with("3.yml: uid u-1 stands in an earlier manifest already"), "{one_uid}");
     assert!(binary.contains("5.yml: cannot be read"), "{binary}");
+}
+
+#[test]
+fn a_static_pod_has_the_uid_of_its_mirror_unless_another_has_it() {
+    const HASH: &str = "0d5f1c3a6c8a4f2b9e7d6c5b4a392817";
+    let mirror = |name: &str, uid: &str| {
+        format!(
+            "kind: Pod\nmetadata:\n  name: {name}\n  uid: {uid}\n  \
+             ownerReferences: [{{apiVersion: v1, kind: Node, name: n1, uid: n}}]\n  \
+             annotations: {{kubernetes.io/config.mirror: {HASH}}}\n"
+        )
+    };
+    let own =
+        |name: &str, uid: &str| format!("kind: Pod\nmetadata: {{name: {name}, uid: {uid}}}\n");
+    let read = |texts: &[String]| {
+        let dir = tempfile::tempdir().unwrap();
+        for (n, text) in texts.iter().enumerate() {
+            fs::write(dir.path().join(format!("{n}.yaml")), text).unwrap();
+        }
+        let known = read(dir.path()).unwrap();
+        let pods: Vec<_> =
+            known.pods.iter().map(|pod| format!("{} {}", pod.name, pod.uid)).collect();
+        (pods, known.problems)
+    };
+    let (pods, problems) = read(&[mirror("etcd", "1"), own("other", "2")]);
+    assert_eq!(
+        (pods, problems),
+        (vec![format!("default/etcd {HASH}"), "default/other 2".to_owned()], vec![])
+    );
+    // Two that claim it, and one whose own it is, whatever the order.
+    let (pods, problems) = read(&[mirror("a", "1"), mirror("etcd", "2"), own("other", "3")]);
+    assert_eq!((pods, problems.len()), (vec!["default/other 3".to_owned()], 2));
+    assert!(
+        problems[0].what.starts_with("pod default/a: it says by kubernetes.io/config.mirror"),
+        "{problems:?}"
+    );
+    for texts in [[mirror("a", "1"), own("etcd", HASH)], [own("etcd", HASH), mirror("a", "1")]] {
+        let (pods, problems) = read(&texts);
+        assert_eq!((pods, problems.len()), (vec![format!("default/etcd {HASH}")], 1));
+    }
+    // It is there twice.
+    let (pods, problems) = read(&[mirror("etcd", "1"), mirror("etcd", "1")]);
+    assert_eq!((pods, problems.len()), (vec![format!("default/etcd {HASH}")], 1));
+    assert!(problems[0].what.ends_with("stands in an earlier manifest already"));
 }
 
 #[test]
