@@ -47,7 +47,8 @@ pub struct Settings {
     pub pods: Option<PodSource>,
 
     /// For --pods kube: the kubeconfig that names the API server (default: in a pod its service
-    /// account, else KUBECONFIG or ~/.kube/config)
+    /// account, else KUBECONFIG or ~/.kube/config). Its user has a token or a certificate: a program that gets
+    /// one (exec) is started with --single-process alone
     #[arg(long, value_name = "FILE", env = "MERGER_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
 

@@ -106,6 +106,31 @@ async fn a_server_that_refuses_to_stream_is_asked_for_pages_for_good() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_fails_for_a_moment_is_begun_anew() {
+    let message = "etcdserver: leader changed";
+    let failed = event(
+        "ERROR",
+        &serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": message, "reason": "InternalError", "code": 500}),
+    );
+    let mut plays = lines("watch-streaming-list.jsonl");
+    plays.push(Play::Stay);
+    let script = vec![
+        on(STREAM, Answer::status(500, status(500, "InternalError", message))),
+        on(STREAM, Answer::plays([failed])),
+        on(STREAM, Answer::plays(plays)),
+    ];
+    let world = World::start(List::Streaming, script).await;
+    world.pass(60).await;
+    world.double.check();
+    assert_eq!(world.known().pods.len(), 5);
+    let told =
+        format!("WARN the API server ended the watch: listing the pods code=500 why=\"{message}\"");
+    let log = world.log();
+    assert!(log.contains(&told) && !log.iter().any(|line| line.contains("pages")), "{log:#?}");
+}
+
 /// One before Kubernetes 1.27, behind something that takes its errors away.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_says_that_the_list_is_complete_is_asked_for_pages() {

@@ -183,6 +183,27 @@ fn monitors_that_are_as_large_as_they_may_be_are_cut() {
     check_with("100 pods and 24 monitors of 1 MiB", 100, List::Pages, Monitors::Watched, script);
 }
 
+/// Each would take some 90 KiB if it ran, and all of them more than is let.
+#[test]
+fn pods_that_have_failed_take_no_memory() {
+    let failed = |n: usize| {
+        let mut pod = pod(&format!("pod-{n:03}"), &format!("{n}"), 8, "Failed");
+        pod["spec"]["containers"][0]["ports"] = vec![json!({"containerPort": 80}); 1800].into();
+        pod["metadata"]["labels"] = json!({"filled": "x".repeat(15 << 10)});
+        pod["metadata"]["annotations"] = (0..7)
+            .map(|n| (format!("{n}.merger.io/endpoints"), "x".repeat(4 << 10).into()))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        format!("{{\"type\":\"ADDED\",\"object\":{pod}}}\n").into()
+    };
+    let complete = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {
+        "resourceVersion": "9", "annotations": {"k8s.io/initial-events-end": "true"}}});
+    let added = Play::Many(Box::new((0..MANY).map(failed)));
+    let plays = [added, event("BOOKMARK", &complete), Play::Stay];
+    let script = vec![on(STREAM, Answer::plays(plays))];
+    check("pods that have failed", MANY, List::Streaming, script);
+}
+
 #[test]
 fn a_streamed_list_is_read_one_pod_at_a_time() {
     let added = (0..MANY).map(|n| {

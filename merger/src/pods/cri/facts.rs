@@ -3,7 +3,8 @@
 //! A sandbox that is ready is a pod: the kubelet stops that of a pod that has succeeded or failed, and
 //! that of one that terminates when its last container has ended. Of containers the runtime does not say
 //! which are init, sidecars or ephemeral, so those count that run or are about to. Nor does it hear of
-//! annotations that are changed later: a sandbox keeps those that it was made with.
+//! annotations that are changed later: a sandbox keeps those that it was made with. It has labels as well,
+//! which are not read: only `PodMonitor`s choose by them, and those are of another source.
 //!
 //! Sources in kubernetes/kubernetes: `pkg/kubelet/kuberuntime/labels.go` (annotations of containers),
 //! `kuberuntime_sandbox.go` (what of a pod goes into its sandbox). What the runtimes say beyond the
