@@ -269,13 +269,12 @@ fn planned(row: &str) -> Result<Vec<String>, String> {
     };
     let rules = Rules { meshes, secrets, ..Rules::default() };
     let owner = row.host.then(|| UID.parse().unwrap());
-    let mut lines = Vec::new();
     if pod.ended {
-        lines.push("ended".to_owned());
+        // Nobody plans it, and of what it asked for nothing is kept.
+        return Ok(vec!["ended".to_owned()]);
     }
     let listeners: Vec<&Listener> = listeners.iter().collect();
-    lines.extend(shown(&rules.plan(&pod, &listeners, owner, &Probed::default())));
-    Ok(lines)
+    Ok(shown(&rules.plan(&pod, &listeners, owner, &Probed::default())))
 }
 
 /// By way of a manifest, and of the JSON of each monitor.
