@@ -72,8 +72,8 @@ pub(super) fn of(error: &watcher::Error, listing: Option<List>) -> Verdict {
 }
 
 /// Old servers do not know the parameters, and those with an etcd below 3.5.8 say in the stream that
-/// "RequestWatchProgress is disabled": [`NO_PROGRESS`]. Any other 500, such as that etcd has another leader,
-/// is true for a moment.
+/// `RequestWatchProgress` is disabled. Any other 500, such as that etcd has another leader, is true for a
+/// moment.
 fn cannot_stream(status: &Status) -> bool {
     match status.code {
         400 | 422 => true,

@@ -101,20 +101,20 @@ fn first_line(message: &str) -> String {
 
 /// The document, or the items of one that is a list, each with what it is called.
 fn flatten(mut document: Value, what: &str, items: &mut Vec<(String, Value)>) {
-    let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let of_list = match kind {
-        "List" => None,
-        "PodList" => Some("Pod"),
-        _ => {
-            let item = called(&document, what, items.len() + 1);
-            return items.push((item, document));
-        }
+    let is_pod_list = match document.get("kind").and_then(Value::as_str) {
+        Some("List") => Some(false),
+        Some("PodList") => Some(true),
+        _ => None,
     };
-    let listed = document.get_mut("items").map(Value::take).unwrap_or_default();
-    let Value::Array(listed) = listed else { return };
+    let listed = document.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
+    let (Some(is_pod_list), Some(listed)) = (is_pod_list, listed) else {
+        let item = called(&document, what, items.len() + 1);
+        return items.push((item, document));
+    };
     for mut value in listed {
-        if let (Some(kind), Value::Object(fields)) = (of_list, &mut value) {
-            fields.insert("kind".to_owned(), kind.into());
+        // The items of a `PodList` do not repeat their kind.
+        if let (true, Value::Object(fields)) = (is_pod_list, &mut value) {
+            fields.insert("kind".to_owned(), "Pod".into());
         }
         let item = called(&value, "item", items.len() + 1);
         items.push((item, value));
