@@ -21,9 +21,8 @@ use std::{
 use merger::{
     exposition::Format,
     inventory::{self, Target},
-    listeners::Rung,
     netns::Netns,
-    node::{self, Node, Options, Rungs},
+    node::{self, Node, Options},
     pods::Known,
     scrape::{Limits, Scraper},
     target::{
@@ -36,7 +35,7 @@ use tokio::{runtime, sync::Semaphore, task::spawn_blocking, time::sleep};
 use super::zygote::{Made, PORT, Zygote};
 
 /// Pods that live at one time.
-const SLOTS: usize = 24;
+pub(crate) const SLOTS: usize = 24;
 
 /// The longest that a pod lives that nobody has scraped yet.
 const LIFE: Duration = Duration::from_secs(2);
@@ -96,18 +95,19 @@ struct Seen {
 /// Whoever is told what becomes of the pods. It is nobody where that is of no interest.
 pub(crate) trait Witness {
     fn made(&mut self, _: Made) {}
-    fn ended(&mut self, _: Made) {}
+    /// And whether it was scraped.
+    fn ended(&mut self, _: Made, _: bool) {}
 }
 
 impl Witness for () {}
 
-/// Lets pods live `lives` times, of which `forced` get a process id that was a pod's before, while a
-/// node looks by that rung.
+/// Lets pods live `lives` times, of which `forced` get a process id that was a pod's before, while such a
+/// node looks. The last [`SLOTS`] of them do not end before that is over.
 pub(crate) fn run(
     zygote: Zygote,
     lives: usize,
     forced: usize,
-    rung: Rung,
+    options: Options,
     mut witness: impl Witness + Send + 'static,
 ) -> Outcome {
     let world = Arc::new(World::default());
@@ -121,7 +121,7 @@ pub(crate) fn run(
         })
     };
     let runtime = runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.expect("a runtime needs no right").block_on(watch(&world, rung));
+    runtime.expect("a runtime needs no right").block_on(watch(&world, options));
     fate.join().expect("the thread does not panic");
     let mut outcome = std::mem::take(&mut *lock(&world.outcome));
     outcome.lives = lives;
@@ -149,7 +149,8 @@ fn fate(world: &World, mut zygote: Zygote, [lives, forced]: [usize; 2], witness:
                 thread::sleep(Duration::from_millis(1));
             }
             zygote.end(&uid);
-            witness.ended(made);
+            let is_scraped = lock(&world.scraped).contains(&uid);
+            witness.ended(made, is_scraped);
             own = made.pid;
         }
         let is_forced = n_back * lives <= forced * life && own != 0;
@@ -199,8 +200,7 @@ fn mk_pod(slot: usize, uid: &str) -> Pod {
 }
 
 /// Looks and scrapes as the agent does, as fast as it goes.
-async fn watch(world: &Arc<World>, rung: Rung) {
-    let options = Options { rung: Rungs::Only(rung), ..Options::default() };
+async fn watch(world: &Arc<World>, options: Options) {
     let (node, _changes) = node::start(options).unwrap_or_else(|error| panic!("{error}"));
     let scraper = Scraper::new(Arc::new(node.clone()), Limits::default()).expect("TLS works");
     let room = Arc::new(Semaphore::new(IN_FLIGHT));
