@@ -1,11 +1,15 @@
 //! What one look at a full node takes, and what each connection of anybody pays for the kernel part.
 //!
-//! A look is taken while nothing changes, and while all does: before each round every namespace has a
+//! What the project promises of a look is about the first of its lines: by the best rung, while nothing
+//! changes, and without the sweep over all processes. That comes once in nine seconds, when everything is read
+//! again, and a look that has it is another line of each rung; on rungs 3 and 4 no look is without it. On the
+//! rungs that are told of changes there is a third, where all changes: before each round every namespace has a
 //! listener more for a moment, so that each is marked, and the round is the longest of the looks that this
 //! calls for. How many marks were taken away is printed.
 //!
-//! `cargo bench --bench cost` as root, on a quiet machine. It prints a line for each and judges it,
-//! and always succeeds: speed is not tested.
+//! `cargo bench --bench cost` as root, on a quiet machine; it takes some minutes, and `-- 10` has that many
+//! rounds. It prints a line for each and judges all by the same promise, and always succeeds: speed is not
+//! tested.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, or ends")]
 
 use std::{
@@ -34,7 +38,15 @@ const LISTEN: &str = "--listen";
 const N_NETNS: usize = 250;
 const N_LISTENERS: usize = 10;
 const N_ROUNDS: usize = 100;
+/// Looks that take long.
+const N_SWEEPS: usize = 20;
 const N_CONNECTIONS: u32 = 20_000;
+
+/// How often a node looks of itself that is to have no sweep.
+const NEVER: Duration = Duration::from_hours(1);
+
+/// How long nothing is called for when nothing is waited for any more: a sweep is four times its own length.
+const AT_REST: Duration = Duration::from_secs(3);
 
 /// What the project promises of a look, and of a connection.
 const LOOK: Duration = Duration::from_millis(20);
@@ -47,49 +59,73 @@ fn main() {
     if env::args().any(|argument| argument == LISTEN) {
         return listen();
     }
+    let n = env::args().find_map(|argument| argument.parse().ok()).unwrap_or(N_ROUNDS);
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime needs no right");
     runtime.block_on(async { connections() });
     let mut pods: Vec<Pod> = (0..N_NETNS).map(|_| Pod::start()).collect();
-    for rung in [Rung::Ebpf, Rung::EbpfSockDiag] {
-        runtime.block_on(looks(rung, &mut pods));
+    for rung in Rung::ALL {
+        runtime.block_on(async {
+            if rung <= Rung::EbpfSockDiag {
+                looks(rung, &mut pods, n).await;
+            }
+            sweeps(rung, n.min(N_SWEEPS)).await;
+        });
     }
     drop(pods);
 }
 
-fn start(rung: Rung) -> (Node, Changes) {
+fn start(rung: Rung, look_every: Duration) -> (Node, Changes) {
     // Those that listen are in no pod's cgroup.
-    let options = Options { rung: Rungs::Only(rung), strangers: true, ..Options::default() };
+    let options =
+        Options { rung: Rungs::Only(rung), strangers: true, look_every, ..Options::default() };
     node::start(options).unwrap_or_else(|error| panic!("{error}"))
 }
 
-async fn looks(rung: Rung, pods: &mut [Pod]) {
-    let (node, mut changes) = start(rung);
-    // The first ones ask each namespace.
-    let (_, n) = settle(&node, &mut changes).await;
-    let what = format!("look at {n} listeners in {N_NETNS} namespaces, rung {}", rung.number());
-    print(&format!("{what}, nothing changed"), quiet_looks(&node).await);
+/// Looks while nothing changes, none of which has a sweep of everything, and while all does.
+async fn looks(rung: Rung, pods: &mut [Pod], n: usize) {
+    let (node, mut changes) = start(rung, NEVER);
+    // The first ones ask each namespace, and a sweep that one of them calls for has to wait for its turn. On
+    // a machine that is not quiet it never ends.
+    let _ = timeout(10 * AT_REST, settle(&node, &mut changes, AT_REST)).await;
+    let what = what(rung, &node).await;
+    quiet_looks(&node, n, &what).await;
     let marked_before = node.counters().changes;
     let mut rounds = vec![];
-    for _ in 0..N_ROUNDS {
+    for _ in 0..n {
         pods.iter_mut().for_each(Pod::ask_to_listen);
         pods.iter_mut().for_each(Pod::has_listened);
-        rounds.push(settle(&node, &mut changes).await.0);
+        rounds.push(settle(&node, &mut changes, 16 * LOOK).await);
     }
     let n_marks = usize::try_from(node.counters().changes - marked_before).unwrap_or_default();
-    print(&format!("{what}, {} marks a round", n_marks / N_ROUNDS), rounds);
+    print(&format!("{what}, {} marks a round", n_marks / n), rounds);
 }
 
-/// What a look takes that nothing calls for. The pause that follows each is over before the next.
-async fn quiet_looks(node: &Node) -> Vec<Duration> {
-    let mut rounds = vec![];
-    for _ in 0..N_ROUNDS {
+/// Looks that have the sweep of everything, which is due again whenever its pause is over.
+async fn sweeps(rung: Rung, n: usize) {
+    let (node, _changes) = start(rung, Duration::ZERO);
+    quiet_looks(&node, n, &what(rung, &node).await).await;
+}
+
+async fn what(rung: Rung, node: &Node) -> String {
+    let n = node.snapshot().await.unwrap_or_else(|error| panic!("{error}")).listeners.len();
+    format!("look at {n} listeners in {N_NETNS} namespaces, rung {}", rung.number())
+}
+
+/// What looks take that nothing calls for, and how many of them had a sweep. The pause that follows each is
+/// over before the next.
+async fn quiet_looks(node: &Node, n: usize, what: &str) {
+    // That of the look before.
+    sleep(16 * LOOK).await;
+    let (swept_before, mut rounds) = (node.counters().sweeps, vec![]);
+    for _ in 0..n {
         let begin = Instant::now();
         node.snapshot().await.unwrap_or_else(|error| panic!("{error}"));
         rounds.push(begin.elapsed());
         sleep(6 * begin.elapsed()).await;
     }
-    rounds
+    let n_sweeps = node.counters().sweeps - swept_before;
+    print(&format!("{what}, nothing changed, {n_sweeps} of {n} with a sweep"), rounds);
 }
 
 fn print(what: &str, mut rounds: Vec<Duration>) {
@@ -108,25 +144,23 @@ fn print(what: &str, mut rounds: Vec<Duration>) {
     );
 }
 
-/// Looks whenever it is called for, until it is not: the longest of these looks, and how many listeners
-/// the last one has told. What a look waits for the pause after the one before is no part of it, as it is
-/// called for when that is over.
-async fn settle(node: &Node, changes: &mut Changes) -> (Duration, usize) {
-    let (mut longest, mut n) = (Duration::ZERO, 0);
-    while timeout(16 * LOOK, changes.changed()).await.is_ok() {
+/// Looks whenever it is called for, until it is not for as long as `rest`: the longest of these looks. What a
+/// look waits for the pause after the one before is no part of it, as it is called for when that is over.
+async fn settle(node: &Node, changes: &mut Changes, rest: Duration) -> Duration {
+    let mut longest = Duration::ZERO;
+    while timeout(rest, changes.changed()).await.is_ok() {
         let begin = Instant::now();
-        let snapshot = node.snapshot().await.unwrap_or_else(|error| panic!("{error}"));
+        node.snapshot().await.unwrap_or_else(|error| panic!("{error}"));
         longest = longest.max(begin.elapsed());
-        n = snapshot.listeners.len();
     }
-    (longest, n)
+    longest
 }
 
 /// Connects, accepts and closes over loopback, and asks the kernel what the programs took of it.
 fn connections() {
     let before = fs::read_to_string(STATS).expect("root may read it");
     fs::write(STATS, "1").expect("root may write it");
-    let (_node, _changes) = start(Rung::Ebpf);
+    let (_node, _changes) = start(Rung::Ebpf, NEVER);
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
     let (ns_before, n_before) = spent();
