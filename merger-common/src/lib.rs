@@ -7,9 +7,9 @@
 
 /// Namespaces that may be marked dirty at once. At this limit a mark is refused and counted in
 /// `LOST`; that heals itself, because each of the marks has a record that the agent still reads. It is
-/// four times the pods that a node may have, and the ring that follows from it counts twice as the
-/// broker's memory.
-pub const N_MARKS: u32 = 1024;
+/// twice the pods that nodes are made for, and the ring that follows from it counts twice as the broker's
+/// memory.
+pub const N_MARKS: u32 = 512;
 
 /// Bytes of the ring `CHANGES`: twice what [`N_MARKS`] records take, so the marks fill up first.
 pub const RING_BYTES: u32 = N_MARKS * 2 * RECORD_BYTES;
