@@ -58,8 +58,9 @@ pub struct Row {
     pub port: u16,
     /// [`FAMILY_V4`] or [`FAMILY_V6`].
     pub family: u16,
-    /// Zero.
-    pub reserved: u32,
+    /// The number of the socket's inode, as in `socket:[…]`: the kernel gives no more than 32 bits,
+    /// `get_next_ino` in <https://github.com/torvalds/linux/blob/v6.12/fs/inode.c>. 0 is none's.
+    pub inode: u32,
 }
 
 const _: () = assert!(size_of::<Change>() == 16);

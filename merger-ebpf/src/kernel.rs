@@ -32,6 +32,7 @@ offsets! {
     NET_COOKIE,
     NET_INUM, SOCKET_SK,
     TASK_TGID, TASK_LEADER, TASK_STARTED,
+    FILE_INODE, INODE_NUMBER,
 }
 
 /// A `struct sock`.
@@ -45,6 +46,10 @@ pub(crate) struct Net(*const u8);
 /// A `struct task_struct`: a thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Task(*const u8);
+
+/// A `struct file`: what a descriptor refers to.
+#[derive(Clone, Copy)]
+pub(crate) struct File(*const u8);
 
 // === impl Sock ===
 
@@ -129,6 +134,21 @@ impl Task {
     /// When its process did, in nanoseconds since boot; 0 where that is not known.
     pub(crate) fn started(self) -> u64 {
         follow(self.0, &TASK_LEADER).map_or(0, |leader| read(leader, &TASK_STARTED))
+    }
+}
+
+// === impl File ===
+
+impl File {
+    /// Nothing for a null pointer. The pointer is one that the verifier knows to be a file.
+    pub(crate) fn new(pointer: *const u8) -> Option<Self> {
+        (!pointer.is_null()).then_some(Self(pointer))
+    }
+
+    /// The number of its inode; 0 where it has none. The kernel keeps 64 bits, of which those of a socket
+    /// fill the lower half.
+    pub(crate) fn inode(self) -> u32 {
+        follow(self.0, &FILE_INODE).map_or(0, |inode| read::<u64>(inode, &INODE_NUMBER) as u32)
     }
 }
 

@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 use merger_common::{FAMILY_V4, FAMILY_V6, Row};
 
-use crate::kernel::{Sock, TCP_LISTEN, Task};
+use crate::kernel::{File, Sock, TCP_LISTEN, Task};
 
 /// `struct bpf_iter__task_file` in
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/task_iter.c>.
@@ -52,12 +52,10 @@ fn task_file(ctx: *const Context) -> i32 {
         )
     };
     let Some(task) = Task::new(task) else { return 0 };
-    if file.is_null() {
-        return 0;
-    }
+    let Some(opened) = File::new(file.cast()) else { return 0 };
     // SAFETY: a file pointer of the context, checked above, is what the helper takes.
     let socket = unsafe { bpf_sock_from_file(file) };
-    let Some(row) = Sock::of_socket(socket.cast()).and_then(|sock| row(sock, task)) else {
+    let Some(row) = Sock::of_socket(socket.cast()).and_then(|sock| row(sock, opened, task)) else {
         return 0;
     };
     // SAFETY: the row is initialised, without padding, and as long as it says.
@@ -71,7 +69,7 @@ fn task_file(ctx: *const Context) -> i32 {
 }
 
 #[inline(always)]
-fn row(sock: Sock, task: Task) -> Option<Row> {
+fn row(sock: Sock, opened: File, task: Task) -> Option<Row> {
     let family = sock.family();
     if (family != FAMILY_V4 && family != FAMILY_V6) || sock.state() != TCP_LISTEN || !sock.is_tcp()
     {
@@ -87,6 +85,6 @@ fn row(sock: Sock, task: Task) -> Option<Row> {
         address,
         port: sock.port(),
         family,
-        reserved: 0,
+        inode: opened.inode(),
     })
 }

@@ -26,8 +26,7 @@ pub mod proc;
 mod rows;
 pub mod sock_diag;
 
-/// Sockets of one namespace that are looked at where the kernel tells them by the namespace. Of one
-/// with more, nobody is sure whose its listeners are.
+/// Sockets of one namespace that are looked at. Of one with more, nobody is sure whose its listeners are.
 pub const SOCKETS_PER_NETNS: usize = 1 << 14;
 
 /// A way to know the listeners of this node: the rungs of the design that exist.

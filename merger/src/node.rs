@@ -95,8 +95,8 @@ pub struct Options {
     /// How long one look asks the namespaces that are marked, one after the other, on rungs 1 and 2. At least
     /// one is asked; the others are at the next look, which follows by itself.
     pub asking: Duration,
-    /// Sockets of a namespace that are looked at on rungs 2 to 4: [`SOCKETS_PER_NETNS`] at most, which is how
-    /// many are read.
+    /// Sockets of a namespace that are looked at: [`SOCKETS_PER_NETNS`] at most, which is how many are read
+    /// on rungs 2 to 4.
     pub sockets: usize,
     /// Rows of one pod in a snapshot: a listener and one who holds it.
     pub rows: usize,

@@ -106,9 +106,10 @@ pub fn open(parts: Parts) -> Result<(Sockets, Changes), Error> {
 // === impl Sockets ===
 
 impl Sockets {
-    /// Tells every listening socket of the node, once for each descriptor that refers to it. Where the
-    /// kernel part has no cookies, each namespace is the number of its inode.
-    pub fn snapshot(&mut self, mut take: impl FnMut(Row)) -> Result<(), Error> {
+    /// Tells every listening socket of the node, once for each descriptor that refers to it, with the number
+    /// of the socket's inode, [`Socket::inode`](super::Socket::inode). Where the kernel part has no cookies,
+    /// each namespace is the number of its inode.
+    pub fn snapshot(&mut self, mut take: impl FnMut(Row, u64)) -> Result<(), Error> {
         let mut walk = self.walk()?;
         let mut buffer = vec![0; RECORDS_PER_READ * size_of::<Record>()];
         let mut filled = 0;
@@ -129,7 +130,7 @@ impl Sockets {
             // A read may end inside a record; its rest comes with the next.
             let whole = filled - filled % size_of::<Record>();
             for record in buffer[..whole].chunks_exact(size_of::<Record>()) {
-                self.row(record).into_iter().for_each(&mut take);
+                self.row(record).into_iter().for_each(|(row, inode)| take(row, inode));
             }
             buffer.copy_within(whole..filled, 0);
             filled -= whole;
@@ -154,7 +155,7 @@ impl Sockets {
     }
 
     /// Nothing for a record that no kernel writes: an unknown family, or port 0.
-    fn row(&self, bytes: &[u8]) -> Option<Row> {
+    fn row(&self, bytes: &[u8]) -> Option<(Row, u64)> {
         let record = decode(bytes)?;
         let [a, b, c, d, ..] = record.address;
         let address = match record.family {
@@ -163,15 +164,13 @@ impl Sockets {
             _ => return None,
         };
         let started = record.started / (1_000_000_000 / self.ticks_per_second);
-        Some(Row {
-            netns: Cookie(match record.netns {
-                0 => record.inum.into(),
-                cookie => cookie,
-            }),
-            address,
-            port: NonZeroU16::new(record.port)?,
-            held_by: Some(Held { started, pid: record.tgid }),
-        })
+        let netns = Cookie(match record.netns {
+            0 => record.inum.into(),
+            cookie => cookie,
+        });
+        let port = NonZeroU16::new(record.port)?;
+        let held_by = Some(Held { started, pid: record.tgid });
+        Some((Row { netns, address, port, held_by }, record.inode.into()))
     }
 }
 
@@ -231,7 +230,7 @@ fn decode(bytes: &[u8]) -> Option<Record> {
     let (address, bytes) = bytes.split_first_chunk()?;
     let (port, bytes) = bytes.split_first_chunk()?;
     let (family, bytes) = bytes.split_first_chunk()?;
-    let (reserved, _) = bytes.split_first_chunk()?;
+    let (inode, _) = bytes.split_first_chunk()?;
     Some(Record {
         netns: u64::from_ne_bytes(*netns),
         started: u64::from_ne_bytes(*started),
@@ -240,6 +239,6 @@ fn decode(bytes: &[u8]) -> Option<Record> {
         address: *address,
         port: u16::from_ne_bytes(*port),
         family: u16::from_ne_bytes(*family),
-        reserved: u32::from_ne_bytes(*reserved),
+        inode: u32::from_ne_bytes(*inode),
     })
 }

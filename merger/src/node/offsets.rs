@@ -56,6 +56,8 @@ const MEMBERS: &[Member] = &[
     member("TASK_LEADER", "task_struct", &["group_leader"]),
     // Named `real_start_time` below 5.5.
     member("TASK_STARTED", "task_struct", &["start_boottime", "real_start_time"]),
+    member("FILE_INODE", "file", &["f_inode"]),
+    member("INODE_NUMBER", "inode", &["i_ino"]),
 ];
 
 const fn member(

@@ -193,7 +193,7 @@ pub(crate) fn prove_walk(source: &mut ebpf::Sockets, identity: Identity) -> Resu
         row.netns == netns && row.port.get() == port && pid == Some(process::id())
     };
     let mut is_seen = false;
-    source.snapshot(|row| is_seen |= is_own(&row)).map_err(|error| match error {
+    source.snapshot(|row, _| is_seen |= is_own(&row)).map_err(|error| match error {
         ebpf::Error::Deadline { .. } => Unproven::Slow(error),
         error => Unproven::Blind(chain(&error)),
     })?;

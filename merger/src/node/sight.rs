@@ -50,6 +50,8 @@ mod marks;
 mod memory;
 #[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "everything is read at each look"))]
 mod reading;
+#[cfg(feature = "ebpf")]
+mod walked;
 
 /// [`Options::asking`], unless a test says otherwise. Each answer takes a quarter of a millisecond where many
 /// listen, and so long as a look lasts nobody is connected.
@@ -70,7 +72,7 @@ pub(crate) struct Sight {
     marks: Marks,
     /// What the last walk over open files has found, on the rung that has it.
     #[cfg(feature = "ebpf")]
-    walked: HashSet<reading::Bound>,
+    walked: walked::Walked,
     /// Namespaces that are to be asked what they have, in that order.
     unasked: VecDeque<Cookie>,
     /// [`Options::asking`].
@@ -160,7 +162,7 @@ impl Sight {
             memory,
             marks,
             #[cfg(feature = "ebpf")]
-            walked: HashSet::new(),
+            walked: walked::Walked::default(),
             unasked: VecDeque::new(),
             asking: options.asking,
             waiting,

@@ -11,12 +11,13 @@ use std::{
 };
 
 use merger::{
+    identity::Cookie,
     listeners::{Row, ebpf},
     node::loader,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{MemfdFlags, memfd_create},
+    fs::{MemfdFlags, fstat, memfd_create},
     io::dup,
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
@@ -107,6 +108,29 @@ fn what_the_kernel_part_says_is_logged() {
     });
 }
 
+#[tokio::test]
+async fn a_walk_tells_each_socket_by_the_number_of_its_inode() {
+    if !has_walk() {
+        return;
+    }
+    let _alone = world::alone().await;
+    let (mut sockets, _changes) = load();
+    let pod = Pod::new();
+    let listeners = [(); 2].map(|()| pod.listen("127.0.0.1:0").0);
+    let mut found = BTreeSet::new();
+    let netns = [pod.cookie, Cookie(pod.netns().inode().unwrap())];
+    let mut take = |row: Row, inode| {
+        if netns.contains(&row.netns) {
+            found.insert((row.port.get(), inode));
+        }
+    };
+    sockets.snapshot(&mut take).unwrap();
+    let expected = listeners
+        .iter()
+        .map(|listener| (listener.local_addr().unwrap().port(), fstat(listener).unwrap().st_ino));
+    assert_eq!(found, expected.collect());
+}
+
 #[test]
 fn millions_of_files_that_are_no_sockets_hide_no_listener() {
     let test = "part::millions_of_files_that_are_no_sockets_hide_no_listener";
@@ -132,7 +156,7 @@ fn millions_of_files_that_are_no_sockets_hide_no_listener() {
         sockets.within = Duration::from_secs(30);
         let mut of_modest = vec![];
         let is_modest = |row: &Row| row.netns == modest.cookie;
-        sockets.snapshot(|row| of_modest.extend(Some(row).filter(is_modest))).unwrap();
+        sockets.snapshot(|row, _| of_modest.extend(Some(row).filter(is_modest))).unwrap();
         assert_eq!(of_modest.iter().map(|row| row.port.get()).collect::<Vec<_>>(), [bound.port()]);
     });
 }

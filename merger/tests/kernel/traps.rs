@@ -267,10 +267,9 @@ fn a_socket_that_nobody_holds_beside_one_that_somebody_does_is_in_doubt() {
         listen(&sent, 1).unwrap();
         let message = Message::with(&sent);
         drop(sent);
-        // The walk over files does not say which of the two it has found.
-        let expected = (watch.rung != Rung::Ebpf).then_some(Doubt::Unheld);
         let is_told = |snapshot: &Snapshot| {
-            find(snapshot, pod.cookie, address()).is_some_and(|one| one.doubt == expected)
+            let found = find(snapshot, pod.cookie, address());
+            found.is_some_and(|one| one.doubt == Some(Doubt::Unheld))
         };
         let snapshot = watch.until("one of two is nobody's", is_told).await;
         let found = find(&snapshot, pod.cookie, address()).unwrap();

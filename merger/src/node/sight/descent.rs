@@ -7,7 +7,7 @@
 
 use std::{mem, time::Instant};
 
-use super::{Sight, files::payer_of, memory::Memory};
+use super::{Sight, files::payer_of, memory::Memory, walked::Walked};
 use crate::{
     cause::chain,
     listeners::{Rows, Rung, ebpf},
@@ -30,6 +30,16 @@ pub(super) struct Descent {
     is_proven: bool,
 }
 
+/// What a walk over open files has found, by the cookies that the namespaces have here.
+pub(super) struct Walk {
+    /// The listeners, and who holds them.
+    pub(super) rows: Rows,
+    /// The sockets of the namespaces that are looked at.
+    pub(super) walked: Walked,
+    /// Whether all namespaces have a cookie here.
+    pub(super) all_named: bool,
+}
+
 // === impl Descent ===
 
 impl Descent {
@@ -46,26 +56,31 @@ impl Descent {
 // === impl Sight ===
 
 impl Sight {
-    /// What a walk over open files has found, by the cookies that the namespaces have here, and whether
-    /// all have one. Nothing where it took too long: another way is in use then.
-    pub(super) fn walk(&mut self) -> Result<Option<(Rows, bool)>, Error> {
+    /// Walks over all open files. Nothing where it took too long: another way is in use then.
+    pub(super) fn walk(&mut self) -> Result<Option<Walk>, Error> {
         let Source::Ebpf(sockets) = &mut self.source else { return Ok(None) };
         let table = &self.table;
         let processes = &table.processes;
         let are_numbers = processes.numbers().is_some();
         let (mut rows, mut all_named) = (Rows::sharing(self.rows), true);
-        let walked = sockets.snapshot(|mut row| {
+        let mut walked = Walked::of_at_most(self.sockets);
+        let end = sockets.snapshot(|mut row, inode| {
             row.netns = processes.cookie_of_key(row.netns);
             if are_numbers && !row.netns.is_made() {
                 all_named = false;
             } else if table.standing(row.netns) != Standing::Other {
                 rows.push(row, || payer_of(processes, row.held_by));
+                // The sockets of others are compared with nothing.
+                if table.looked_at.contains(&row.netns) {
+                    walked.add(row.netns, inode);
+                }
             }
         });
-        match walked {
+        match end {
             Ok(()) => {
+                walked.crowded().for_each(|netns| rows.cut(netns));
                 self.ascended();
-                Ok(Some((rows, all_named)))
+                Ok(Some(Walk { rows, walked, all_named }))
             }
             Err(error @ ebpf::Error::Deadline { .. }) => {
                 self.descend(&error);
@@ -143,7 +158,7 @@ impl Sight {
         self.looks.are_told = source.is_told();
         self.source = source;
         self.memory = Memory::default();
-        self.walked.clear();
+        self.walked = Walked::default();
         self.unasked.clear();
         self.waiting.clear();
         self.marks.add_all(Instant::now());

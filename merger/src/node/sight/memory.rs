@@ -16,6 +16,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     by_netns: HashMap<Cookie, Vec<Kept>>,
+    /// Namespaces with more sockets than were looked at.
+    cut: HashSet<Cookie>,
 }
 
 /// A listening socket, and who holds it.
@@ -40,11 +42,19 @@ impl Memory {
             Kept { socket, held_by: vec![], sought }
         };
         self.by_netns.insert(netns, sockets.into_iter().map(keep).collect());
+        self.cut.remove(&netns);
+    }
+
+    /// What this namespace has now is more than was put here.
+    #[cfg(feature = "ebpf")]
+    pub(crate) fn cut(&mut self, netns: Cookie) {
+        self.cut.insert(netns);
     }
 
     /// Forgets the namespaces that are not among these.
     pub(crate) fn retain(&mut self, netns: &HashSet<Cookie>) {
         self.by_netns.retain(|known, _| netns.contains(known));
+        self.cut.retain(|known| netns.contains(known));
     }
 
     /// Forgets the sockets that are not to be kept.
@@ -98,10 +108,12 @@ impl Memory {
         self.find(netns, open);
     }
 
-    /// Whether this very socket is known.
+    /// Whether these very sockets are known.
     #[cfg(feature = "ebpf")]
-    pub(crate) fn has(&self, netns: Cookie, socket: &Socket) -> bool {
-        self.by_netns.get(&netns).into_iter().flatten().any(|kept| kept.socket == *socket)
+    pub(crate) fn has_all(&self, netns: Cookie, sockets: &[Socket]) -> bool {
+        let kept = self.by_netns.get(&netns).into_iter().flatten();
+        let known: HashSet<u64> = kept.map(|kept| kept.socket.inode).collect();
+        sockets.iter().all(|socket| known.contains(&socket.inode))
     }
 
     /// Whether each socket of this namespace has a holder, or is known to have none.
@@ -127,7 +139,7 @@ impl Memory {
         payer: impl Fn(Option<Held>) -> Payer<'a>,
     ) {
         for (&netns, all) in &self.by_netns {
-            if all.len() > most {
+            if all.len() > most || self.cut.contains(&netns) {
                 rows.cut(netns);
             }
             for Kept { socket: Socket { address, port, inode: _ }, held_by, sought } in all {
@@ -240,6 +252,33 @@ mod tests {
             let is_cut = rows(&memory).left_out().may_have(POD, address, port);
             assert_eq!(is_cut, n > SOCKETS_PER_NETNS, "{n}");
         }
+    }
+
+    #[cfg(feature = "ebpf")]
+    #[test]
+    fn of_a_namespace_that_was_cut_nothing_is_sure_until_it_is_read_again() {
+        let mut memory = mk_memory();
+        let Socket { address, port, .. } = socket(80);
+        let is_cut = |memory: &Memory| rows(memory).left_out().may_have(POD, address, port);
+        memory.cut(POD);
+        assert!(is_cut(&memory));
+        memory.put(POD, vec![socket(80)]);
+        assert!(!is_cut(&memory));
+        memory.cut(POD);
+        memory.retain(&HashSet::new());
+        memory.put(POD, vec![socket(80)]);
+        assert!(!is_cut(&memory));
+    }
+
+    #[cfg(feature = "ebpf")]
+    #[test]
+    fn a_socket_at_the_address_of_another_is_news() {
+        let mut memory = Memory::default();
+        memory.put(POD, vec![socket(80)]);
+        let other = Socket { inode: 4711, ..socket(80) };
+        assert!(memory.has_all(POD, &[socket(80)]) && memory.has_all(Cookie(3), &[]));
+        assert!(!memory.has_all(POD, &[socket(80), other]));
+        assert!(!memory.has_all(Cookie(3), &[socket(80)]));
     }
 
     #[test]

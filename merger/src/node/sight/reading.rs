@@ -17,13 +17,13 @@ use std::{
     io, mem,
     time::Instant,
 };
-#[cfg(feature = "ebpf")]
-use std::{net::IpAddr, num::NonZeroU16};
 
 use super::{
     Sight,
     files::{Files, payer_of},
 };
+#[cfg(feature = "ebpf")]
+use super::{descent::Walk, walked::Walked};
 use crate::{
     cause::chain,
     identity::{Cookie, Process},
@@ -35,6 +35,15 @@ use crate::{
 /// Processes that are gone through for the holders of one namespace. In one with more of them the
 /// sweep does that, at its own pace.
 const LIKELY: usize = 128;
+
+/// What of a namespace is in no table of files.
+#[cfg(feature = "ebpf")]
+struct Unheld {
+    netns: Cookie,
+    sockets: Vec<Socket>,
+    /// Whether it has more sockets than are looked at.
+    is_cut: bool,
+}
 
 // === impl Sight ===
 
@@ -87,9 +96,10 @@ impl Sight {
     /// By walks. Nothing where one took too long.
     #[cfg(feature = "ebpf")]
     fn read_walking(&mut self, now: Instant) -> Result<Option<(Rows, bool)>, Error> {
-        let Some((rows, all_named)) = self.walk()? else { return Ok(None) };
+        let Some(walk) = self.walk()? else { return Ok(None) };
         self.count_lost(now)?;
-        let Some(rows) = self.walked(rows)? else { return Ok(None) };
+        let all_named = walk.all_named;
+        let Some(rows) = self.walked(walk)? else { return Ok(None) };
         let explained = all_named && self.waiting.is_empty() && !rows.left_out().is_unknown;
         Ok(Some((rows, explained)))
     }
@@ -122,48 +132,51 @@ impl Sight {
     /// What the walk over open files has found, and the listeners that are in none. Nothing where it has
     /// to be repeated, and takes too long then.
     #[cfg(feature = "ebpf")]
-    fn walked(&mut self, mut rows: Rows) -> Result<Option<Rows>, Error> {
-        let mut held = bound(&rows);
+    fn walked(&mut self, walk: Walk) -> Result<Option<Rows>, Error> {
+        let Walk { mut rows, mut walked, .. } = walk;
         let mut due = self.marked();
         if self.marks.are_all() || self.marks.are_lost() {
             due.extend(&self.table.looked_at);
         }
-        due.extend(self.walked.difference(&held).map(|&(netns, ..)| netns));
+        // One that is not looked at any more is nothing to anybody: the sweep that said so has seen it.
+        let bereft = walked.bereft(&self.walked);
+        due.extend(bereft.intersection(&self.table.looked_at));
         due.extend(mem::take(&mut self.waiting));
         self.put_in_line(due);
         self.memory.retain(&self.table.looked_at);
-        let unheld = self.ask_for_unheld(&held);
-        let is_news = |(netns, left): &(Cookie, Vec<Socket>)| {
-            left.iter().any(|socket| !self.memory.has(*netns, socket))
-        };
+        let unheld = self.ask_for_unheld(&walked);
+        let is_news =
+            |Unheld { netns, sockets, .. }: &Unheld| !self.memory.has_all(*netns, sockets);
         if unheld.iter().any(is_news) {
             // It may have been opened after the walk, which sees it then if somebody holds it.
             let Some(again) = self.walk()? else { return Ok(None) };
-            (rows, _) = again;
-            held = bound(&rows);
+            Walk { rows, walked, .. } = again;
         }
-        for (netns, mut left) in unheld {
-            left.retain(|socket| !is_held(&held, netns, socket));
-            self.memory.put(netns, left);
+        for Unheld { netns, mut sockets, is_cut } in unheld {
+            sockets.retain(|socket| !walked.has(netns, socket.inode));
+            self.memory.put(netns, sockets);
             self.memory.find_all(&HashSet::from([netns]), []);
+            if is_cut {
+                self.memory.cut(netns);
+            }
         }
-        // One that was in no table and is in one now was taken out of a message, which nobody tells. The
-        // walk does not say which of the sockets at an address it has found.
-        self.memory.retain_sockets(|netns, socket| !is_held(&held, netns, socket));
+        // One that was in no table and is in one now was taken out of a message, which nobody tells.
+        self.memory.retain_sockets(|netns, socket| !walked.has(netns, socket.inode));
         self.memory.tell(&mut rows, self.sockets, |held| payer_of(&self.table.processes, held));
-        self.walked = held;
+        self.walked = walked;
         Ok(Some(rows))
     }
 
-    /// The listeners that nobody holds, of the namespaces whose turn it is.
+    /// The sockets that nobody holds, of the namespaces whose turn it is.
     #[cfg(feature = "ebpf")]
-    fn ask_for_unheld(&mut self, held: &HashSet<Bound>) -> Vec<(Cookie, Vec<Socket>)> {
+    fn ask_for_unheld(&mut self, walked: &Walked) -> Vec<Unheld> {
         let start = Instant::now();
         let mut unheld = vec![];
         while let Some(netns) = self.next_in_line(start, unheld.len()) {
             let mut sockets = self.sockets_of(netns).unwrap_or_default();
-            sockets.retain(|socket| !is_held(held, netns, socket));
-            unheld.push((netns, sockets));
+            let is_cut = sockets.len() > self.sockets;
+            sockets.retain(|socket| !walked.has(netns, socket.inode));
+            unheld.push(Unheld { netns, sockets, is_cut });
         }
         unheld
     }
@@ -330,20 +343,6 @@ impl Sight {
             all
         }))
     }
-}
-
-/// What of a listener the walk tells as well.
-#[cfg(feature = "ebpf")]
-pub(super) type Bound = (Cookie, IpAddr, NonZeroU16);
-
-#[cfg(feature = "ebpf")]
-fn bound(rows: &Rows) -> HashSet<Bound> {
-    rows.iter().map(|row| (row.netns, row.address, row.port)).collect()
-}
-
-#[cfg(feature = "ebpf")]
-fn is_held(held: &HashSet<Bound>, netns: Cookie, socket: &Socket) -> bool {
-    held.contains(&(netns, socket.address, socket.port))
 }
 
 fn by_sock_diag(netns: &Netns) -> io::Result<Vec<Socket>> {
