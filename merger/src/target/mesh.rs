@@ -38,12 +38,10 @@ pub struct Profile {
     /// The annotations by which a pod moves such ports.
     #[serde(default)]
     pub reserved_by: Vec<String>,
-    /// The annotation that its injector leaves on pods whose proxy does what is said next.
+    /// The annotation that its injector leaves on pods whose proxy takes what is sent to the pod's own address
+    /// from within.
     #[serde(default)]
     pub intercepts_own_address_with: Option<String>,
-    /// Whether the proxy takes what is sent to the pod's own address from within.
-    #[serde(default)]
-    pub intercepts_own_address: bool,
     /// The annotation that has it do so, where it lists a network of loopback.
     #[serde(default)]
     pub intercepts_own_address_by: Option<String>,
@@ -252,9 +250,7 @@ impl Profile {
         let is_loopback =
             |network: &str| network.starts_with("127.") || network.starts_with("::1/");
         let is_said = |name: &String| pod.contains_key(name);
-        self.intercepts_own_address
-            || self.intercepts_own_address_with.as_ref().is_some_and(is_said)
-            || networks.any(is_loopback)
+        self.intercepts_own_address_with.as_ref().is_some_and(is_said) || networks.any(is_loopback)
     }
 
     /// Whether it can be followed: what is compiled in is held to it by a test, what a user adds at the
@@ -286,8 +282,8 @@ impl Profile {
         let of_pages =
             self.pages.iter().flat_map(|page| [&page.port_annotation, &page.path_annotation]);
         let injected = self.injected.iter().flat_map(|i| [&i.port_annotation, &i.path_annotation]);
-        let of_all = [&self.asked_by, &self.switch, &self.intercepts_own_address_by];
-        let of_all = of_all.into_iter().chain([&self.intercepts_own_address_with]);
+        let intercepts = [&self.intercepts_own_address_with, &self.intercepts_own_address_by];
+        let of_all = [&self.asked_by, &self.switch].into_iter().chain(intercepts);
         let names = of_pages.chain(injected).chain(of_all).flatten();
         let names = names.chain(&self.reserved_by);
         match { names }.find(|name| !annotations::is_read(name)) {

@@ -1,7 +1,7 @@
 //! The sidecars' sources: of each profile the pages that have nothing which is read elsewhere, and what is
 //! their own of those that have.
 
-use std::num::NonZeroU16;
+use std::{collections::BTreeSet, num::NonZeroU16};
 
 use super::{Planner, monitored::Monitored};
 use crate::target::{
@@ -50,8 +50,8 @@ impl Sidecars {
         applications: impl Iterator<Item = &'a Source>,
     ) -> Option<Note> {
         let (_, mesh) = self.held.first()?;
-        let mut ports: Vec<NonZeroU16> = applications.map(|source| source.port).collect();
-        ports.dedup();
+        let ports: BTreeSet<NonZeroU16> = applications.map(|source| source.port).collect();
+        let ports = Vec::from_iter(ports);
         (!ports.is_empty()).then(|| Note::MayRepeat { ports, mesh: mesh.clone() })
     }
 }

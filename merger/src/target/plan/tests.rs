@@ -70,18 +70,7 @@ fn mk_listener(text: &str) -> Listener {
 
 fn shown(plan: &Plan) -> Vec<String> {
     let source = |source: &Source| {
-        let Source {
-            container,
-            endpoint,
-            port,
-            scheme,
-            path,
-            reason,
-            state,
-            owner: _,
-            secret: _,
-            only: _,
-        } = source;
+        let Source { container, endpoint, port, scheme, path, reason, state, .. } = source;
         let state = match state {
             State::Ready(addresses) => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
